@@ -1,0 +1,121 @@
+//! Routes, and the table that finds the route of a request.
+//!
+//! Matching is upstream's (host, then the longest path, then headers) with two additions: hosts are compared without
+//! case, port and trailing dot, and when the headers at the longest path do not match, shorter paths are tried.
+
+pub mod header;
+pub mod host;
+pub mod path;
+
+use std::time::Duration;
+
+use crate::target::TargetKey;
+use header::HeaderRule;
+use host::HostPattern;
+use path::PathMatch;
+
+/// One route: which requests it takes, where they go, and how long they may take. Made by `kubernetes::routes`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// What is counted and scaled for it.
+    pub key: TargetKey,
+    /// Seconds since 1970 of the object's creation; of two routes that match alike the older one wins.
+    pub created: i64,
+    /// A request belongs to the route when one of the rules matches; no rules match nothing.
+    pub rules: Vec<Rule>,
+    /// Where requests go.
+    pub upstream: ServiceRef,
+    /// Where requests go when the upstream is not ready in time.
+    pub fallback: Option<ServiceRef>,
+    /// The route's own timeouts.
+    pub timeouts: Timeouts,
+    /// The longest rate window that is asked for this target; the interceptor remembers arrivals that long.
+    pub window: Duration,
+    /// Responses that the interceptor gives itself.
+    pub replies: Vec<crate::reply::Reply>,
+}
+
+/// Hosts x paths x headers: one of the hosts, one of the paths, and all headers must match.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rule {
+    /// Hosts; none means every host.
+    pub hosts: Vec<HostPattern>,
+    /// Paths; none means every path.
+    pub paths: Vec<PathMatch>,
+    /// Headers; all must match.
+    pub headers: Vec<HeaderRule>,
+}
+
+/// A port of a Service, by number or by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PortRef {
+    /// `port`: the Service's port number (not the container's).
+    Number(u16),
+    /// `portName`.
+    Name(String),
+}
+
+/// A port of a Service in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceRef {
+    /// Namespace of the Service, always the route's own.
+    pub namespace: String,
+    /// Name of the Service.
+    pub service: String,
+    /// Which of its ports.
+    pub port: PortRef,
+}
+
+/// What a route says of timeouts. `None`: the interceptor's setting. `Some(0)`: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timeouts {
+    /// How long a request may be held.
+    pub readiness: Option<Duration>,
+    /// How long a request may take in all, the hold included.
+    pub request: Option<Duration>,
+    /// From the request fully sent to the first response header.
+    pub response_header: Option<Duration>,
+}
+
+/// All routes, with `T` the caller's own data of each. Immutable to readers; a clone shares everything with its
+/// original, and changing one route in a clone copies only the part of the table that holds it.
+#[derive(Debug, Clone)]
+pub struct RouteTable<T> {
+    routes: std::marker::PhantomData<T>,
+}
+
+impl<T: Clone> RouteTable<T> {
+    /// An empty table.
+    pub fn new() -> Self {
+        todo!()
+    }
+
+    /// Adds the route, or replaces the one of the same key.
+    pub fn insert(&mut self, route: &Route, value: T) {
+        let _ = (route, value);
+        todo!()
+    }
+
+    /// Removes a route; `false` when there is none of that key.
+    pub fn remove(&mut self, key: &TargetKey) -> bool {
+        let _ = key;
+        todo!()
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        todo!()
+    }
+
+    /// Whether there is no route at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The route of a request. `host` is the Host header as received, `path` the request path without the query, as
+    /// received (percent-encoded). Allocates nothing for ordinary requests.
+    pub fn find(&self, host: &str, path: &str, headers: &http::HeaderMap) -> Option<&T> {
+        let _ = (host, path, headers);
+        todo!()
+    }
+}

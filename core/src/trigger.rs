@@ -1,0 +1,186 @@
+//! Trigger metadata of KEDA, parsed once: `kedify-http`, and the keys upstream's scaler knows.
+//!
+//! The one parser for interceptor, scaler, webhook and `local`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::route::header::HeaderRule;
+use crate::route::host::HostPattern;
+use crate::route::path::PathMatch;
+use crate::route::PortRef;
+
+/// The trigger type that users write.
+pub const KEDIFY_HTTP: &str = "kedify-http";
+/// The metadata key that tells several `kedify-http` triggers of a ScaledObject apart.
+pub const TRIGGER_NAME_KEY: &str = "kedifyTrigger";
+
+/// What a call of KEDA, or a trigger of a ScaledObject, is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trigger {
+    /// `interceptorRoute`: the InterceptorRoute of that name says the rest.
+    InterceptorRoute(String),
+    /// `httpScaledObject`: the HTTPScaledObject of that name says the rest.
+    HttpScaledObject(String),
+    /// `interceptorTargetPendingRequests`: the interceptor's own scaling, with its target.
+    InterceptorPending(f64),
+    /// `hosts` and `scalingMetric`: a `kedify-http` trigger, complete in itself.
+    KedifyHttp(Box<KedifyHttp>),
+}
+
+/// A `kedify-http` trigger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KedifyHttp {
+    /// Its name, when the ScaledObject has several (`kedifyTrigger`).
+    pub name: Option<String>,
+    /// `hosts`, at least one.
+    pub hosts: Vec<HostPattern>,
+    /// `pathPrefixes` and `pathRegex`.
+    pub paths: Vec<PathMatch>,
+    /// `headers`.
+    pub headers: Vec<HeaderRule>,
+    /// `service`.
+    pub service: String,
+    /// `port` or `portName`.
+    pub port: PortRef,
+    /// `fallbackService`: with [`Autowire::Service`] the Service that has the pods.
+    pub fallback_service: Option<String>,
+    /// `scalingMetric`, `targetValue`, `window`, `granularity`.
+    pub scaling: Scaling,
+    /// `trafficAutowire`.
+    pub autowire: Autowire,
+    /// `healthcheckPath` and `healthcheckResponse`.
+    pub healthcheck: Option<Healthcheck>,
+    /// Known keys of later features, as they were given.
+    pub later: BTreeMap<String, String>,
+    /// What is odd but no error: unknown keys, keys without effect.
+    pub warnings: Vec<String>,
+}
+
+/// What a target is scaled by. At least one is set; upstream's InterceptorRoute may set both.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Scaling {
+    /// Target of pending requests per replica.
+    pub concurrency: Option<f64>,
+    /// Target of request rate per replica.
+    pub rate: Option<RateTarget>,
+}
+
+/// A target of request rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RateTarget {
+    /// Arrivals per `granularity` and replica.
+    pub value: f64,
+    /// Over how long the average is taken.
+    pub window: Duration,
+    /// The unit of time the value is given in.
+    pub granularity: Duration,
+}
+
+/// The window where none is given.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
+/// The granularity where none is given.
+pub const DEFAULT_GRANULARITY: Duration = Duration::from_secs(1);
+/// The target per replica where none is given.
+pub const DEFAULT_TARGET: f64 = 100.0;
+
+impl Scaling {
+    /// How long arrivals keep the target active: the rate's window, or a short time when only concurrency is asked for.
+    pub fn activity_window(&self) -> Duration {
+        todo!()
+    }
+}
+
+/// Which objects are rewired so that traffic passes the data path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Autowire {
+    /// No `trafficAutowire`: every kind but `service`.
+    Unset,
+    /// `false`.
+    Off,
+    /// `service`: the endpoints of a selector-less Service.
+    Service,
+    /// A list of route kinds.
+    Kinds(Vec<AutowireKind>),
+}
+
+/// A kind of route object that can be rewired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutowireKind {
+    /// `httproute`
+    HttpRoute,
+    /// `ingress`
+    Ingress,
+    /// `virtualservice`
+    VirtualService,
+    /// `route`
+    Route,
+    /// `gloo`
+    Gloo,
+}
+
+/// How health checks of load balancers are answered; they never count as traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// The exact path.
+    pub path: String,
+    /// Who answers.
+    pub response: HealthcheckResponse,
+}
+
+/// Who answers a health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthcheckResponse {
+    /// The app while it has endpoints, else the interceptor with 200.
+    Passthrough,
+    /// Always the interceptor, with 200.
+    Static,
+}
+
+/// Why metadata is no trigger. Names the key, the value and what is allowed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TriggerError {
+    /// A required key is absent.
+    #[error("{key} is missing; {allowed}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        allowed: &'static str,
+    },
+    /// A key's value cannot be used.
+    #[error("{key}: {value:?} cannot be used; {allowed}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        allowed: String,
+    },
+    /// Keys that exclude each other.
+    #[error("{0} and {1} exclude each other; give one of them")]
+    Both(&'static str, &'static str),
+    /// None of the keys that say what the call is about.
+    #[error("the metadata names no target; expected one of interceptorRoute, httpScaledObject, interceptorTargetPendingRequests, or hosts with scalingMetric; found: {found}")]
+    NoSubject {
+        /// The keys that were found.
+        found: String,
+    },
+}
+
+impl Trigger {
+    /// Parses trigger metadata as KEDA hands it over.
+    pub fn from_metadata<'a>(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, TriggerError> {
+        let _: BTreeMap<&str, &str> = metadata.into_iter().collect();
+        todo!()
+    }
+}
+
+impl KedifyHttp {
+    /// Parses metadata that is known to be a `kedify-http` trigger's (`from_metadata` decides by the keys; this does not).
+    pub fn from_metadata<'a>(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, TriggerError> {
+        let _: BTreeMap<&str, &str> = metadata.into_iter().collect();
+        todo!()
+    }
+}

@@ -1,0 +1,17 @@
+//! Kubernetes objects as data: the types we read, where they come from, and what they mean to `core`.
+//!
+//! # Layout
+//!
+//! - [`resources`]: InterceptorRoute, HTTPScaledObject, and the part of ScaledObject that we read, as types.
+//! - [`object`]: one object of any kind we read, and its identity.
+//! - [`source`]: objects arrive as `Apply`, `Delete` and `Reset`, from a directory of manifests (or an API server's watches).
+//! - [`routes`]: objects to `core::route::Route`, and for each object that does not become one, why.
+//! - [`endpoints`]: Services and EndpointSlices to ready endpoints per service port.
+//! - [`scaling`]: objects to what the scaler must answer for them.
+
+pub mod endpoints;
+pub mod object;
+pub mod resources;
+pub mod routes;
+pub mod scaling;
+pub mod source;

@@ -1,0 +1,5 @@
+//! `InterceptorRoute` v1beta1 of `http.keda.sh`.
+
+/// Placeholder until the fields stand.
+#[derive(Debug, Clone)]
+pub struct InterceptorRoute;

@@ -1,0 +1,18 @@
+//! How a process of ours lives: environment, telemetry, readiness, shutdown, admin server. No domain words.
+//!
+//! # Layout
+//!
+//! - [`env`]: settings from the environment, read through one lookup function; errors name variable, value and what is allowed.
+//! - [`telemetry`]: logs, and the pipeline of OpenTelemetry spans by the `OTEL_*` names.
+//! - [`readiness`]: tasks that must finish before the process is ready.
+//! - [`shutdown`]: SIGTERM and SIGINT as a value to wait for.
+//! - [`admin`]: the router of probes and log level, which programs add their own routes to.
+
+pub mod admin;
+pub mod env;
+pub mod readiness;
+pub mod shutdown;
+pub mod telemetry;
+
+/// The exit code of a process that was given settings it cannot use (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
