@@ -1,0 +1,95 @@
+# What a developer runs, and what .ci/run runs. `make` alone lists it.
+# Needed: a Rust toolchain and a C compiler. `make bench` also needs nginx, and says how to get it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+MANIFESTS ?= local/examples/hello
+CASE ?= all
+DENY_VERSION := 0.20.2
+
+CARGO_DIRECTORY := $(or $(CARGO_HOME),$(HOME)/.cargo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Beside the user's own tools, not over them: this exact version, in a directory of its own.
+DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
+# The processes that `local` starts, and `local` itself.
+PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
+
+.PHONY: help build run demo test lint format format-check clippy deny advisories bench clean
+.PHONY: toolchain rustfmt-component clippy-component cargo-deny nginx
+
+help: ## List these targets
+	@echo 'make TARGET, where TARGET is one of'
+	@echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'Examples: make run MANIFESTS=path/to/manifests    make bench CASE=get64'
+
+build: toolchain ## Build interceptor, scaler and local (not optimised: quick to build)
+	@cargo build --locked $(PROGRAMS)
+
+run: build ## Start everything here, with the app in MANIFESTS=dir (default: the hello example), until Ctrl-C
+	@exec $(TARGET)/debug/keda-http-local run --manifests '$(MANIFESTS)'
+
+demo: build ## Wake the app in MANIFESTS=dir, send one cold and one warm request, show the trace, and leave
+	@exec $(TARGET)/debug/keda-http-local demo --manifests '$(MANIFESTS)'
+
+test: build ## Run every test
+	@cargo test --workspace --locked
+
+lint: format-check clippy ## Check the format and run clippy; warnings are errors
+
+format: rustfmt-component ## Format the code
+	@cargo fmt --all
+
+format-check: rustfmt-component
+	@cargo fmt --all --check || { echo 'The format differs: run `make format`.' >&2; exit 1; }
+
+clippy: clippy-component
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: cargo-deny ## Check licences, banned crates and sources of all dependencies
+	@'$(DENY_DIRECTORY)/bin/cargo-deny' --locked check licenses bans sources
+
+advisories: cargo-deny ## Look for known vulnerabilities in the dependencies (skipped where github.com cannot be reached)
+	@if timeout 120 '$(DENY_DIRECTORY)/bin/cargo-deny' fetch db >/dev/null 2>&1; \
+	then '$(DENY_DIRECTORY)/bin/cargo-deny' --locked check --disable-fetch advisories; \
+	else echo 'Skipped: the RustSec database at github.com cannot be reached.'; fi
+
+bench: toolchain nginx ## Measure: one case with CASE=name, otherwise all (signal ready get64 held routes tracing)
+	@cargo build --release --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-bench --bins
+	@exec $(TARGET)/release/keda-http-bench '$(CASE)'
+
+clean: ## Remove what was built and what `make run` left
+	@cargo clean
+	@rm -rf .run
+
+# What must be there, with a message that says how to get it.
+
+toolchain:
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install a Rust toolchain from https://rustup.rs' >&2; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null || { echo "The C compiler '$${CC:-cc}' is missing: install one (Debian, Ubuntu: apt-get install gcc libc6-dev), or name yours in CC." >&2; exit 1; }
+
+rustfmt-component: toolchain
+	@cargo fmt --version >/dev/null 2>&1 || { echo 'rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
+
+clippy-component: toolchain
+	@cargo clippy --version >/dev/null 2>&1 || { echo 'clippy is missing: rustup component add clippy' >&2; exit 1; }
+
+cargo-deny: toolchain
+	@test -x '$(DENY_DIRECTORY)/bin/cargo-deny' || { \
+	  echo 'Building cargo-deny $(DENY_VERSION) once, into $(DENY_DIRECTORY) (some minutes).' >&2; \
+	  cargo install --quiet --locked --root '$(DENY_DIRECTORY)' cargo-deny --version $(DENY_VERSION) || { \
+	    echo 'cargo-deny $(DENY_VERSION) could not be built: it needs crates.io, and rustc 1.88 or newer.' >&2; exit 1; }; }
+
+nginx:
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo 'Installing nginx-light with apt-get: the benchmarks compare with it.' >&2; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light >/dev/null; } \
+	      || { echo 'nginx could not be installed: apt-get install nginx-light has failed.' >&2; exit 1; }; \
+	  else \
+	    echo 'nginx is missing: the benchmarks compare with it. Debian, Ubuntu: sudo apt-get install nginx-light' >&2; exit 1; \
+	  fi; }
