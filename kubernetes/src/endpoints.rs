@@ -1,11 +1,25 @@
 //! Services and EndpointSlices to ready endpoints per service port: a pure fold.
+//!
+//! A service port is found as Kubernetes finds it: the Service's port number leads to the port's name, and the name to
+//! the slices' own port numbers, which are the containers'. A port that is given by name needs no Service. All slices of
+//! a Service count together, each endpoint once and with one address; IPv4 goes before IPv6 where a pod has both.
 
-use std::collections::BTreeSet;
+mod compact;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use keda_http_core::route::ServiceRef;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use keda_http_core::route::{PortRef, ServiceRef};
 
+use crate::object::{Kind, Object, ObjectId, namespace_of};
 use crate::source::Change;
+use compact::{Port, Slice, ports_of, slice_of};
+
+/// The label by which an EndpointSlice names its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +45,7 @@ pub enum AppProtocol {
 pub struct Endpoints {
     /// The addresses of ready pods, in a stable order, without repetition, one address for each endpoint.
     pub ready: Vec<SocketAddr>,
-    /// How they speak.
+    /// How they speak: by the Service's port, else by the slices'.
     pub protocol: AppProtocol,
 }
 
@@ -62,18 +76,266 @@ pub enum EndpointsError {
 
 /// The fold.
 #[derive(Debug, Default)]
-pub struct EndpointIndex {}
+pub struct EndpointIndex {
+    services: HashMap<Arc<ServiceKey>, Known>,
+    /// The Service of each slice, by the slice's namespace and name.
+    owners: HashMap<ServiceKey, Arc<ServiceKey>>,
+}
+
+/// What is known of a Service: itself, its slices (by name, sorted), or both.
+#[derive(Debug, Default, PartialEq)]
+struct Known {
+    ports: Option<Box<[Port]>>,
+    slices: Vec<(Box<str>, Slice)>,
+}
 
 impl EndpointIndex {
-    /// Takes a change in and says which Services it touched.
+    /// Takes a change in and says which Services it touched: those whose answer may differ now.
     pub fn apply(&mut self, change: &Change) -> BTreeSet<ServiceKey> {
-        let _ = change;
-        todo!()
+        let mut touched = BTreeSet::new();
+        match change {
+            Change::Apply(object) => self.set(object, &mut touched),
+            Change::Delete(id) => self.delete(id, &mut touched),
+            Change::Reset(kind, objects) => self.reset(*kind, objects, &mut touched),
+        }
+        touched
     }
 
     /// The endpoints of a service port. A Service without ready endpoints is `Ok` with an empty list.
+    ///
+    /// # Errors
+    /// When there is no such Service, or it has no such port.
     pub fn endpoints(&self, service: &ServiceRef) -> Result<Endpoints, EndpointsError> {
-        let _ = service;
-        todo!()
+        let key = ServiceKey {
+            namespace: service.namespace.clone(),
+            name: service.service.clone(),
+        };
+        let Some(known) = self.services.get(&key) else {
+            return Err(no_service(key));
+        };
+        let (name, protocol) = known.resolve(key, &service.port)?;
+        Ok(known.ready(&name, protocol))
+    }
+
+    fn set(&mut self, object: &Object, touched: &mut BTreeSet<ServiceKey>) {
+        match object {
+            Object::Service(service) => self.set_service(service, touched),
+            Object::EndpointSlice(slice) => self.set_slice(slice, touched),
+            Object::InterceptorRoute(_)
+            | Object::HttpScaledObject(_)
+            | Object::ScaledObject(_)
+            | Object::Deployment(_) => {}
+        }
+    }
+
+    fn set_service(&mut self, service: &Service, touched: &mut BTreeSet<ServiceKey>) {
+        let ports = ports_of(service);
+        let known = self.services.entry(Arc::new(key_of(&service.metadata))).or_default();
+        if known.ports.as_ref() != Some(&ports) {
+            known.ports = Some(ports);
+            touched.insert(key_of(&service.metadata));
+        }
+    }
+
+    fn set_slice(&mut self, slice: &EndpointSlice, touched: &mut BTreeSet<ServiceKey>) {
+        let id = key_of(&slice.metadata);
+        let service = slice
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(SERVICE_NAME));
+        let service = service.map(|name| {
+            Arc::new(ServiceKey {
+                namespace: id.namespace.clone(),
+                name: name.clone(),
+            })
+        });
+        if self.owners.get(&id) != service.as_ref() {
+            self.delete_slice(&id, touched);
+        }
+        let Some(service) = service else { return };
+        let known = self.services.entry(service.clone()).or_default();
+        if known.put(&id.name, slice_of(slice)) {
+            touched.insert(ServiceKey::clone(&service));
+        }
+        self.owners.entry(id).or_insert(service);
+    }
+
+    fn delete(&mut self, id: &ObjectId, touched: &mut BTreeSet<ServiceKey>) {
+        let key = ServiceKey {
+            namespace: id.namespace.clone(),
+            name: id.name.clone(),
+        };
+        match id.kind {
+            Kind::Service => self.delete_service(&key, touched),
+            Kind::EndpointSlice => self.delete_slice(&key, touched),
+            Kind::InterceptorRoute | Kind::HttpScaledObject | Kind::ScaledObject | Kind::Deployment => {}
+        }
+    }
+
+    fn delete_service(&mut self, key: &ServiceKey, touched: &mut BTreeSet<ServiceKey>) {
+        if self
+            .services
+            .get_mut(key)
+            .and_then(|known| known.ports.take())
+            .is_some()
+        {
+            touched.insert(key.clone());
+        }
+        self.drop_if_unknown(key);
+    }
+
+    fn delete_slice(&mut self, id: &ServiceKey, touched: &mut BTreeSet<ServiceKey>) {
+        let Some(service) = self.owners.remove(id) else { return };
+        if let Some(known) = self.services.get_mut(&service) {
+            known.slices.retain(|(name, _)| **name != *id.name);
+            touched.insert(ServiceKey::clone(&service));
+        }
+        self.drop_if_unknown(&service);
+    }
+
+    fn drop_if_unknown(&mut self, key: &ServiceKey) {
+        if self.services.get(key).is_some_and(|known| *known == Known::default()) {
+            self.services.remove(key);
+        }
+    }
+
+    fn reset(&mut self, kind: Kind, objects: &[Object], touched: &mut BTreeSet<ServiceKey>) {
+        let keep: HashSet<ServiceKey> = objects.iter().map(|object| key_of(object.metadata())).collect();
+        let known: Vec<ServiceKey> = match kind {
+            Kind::Service => self
+                .services
+                .iter()
+                .filter(|(_, known)| known.ports.is_some())
+                .map(|(key, _)| ServiceKey::clone(key))
+                .collect(),
+            Kind::EndpointSlice => self.owners.keys().cloned().collect(),
+            Kind::InterceptorRoute | Kind::HttpScaledObject | Kind::ScaledObject | Kind::Deployment => return,
+        };
+        for ServiceKey { namespace, name } in known.into_iter().filter(|key| !keep.contains(key)) {
+            self.delete(&ObjectId { kind, namespace, name }, touched);
+        }
+        for object in objects {
+            self.set(object, touched);
+        }
     }
 }
+
+impl Known {
+    /// Puts a slice in its place; `true` when that changed something.
+    fn put(&mut self, name: &str, slice: Slice) -> bool {
+        match self.slices.binary_search_by(|(known, _)| (**known).cmp(name)) {
+            Ok(at) if self.slices[at].1 == slice => return false,
+            Ok(at) => self.slices[at].1 = slice,
+            Err(at) => {
+                self.slices.reserve_exact(1); // most Services have one slice, and there can be very many Services
+                self.slices.insert(at, (name.into(), slice));
+            }
+        }
+        true
+    }
+
+    /// The name that the port has in the slices, and how it speaks where the Service knows it.
+    fn resolve(&self, key: ServiceKey, port: &PortRef) -> Result<(Box<str>, Option<AppProtocol>), EndpointsError> {
+        match (&self.ports, port) {
+            (Some(ports), _) => match ports.iter().find(|known| known.is(port)) {
+                Some(known) => Ok((known.name.clone(), Some(known.protocol))),
+                None => Err(no_port(key, port, ports)),
+            },
+            (None, PortRef::Name(name)) => Ok((name.as_str().into(), None)),
+            (None, PortRef::Number(_)) => Err(no_service(key)),
+        }
+    }
+
+    fn ready(&self, port: &str, protocol: Option<AppProtocol>) -> Endpoints {
+        let numbered = self.slices.iter().flat_map(|(_, slice)| {
+            let port = slice.ports.iter().find(|known| *known.name == *port);
+            port.map(|port| (slice, port))
+        });
+        let speaks_h2c = numbered.clone().any(|(_, port)| port.protocol == AppProtocol::H2c);
+        let own = if speaks_h2c {
+            AppProtocol::H2c
+        } else {
+            AppProtocol::Http1
+        };
+        let found: Vec<(u64, SocketAddr)> = numbered
+            .flat_map(|(slice, port)| {
+                slice
+                    .ready
+                    .iter()
+                    .map(|ready| (ready.pod, SocketAddr::new(ready.address, port.number)))
+            })
+            .collect();
+        let protocol = protocol
+            .filter(|protocol| *protocol != AppProtocol::Http1)
+            .unwrap_or(own);
+        Endpoints {
+            ready: one_family(&found),
+            protocol,
+        }
+    }
+}
+
+/// Sorted, each once; the IPv6 addresses of pods that have an IPv4 address too are left out.
+fn one_family(found: &[(u64, SocketAddr)]) -> Vec<SocketAddr> {
+    let in_v4: HashSet<u64> = found
+        .iter()
+        .filter(|(pod, address)| *pod != 0 && address.is_ipv4())
+        .map(|(pod, _)| *pod)
+        .collect();
+    let wanted = found
+        .iter()
+        .filter(|(pod, address)| address.is_ipv4() || !in_v4.contains(pod));
+    let unique: BTreeSet<SocketAddr> = wanted.map(|(_, address)| *address).collect();
+    unique.into_iter().collect()
+}
+
+impl Port {
+    fn is(&self, port: &PortRef) -> bool {
+        match port {
+            PortRef::Number(number) => self.number == *number,
+            PortRef::Name(name) => *self.name == **name,
+        }
+    }
+}
+
+fn key_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> ServiceKey {
+    ServiceKey {
+        namespace: namespace_of(metadata).into(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+fn no_service(key: ServiceKey) -> EndpointsError {
+    EndpointsError::NoService {
+        namespace: key.namespace,
+        name: key.name,
+    }
+}
+
+fn no_port(key: ServiceKey, port: &PortRef, ports: &[Port]) -> EndpointsError {
+    let has: Vec<String> = ports
+        .iter()
+        .map(|port| {
+            if port.name.is_empty() {
+                port.number.to_string()
+            } else {
+                format!("{} ({})", port.number, port.name)
+            }
+        })
+        .collect();
+    let ports = if has.is_empty() { "none".into() } else { has.join(", ") };
+    let port = match port {
+        PortRef::Number(number) => number.to_string(),
+        PortRef::Name(name) => name.clone(),
+    };
+    EndpointsError::NoPort {
+        namespace: key.namespace,
+        name: key.name,
+        port,
+        ports,
+    }
+}
+
+#[cfg(test)]
+mod tests;

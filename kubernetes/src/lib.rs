@@ -10,6 +10,7 @@
 //! - [`scaling`]: objects to what the scaler must answer for them.
 
 pub mod endpoints;
+mod fields;
 pub mod object;
 pub mod resources;
 pub mod routes;

@@ -1,8 +1,15 @@
 //! One object of any kind we read, and its identity.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
 
@@ -23,6 +30,71 @@ pub enum Kind {
     Deployment,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::InterceptorRoute,
+        Self::HttpScaledObject,
+        Self::ScaledObject,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Deployment,
+    ];
+
+    /// The kind as manifests write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InterceptorRoute => "InterceptorRoute",
+            Self::HttpScaledObject => "HTTPScaledObject",
+            Self::ScaledObject => "ScaledObject",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Deployment => "Deployment",
+        }
+    }
+
+    /// The API version that is read.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::InterceptorRoute => "http.keda.sh/v1beta1",
+            Self::HttpScaledObject => "http.keda.sh/v1alpha1",
+            Self::ScaledObject => "keda.sh/v1alpha1",
+            Self::Service => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::Deployment => "apps/v1",
+        }
+    }
+
+    /// The kind of a manifest; `None` for one that is passed over. A kind of ours in another version is an error,
+    /// because passing it over would look as if it were in force.
+    fn of(api_version: &str, name: &str) -> Result<Option<Self>, String> {
+        let Some(kind) = Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name && group(kind.api_version()) == group(api_version))
+        else {
+            return Ok(None);
+        };
+        if kind.api_version() == api_version {
+            return Ok(Some(kind));
+        }
+        Err(format!(
+            "apiVersion: {api_version:?} of {name} cannot be read; allowed: {}",
+            kind.api_version()
+        ))
+    }
+}
+
+/// The group of an API version; empty for the core group.
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Which object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId {
@@ -32,6 +104,12 @@ pub struct ObjectId {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
 }
 
 /// An object.
@@ -51,9 +129,159 @@ pub enum Object {
     Deployment(Box<Deployment>),
 }
 
+/// A document that is no object: not what a manifest looks like, or a kind of ours with fields that do not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ObjectError(pub String);
+
 impl Object {
     /// Which object it is.
     pub fn id(&self) -> ObjectId {
-        todo!()
+        let metadata = self.metadata();
+        ObjectId {
+            kind: self.kind(),
+            namespace: namespace_of(metadata).into(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
     }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::InterceptorRoute(_) => Kind::InterceptorRoute,
+            Self::HttpScaledObject(_) => Kind::HttpScaledObject,
+            Self::ScaledObject(_) => Kind::ScaledObject,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Deployment(_) => Kind::Deployment,
+        }
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::InterceptorRoute(object) => &object.metadata,
+            Self::HttpScaledObject(object) => &object.metadata,
+            Self::ScaledObject(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::EndpointSlice(object) => &object.metadata,
+            Self::Deployment(object) => &object.metadata,
+        }
+    }
+
+    /// One document; `None` when its kind is one that is passed over.
+    ///
+    /// # Errors
+    /// When it is no manifest, or its fields do not fit its kind; names the field and what is allowed.
+    pub fn parse(document: &Value) -> Result<Option<Self>, ObjectError> {
+        parse(document)
+    }
+
+    /// The same from JSON text, without a tree in between.
+    pub(crate) fn parse_json(text: &str) -> Result<Option<Self>, ObjectError> {
+        parse(JsonText(text))
+    }
+}
+
+/// The namespace of an object; `default` where a manifest names none.
+pub(crate) fn namespace_of(metadata: &ObjectMeta) -> &str {
+    metadata
+        .namespace
+        .as_deref()
+        .filter(|namespace| !namespace.is_empty())
+        .unwrap_or("default")
+}
+
+/// A document in a form that can be read more than once.
+trait Document<'de>: Copy {
+    fn read<T: Deserialize<'de>>(self) -> Result<T, String>;
+}
+
+#[derive(Clone, Copy)]
+struct JsonText<'de>(&'de str);
+
+impl<'de> Document<'de> for JsonText<'de> {
+    fn read<T: Deserialize<'de>>(self) -> Result<T, String> {
+        let deserializer = &mut serde_json::Deserializer::from_str(self.0);
+        serde_path_to_error::deserialize(deserializer).map_err(located)
+    }
+}
+
+impl<'de> Document<'de> for &'de Value {
+    fn read<T: Deserialize<'de>>(self) -> Result<T, String> {
+        serde_path_to_error::deserialize(self).map_err(located)
+    }
+}
+
+/// With the field's path, without a position, which would count from the document's beginning and not the file's.
+fn located(error: serde_path_to_error::Error<serde_json::Error>) -> String {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    let text = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let reason = text.strip_suffix(&position).unwrap_or(&text);
+    if path == "." {
+        reason.into()
+    } else {
+        format!("{path}: {reason}")
+    }
+}
+
+/// What says which type the rest is.
+#[derive(Deserialize)]
+#[serde(expecting = "a map with apiVersion and kind")]
+struct Head<'a> {
+    #[serde(borrow, rename = "apiVersion")]
+    api_version: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default)]
+    metadata: HeadMetadata,
+}
+
+/// Any value, so that a name that is no text is told by the message of the object's own type.
+#[derive(Deserialize, Default)]
+struct HeadMetadata {
+    #[serde(default)]
+    name: Value,
+}
+
+fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectError> {
+    let head: Head<'de> = document
+        .read()
+        .map_err(|reason| ObjectError(format!("is no manifest: {reason}")))?;
+    let (Some(api_version), Some(kind)) = (&head.api_version, &head.kind) else {
+        return Err(ObjectError("is no manifest: it needs an apiVersion and a kind".into()));
+    };
+    let Some(kind) = Kind::of(api_version, kind).map_err(ObjectError)? else {
+        return Ok(None);
+    };
+    if head.metadata.name == Value::Null || head.metadata.name == "" {
+        return Err(ObjectError(format!("{kind}: metadata.name is missing")));
+    }
+    typed(kind, document)
+        .map(Some)
+        .map_err(|reason| ObjectError(format!("{kind} {}: {reason}", head.metadata.name)))
+}
+
+fn typed<'de>(kind: Kind, document: impl Document<'de>) -> Result<Object, String> {
+    Ok(match kind {
+        Kind::InterceptorRoute => Object::InterceptorRoute(slim(document)?),
+        Kind::HttpScaledObject => Object::HttpScaledObject(slim(document)?),
+        Kind::ScaledObject => Object::ScaledObject(slim(document)?),
+        Kind::Service => Object::Service(slim(document)?),
+        Kind::EndpointSlice => Object::EndpointSlice(slim(document)?),
+        Kind::Deployment => Object::Deployment(slim(document)?),
+    })
+}
+
+/// Without the bookkeeping of other programs, which is often larger than the object.
+fn slim<'de, T: DeserializeOwned + kube::Resource>(document: impl Document<'de>) -> Result<Box<T>, String> {
+    let mut object: Box<T> = Box::new(document.read()?);
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    Ok(object)
 }

@@ -2,6 +2,8 @@
 
 pub mod directory;
 
+use std::any::Any;
+
 use tokio::sync::{mpsc, watch};
 
 use crate::object::{Kind, Object, ObjectId};
@@ -31,6 +33,9 @@ pub struct Problem {
 pub struct Source {
     pub(crate) changes: mpsc::UnboundedReceiver<Vec<Change>>,
     pub(crate) problems: watch::Receiver<Vec<Problem>>,
+    /// What ends the watching when it is dropped.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(crate) watching: Option<Box<dyn Any + Send>>,
 }
 
 impl Source {

@@ -1,0 +1,120 @@
+//! What is kept of Services and EndpointSlices: only what answers "where can requests for this port go now".
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
+
+use super::AppProtocol;
+
+/// A TCP port of a Service or of an EndpointSlice: in a Service the number clients use, in a slice the container's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Port {
+    /// Empty when it has no name.
+    pub(super) name: Box<str>,
+    pub(super) number: u16,
+    pub(super) protocol: AppProtocol,
+}
+
+/// A ready endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) address: IpAddr,
+    /// Tells that an IPv4 and an IPv6 address are the same pod's: a hash of what the endpoint refers to, 0 for nothing.
+    pub(super) pod: u64,
+}
+
+/// An EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Slice {
+    pub(super) ports: Box<[Port]>,
+    pub(super) ready: Box<[Ready]>,
+}
+
+/// The TCP ports of a Service.
+pub(super) fn ports_of(service: &Service) -> Box<[Port]> {
+    let ports = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default();
+    let tcp = ports.iter().filter(|port| is_tcp(port.protocol.as_deref()));
+    tcp.filter_map(|port| Port::new(port.name.as_deref(), port.port, port.app_protocol.as_deref()))
+        .collect()
+}
+
+/// A slice's TCP ports and ready endpoints.
+pub(super) fn slice_of(slice: &EndpointSlice) -> Slice {
+    if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
+        tracing::debug!(
+            slice = slice.metadata.name,
+            address_type = slice.address_type,
+            "EndpointSlice without addresses is passed over"
+        );
+        return Slice::default();
+    }
+    let ports = slice.ports.as_deref().unwrap_or_default();
+    let tcp = ports.iter().filter(|port| is_tcp(port.protocol.as_deref()));
+    Slice {
+        ports: tcp
+            .filter_map(|port| Port::new(port.name.as_deref(), port.port?, port.app_protocol.as_deref()))
+            .collect(),
+        ready: slice
+            .endpoints
+            .iter()
+            .filter(|endpoint| is_ready(endpoint.conditions.as_ref()))
+            .filter_map(Ready::new)
+            .collect(),
+    }
+}
+
+impl Port {
+    fn new(name: Option<&str>, number: i32, protocol: Option<&str>) -> Option<Self> {
+        let number = u16::try_from(number).ok().filter(|number| *number > 0)?;
+        let protocol = match protocol {
+            Some("kubernetes.io/h2c") => AppProtocol::H2c,
+            _ => AppProtocol::Http1,
+        };
+        Some(Self {
+            name: name.unwrap_or_default().into(),
+            number,
+            protocol,
+        })
+    }
+}
+
+impl Ready {
+    /// All addresses of an endpoint are interchangeable, and only the first is defined to be used.
+    fn new(endpoint: &Endpoint) -> Option<Self> {
+        let text = endpoint.addresses.first()?;
+        let Ok(address) = text.parse() else {
+            tracing::debug!(address = text, "endpoint address that is no IP address is passed over");
+            return None;
+        };
+        Some(Self {
+            address,
+            pod: endpoint.target_ref.as_ref().map_or(0, pod_of),
+        })
+    }
+}
+
+fn pod_of(target: &ObjectReference) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match target.uid.as_deref().filter(|uid| !uid.is_empty()) {
+        Some(uid) => uid.hash(&mut hasher),
+        None => (&target.kind, &target.namespace, &target.name).hash(&mut hasher),
+    }
+    hasher.finish().max(1)
+}
+
+/// Absent means ready, but for an endpoint that is going away; a Service with `publishNotReadyAddresses` says so outright.
+fn is_ready(conditions: Option<&EndpointConditions>) -> bool {
+    let Some(conditions) = conditions else { return true };
+    conditions.ready.unwrap_or(conditions.terminating != Some(true))
+}
+
+fn is_tcp(protocol: Option<&str>) -> bool {
+    matches!(protocol, None | Some("TCP"))
+}

@@ -1,0 +1,165 @@
+//! Fields of route objects to `core` types. What cannot be used is collected with the field's path, so that people see
+//! every slip of an object at once.
+
+use std::fmt::{Arguments, Display};
+use std::time::Duration;
+
+use http::HeaderName;
+use keda_http_core::duration;
+use keda_http_core::route::header::{HeaderRule, HeaderValueMatch};
+use keda_http_core::route::host::HostPattern;
+use keda_http_core::route::path::PathMatch;
+use keda_http_core::route::{PortRef, ServiceRef};
+use keda_http_core::trigger::RateTarget;
+
+use crate::resources::RequestHeader;
+use crate::routes::RouteError;
+
+/// The slips found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    errors: Vec<RouteError>,
+}
+
+impl Fields {
+    pub(crate) fn refuse(&mut self, field: Arguments<'_>, reason: impl Display) {
+        self.errors.push(RouteError {
+            field: field.to_string(),
+            reason: reason.to_string(),
+        });
+    }
+
+    /// The value, or `None` with the error noted.
+    pub(crate) fn take<T>(&mut self, field: Arguments<'_>, result: Result<T, impl Display>) -> Option<T> {
+        result.map_err(|reason| self.refuse(field, reason)).ok()
+    }
+
+    /// The value when nothing was refused.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Vec<RouteError>> {
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            Some(_) | None => Err(self.errors),
+        }
+    }
+
+    pub(crate) fn duration(&mut self, field: Arguments<'_>, text: Option<&str>) -> Option<Duration> {
+        self.take(field, duration::parse(text?))
+    }
+
+    pub(crate) fn hosts(&mut self, field: Arguments<'_>, hosts: &[String]) -> Vec<HostPattern> {
+        let each = hosts.iter().enumerate();
+        each.filter_map(|(i, host)| self.take(format_args!("{field}[{i}]"), host.parse::<HostPattern>()))
+            .collect()
+    }
+
+    pub(crate) fn headers(&mut self, field: Arguments<'_>, headers: &[RequestHeader]) -> Vec<HeaderRule> {
+        let each = headers.iter().enumerate();
+        each.filter_map(|(i, header)| self.take(format_args!("{field}[{i}].name"), header_rule(header)))
+            .collect()
+    }
+
+    /// `service` with `port` or `portName`; the three are fields of `at`.
+    pub(crate) fn service(&mut self, at: &str, service: Target<'_>) -> Option<ServiceRef> {
+        if service.name.is_empty() {
+            self.refuse(
+                format_args!("{at}.{}", service.name_field),
+                "is empty; it must name a Service of the same namespace",
+            );
+        }
+        let port = self.port(at, service.port, service.port_name)?;
+        Some(ServiceRef {
+            namespace: service.namespace.into(),
+            service: service.name.into(),
+            port,
+        })
+    }
+
+    fn port(&mut self, at: &str, number: Option<i32>, name: Option<&str>) -> Option<PortRef> {
+        match (number, name.filter(|name| !name.is_empty())) {
+            (Some(number), None) => match u16::try_from(number) {
+                Ok(number) if number > 0 => return Some(PortRef::Number(number)),
+                _ => self.refuse(
+                    format_args!("{at}.port"),
+                    format_args!("{number} is no port; allowed: 1 to 65535"),
+                ),
+            },
+            (None, Some(name)) => return Some(PortRef::Name(name.into())),
+            (Some(_), Some(_)) => self.refuse(
+                format_args!("{at}"),
+                "port and portName exclude each other; give one of them",
+            ),
+            (None, None) => self.refuse(format_args!("{at}"), "port or portName is missing; give one of them"),
+        }
+        None
+    }
+
+    /// A target per replica, at least 1.
+    pub(crate) fn target_value(&mut self, field: Arguments<'_>, value: i64) -> Option<f64> {
+        if value < 1 {
+            self.refuse(field, format_args!("{value} is no target; allowed: 1 or more"));
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "targets far below 2^52")]
+        Some(value as f64)
+    }
+
+    /// A rate, whose fields are those of `at`.
+    pub(crate) fn rate(&mut self, at: &str, value: i64, window: &str, granularity: &str) -> Option<RateTarget> {
+        let value = self.target_value(format_args!("{at}.targetValue"), value);
+        let window = self.duration(format_args!("{at}.window"), Some(window));
+        let granularity = self.granularity(at, granularity);
+        let rate = RateTarget {
+            value: value?,
+            window: window?,
+            granularity: granularity?,
+        };
+        if rate.window < rate.granularity {
+            let (window, granularity) = (duration::format(rate.window), duration::format(rate.granularity));
+            self.refuse(
+                format_args!("{at}.window"),
+                format_args!(
+                    "{window} is shorter than the granularity {granularity}; allowed: the granularity or longer"
+                ),
+            );
+            return None;
+        }
+        Some(rate)
+    }
+
+    fn granularity(&mut self, at: &str, text: &str) -> Option<Duration> {
+        let field = format_args!("{at}.granularity");
+        let granularity = self.duration(field, Some(text))?;
+        if granularity.is_zero() {
+            self.refuse(
+                field,
+                format_args!("{text:?} is no granularity; allowed: a duration above zero, such as 1s"),
+            );
+            return None;
+        }
+        Some(granularity)
+    }
+}
+
+/// The fields that name a port of a Service.
+pub(crate) struct Target<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) name_field: &'static str,
+    pub(crate) name: &'a str,
+    pub(crate) port: Option<i32>,
+    pub(crate) port_name: Option<&'a str>,
+}
+
+fn header_rule(header: &RequestHeader) -> Result<HeaderRule, String> {
+    let name =
+        HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| format!("{:?} is no header name", header.name))?;
+    let value = header
+        .value
+        .clone()
+        .map_or(HeaderValueMatch::Present, HeaderValueMatch::Exact);
+    Ok(HeaderRule { name, value })
+}
+
+/// A prefix as `core` stores it: whole segments without leading and trailing slashes.
+pub(crate) fn path_prefix(path: &str) -> PathMatch {
+    PathMatch::Prefix(path.trim_matches('/').into())
+}

@@ -1,0 +1,163 @@
+//! The `kedify-http` triggers of a ScaledObject to routes.
+
+use std::collections::{BTreeMap, HashSet};
+
+use keda_http_core::reply::{Reply, When};
+use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
+use keda_http_core::target::TargetKey;
+use keda_http_core::trigger::{Autowire, HealthcheckResponse, KEDIFY_HTTP, KedifyHttp, TRIGGER_NAME_KEY};
+
+use super::{RouteError, created, key_of};
+use crate::object::namespace_of;
+use crate::resources::{ScaleTrigger, ScaledObject};
+
+/// What one trigger has become.
+pub(super) struct TriggerRoute {
+    /// Its key; `None` when it cannot be told, because several triggers need names.
+    pub(super) key: Option<TargetKey>,
+    pub(super) result: Result<Route, RouteError>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What each `kedify-http` trigger of the object has become. Other triggers are passed over.
+pub(super) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
+    let ours: Vec<(usize, &ScaleTrigger)> = object
+        .spec
+        .triggers
+        .iter()
+        .enumerate()
+        .filter(|(_, trigger)| is_kedify_http(trigger))
+        .collect();
+    let mut taken = HashSet::new();
+    let single = ours.len() == 1;
+    ours.into_iter()
+        .map(|(index, trigger)| trigger_route(object, index, trigger, single, &mut taken))
+        .collect()
+}
+
+/// As users write it, or as admission has rewritten it for KEDA.
+fn is_kedify_http(trigger: &ScaleTrigger) -> bool {
+    let has = |key: &str| trigger.metadata.contains_key(key);
+    match trigger.type_.as_str() {
+        KEDIFY_HTTP => true,
+        "external-push" => {
+            let of_upstream =
+                has("interceptorRoute") || has("httpScaledObject") || has("interceptorTargetPendingRequests");
+            has("hosts") && has("scalingMetric") && !of_upstream
+        }
+        _ => false,
+    }
+}
+
+fn trigger_route(
+    object: &ScaledObject,
+    index: usize,
+    trigger: &ScaleTrigger,
+    single: bool,
+    taken: &mut HashSet<TargetKey>,
+) -> TriggerRoute {
+    let refused = |key, field: &str, reason: String| {
+        let error = RouteError {
+            field: format!("spec.triggers[{index}].{field}"),
+            reason,
+        };
+        TriggerRoute {
+            key,
+            result: Err(error),
+            warnings: Vec::new(),
+        }
+    };
+    let Some(key) = key(object, trigger, single) else {
+        return refused(
+            None,
+            "name",
+            format!("is missing; with several {KEDIFY_HTTP} triggers each needs a name of its own"),
+        );
+    };
+    if !taken.insert(key.clone()) {
+        return refused(
+            None,
+            "name",
+            format!("is that of another trigger; with several {KEDIFY_HTTP} triggers each needs a name of its own"),
+        );
+    }
+    match parse(&trigger.metadata).and_then(|parsed| route(object, key.clone(), parsed)) {
+        Ok((route, warnings)) => TriggerRoute {
+            key: Some(key),
+            result: Ok(route),
+            warnings,
+        },
+        Err(reason) => refused(Some(key), "metadata", reason),
+    }
+}
+
+/// The scaler sees the metadata only, so the name in it decides; the trigger's own name counts where there are several.
+fn key(object: &ScaledObject, trigger: &ScaleTrigger, single: bool) -> Option<TargetKey> {
+    let in_metadata = trigger.metadata.get(TRIGGER_NAME_KEY).filter(|name| !name.is_empty());
+    let own = trigger.name.as_ref().filter(|name| !single && !name.is_empty());
+    match in_metadata.or(own) {
+        Some(name) => {
+            let metadata = &object.metadata;
+            Some(TargetKey::trigger(
+                namespace_of(metadata),
+                metadata.name.as_deref().unwrap_or_default(),
+                name,
+            ))
+        }
+        None => single.then(|| key_of(&object.metadata)),
+    }
+}
+
+fn parse(metadata: &BTreeMap<String, String>) -> Result<KedifyHttp, String> {
+    let pairs = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    KedifyHttp::from_metadata(pairs).map_err(|error| error.to_string())
+}
+
+fn route(object: &ScaledObject, key: TargetKey, trigger: KedifyHttp) -> Result<(Route, Vec<String>), String> {
+    let upstream = upstream(namespace_of(&object.metadata), &trigger)?;
+    let route = Route {
+        key,
+        created: created(&object.metadata),
+        upstream,
+        fallback: None,
+        timeouts: Timeouts::default(),
+        window: trigger.scaling.activity_window(),
+        replies: replies(&trigger),
+        rules: vec![Rule {
+            hosts: trigger.hosts,
+            paths: trigger.paths,
+            headers: trigger.headers,
+        }],
+    };
+    Ok((route, trigger.warnings))
+}
+
+/// With `trafficAutowire: service` the endpoints of `service` are ours, and the pods are behind `fallbackService`.
+fn upstream(namespace: &str, trigger: &KedifyHttp) -> Result<ServiceRef, String> {
+    let service = match (&trigger.autowire, &trigger.fallback_service) {
+        (Autowire::Service, Some(service)) => service,
+        (Autowire::Service, None) => {
+            return Err(
+                "fallbackService is missing; trafficAutowire: service needs the Service that has the pods".into(),
+            );
+        }
+        (Autowire::Unset | Autowire::Off | Autowire::Kinds(_), _) => &trigger.service,
+    };
+    Ok(ServiceRef {
+        namespace: namespace.into(),
+        service: service.clone(),
+        port: trigger.port.clone(),
+    })
+}
+
+fn replies(trigger: &KedifyHttp) -> Vec<Reply> {
+    let reply = trigger.healthcheck.as_ref().map(|check| Reply {
+        path: check.path.clone(),
+        when: match check.response {
+            HealthcheckResponse::Static => When::Always,
+            HealthcheckResponse::Passthrough => When::WhileUnavailable,
+        },
+        status: 200,
+    });
+    reply.into_iter().collect()
+}

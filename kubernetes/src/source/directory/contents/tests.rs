@@ -1,0 +1,146 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+fn service(name: &str, port: u16) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{ name: {name}, namespace: shop }}\nspec: {{ ports: [{{ port: {port} }}] }}\n"
+    )
+}
+
+fn put(contents: &mut Contents, path: &str, text: &str) -> Vec<String> {
+    let mut outcome = Outcome::default();
+    contents.put(Path::new(path), text, &mut outcome);
+    told(&outcome)
+}
+
+fn remove(contents: &mut Contents, path: &str) -> Vec<String> {
+    let mut outcome = Outcome::default();
+    contents.remove(Path::new(path), &mut outcome);
+    told(&outcome)
+}
+
+fn told(outcome: &Outcome) -> Vec<String> {
+    let changes = outcome.changes.iter().map(|change| match change {
+        Change::Apply(object) => format!("apply {}{}", object.id().name, port_of(object)),
+        Change::Delete(id) => format!("delete {}", id.name),
+        Change::Reset(..) => panic!("files never reset"),
+    });
+    changes
+        .chain(outcome.read_again.iter().map(|path| format!("read {}", path.display())))
+        .collect()
+}
+
+fn port_of(object: &Object) -> String {
+    let Object::Service(service) = object else {
+        return String::new();
+    };
+    let spec = service.spec.as_ref().unwrap();
+    format!(" {}", spec.ports.as_ref().unwrap()[0].port)
+}
+
+fn reasons(contents: &Contents) -> Vec<String> {
+    contents
+        .problems()
+        .into_iter()
+        .map(|problem| format!("{}: {}", problem.place, problem.reason))
+        .collect()
+}
+
+#[test]
+fn only_the_documents_that_changed_are_told() {
+    let mut contents = Contents::default();
+    let before = [service("a", 1), service("b", 1), service("c", 1)].join("---\n");
+    let after = [service("a", 1), service("b", 2), service("d", 1)].join("---\n");
+    assert_eq!(
+        put(&mut contents, "x.yaml", &before),
+        ["apply a 1", "apply b 1", "apply c 1"]
+    );
+    assert_eq!(put(&mut contents, "x.yaml", &before), [""; 0]);
+    assert_eq!(
+        put(&mut contents, "x.yaml", &after),
+        ["apply b 2", "apply d 1", "delete c"]
+    );
+    assert_eq!(remove(&mut contents, "x.yaml"), ["delete a", "delete b", "delete d"]);
+}
+
+#[test]
+fn a_broken_file_keeps_its_last_good_objects_until_it_is_repaired() {
+    let mut contents = Contents::default();
+    put(&mut contents, "x.yaml", &service("a", 1));
+    assert_eq!(put(&mut contents, "x.yaml", "kind: [unclosed"), [""; 0]);
+    assert_eq!(contents.problems()[0].place, "x.yaml: document 1");
+    assert_eq!(put(&mut contents, "x.yaml", &service("a", 2)), ["apply a 2"]);
+    assert_eq!(contents.problems(), []);
+}
+
+#[test]
+fn an_emptied_file_keeps_its_objects() {
+    let mut contents = Contents::default();
+    put(&mut contents, "x.yaml", &service("a", 1));
+    assert_eq!(put(&mut contents, "x.yaml", " \n"), [""; 0]);
+    assert_eq!(
+        reasons(&contents),
+        ["x.yaml: document 1: the file is empty; remove it if its objects are to go"]
+    );
+    assert_eq!(remove(&mut contents, "x.yaml"), ["delete a"]);
+    assert_eq!(contents.problems(), []);
+}
+
+#[test]
+fn of_an_object_in_two_files_the_first_file_counts() {
+    let mut contents = Contents::default();
+    assert_eq!(put(&mut contents, "b.yaml", &service("a", 2)), ["apply a 2"]);
+    assert_eq!(put(&mut contents, "c.yaml", &service("a", 3)), [""; 0]);
+    assert_eq!(put(&mut contents, "a.yaml", &service("a", 1)), ["apply a 1"]);
+    let taken = "Service shop/a is taken from a.yaml; keep one of the two";
+    let mut both = reasons(&contents);
+    both.sort();
+    assert_eq!(both, [format!("b.yaml: {taken}"), format!("c.yaml: {taken}")]);
+
+    assert_eq!(remove(&mut contents, "a.yaml"), ["read b.yaml"]);
+    assert_eq!(put(&mut contents, "b.yaml", &service("a", 2)), ["apply a 2"]);
+    assert_eq!(remove(&mut contents, "c.yaml"), [""; 0]);
+    assert_eq!(contents.problems(), []);
+    assert_eq!(remove(&mut contents, "b.yaml"), ["delete a"]);
+}
+
+#[test]
+fn an_object_twice_in_a_file_is_refused() {
+    let mut contents = Contents::default();
+    assert_eq!(
+        put(
+            &mut contents,
+            "x.yaml",
+            &[service("a", 1), service("a", 2)].join("---\n")
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        reasons(&contents),
+        ["x.yaml: document 2: Service shop/a stands twice in this file; keep one of them"]
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_keeps_its_objects() {
+    let mut contents = Contents::default();
+    put(&mut contents, "x.yaml", &service("a", 1));
+    contents.put_unreadable(Path::new("x.yaml"), "no permission");
+    assert_eq!(reasons(&contents), ["x.yaml: cannot be read: no permission"]);
+    assert_eq!(put(&mut contents, "x.yaml", &service("a", 1)), [""; 0]);
+    assert_eq!(contents.problems(), []);
+}
+
+#[test]
+fn files_below_a_directory_are_found_without_its_neighbours() {
+    let mut contents = Contents::default();
+    for path in ["/m/a.yaml", "/m/a/x.yaml", "/m/a/y/z.yaml", "/m/ab.yaml"] {
+        put(&mut contents, path, &service("a", 1));
+    }
+    let below = contents.below(Path::new("/m/a"));
+    assert_eq!(
+        below.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+        ["/m/a/x.yaml", "/m/a/y/z.yaml"]
+    );
+}

@@ -1,0 +1,245 @@
+//! The text of a manifest file to its documents, and a document to its objects.
+//!
+//! Documents are told apart first and read later, so that those that have not changed are not read again.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::object::Object;
+
+/// One document of a file. The items of a JSON `List` count as documents of their own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Document<'a> {
+    /// Its number in the file, from 1.
+    pub(super) number: usize,
+    /// The line it begins at, from 1.
+    line: usize,
+    text: &'a str,
+    syntax: Syntax,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    Json,
+    Yaml,
+}
+
+/// Something in a file that is no manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Malformed {
+    /// The document's number in the file, from 1.
+    pub(super) document: usize,
+    /// What is wrong, with the line where it is known.
+    pub(super) reason: String,
+}
+
+/// The documents of a file. What looks like JSON and is none is taken for YAML, unless the file's name says JSON.
+pub(super) fn documents(text: &str, named_json: bool) -> Result<Vec<Document<'_>>, Malformed> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if named_json || text.trim_start().starts_with(['{', '[']) {
+        match json_documents(text) {
+            Err(malformed) if named_json => return Err(malformed),
+            Err(_) => {}
+            Ok(documents) => return Ok(documents),
+        }
+    }
+    Ok(yaml_documents(text))
+}
+
+impl Document<'_> {
+    /// Equal for documents of the same text, and only for them as far as anybody will see.
+    pub(super) fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.text.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The objects in it: one, or those of a `List`, or none when its kind is one that is passed over.
+    pub(super) fn objects(&self) -> Result<Vec<Object>, Malformed> {
+        let objects = match self.syntax {
+            Syntax::Json => Object::parse_json(self.text)
+                .map(|object| object.into_iter().collect())
+                .map_err(|error| error.to_string()),
+            Syntax::Yaml => yaml_objects(self.text, self.line),
+        };
+        objects.map_err(|reason| Malformed {
+            document: self.number,
+            reason: format!("(from line {}) {reason}", self.line),
+        })
+    }
+}
+
+/// One value after another, arrays of values, and `List`s, in the order they stand.
+fn json_documents(text: &str) -> Result<Vec<Document<'_>>, Malformed> {
+    let mut found = JsonDocuments {
+        text,
+        lines: Lines {
+            text,
+            offset: 0,
+            line: 1,
+        },
+        documents: Vec::new(),
+    };
+    for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+        match value {
+            Ok(value) => found.add(value.get()),
+            Err(error) => {
+                return Err(Malformed {
+                    document: found.documents.len() + 1,
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok(found.documents)
+}
+
+struct JsonDocuments<'a> {
+    text: &'a str,
+    lines: Lines<'a>,
+    documents: Vec<Document<'a>>,
+}
+
+/// What tells a `List`.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    items: Vec<&'a RawValue>,
+}
+
+impl<'a> JsonDocuments<'a> {
+    fn add(&mut self, value: &'a str) {
+        let items = if value.starts_with('[') {
+            serde_json::from_str(value).ok()
+        } else {
+            list_items(value)
+        };
+        match items {
+            Some::<Vec<&'a RawValue>>(items) => items.into_iter().for_each(|item| self.add(item.get())),
+            None if value == "null" => {}
+            None => {
+                let line = self.lines.of(value.as_ptr() as usize - self.text.as_ptr() as usize);
+                self.documents.push(Document {
+                    number: self.documents.len() + 1,
+                    line,
+                    text: value,
+                    syntax: Syntax::Json,
+                });
+            }
+        }
+    }
+}
+
+fn list_items(value: &str) -> Option<Vec<&RawValue>> {
+    let envelope: Envelope<'_> = serde_json::from_str(value).ok()?;
+    (envelope.kind == "List").then_some(envelope.items)
+}
+
+/// Counts lines up to ever later offsets.
+struct Lines<'a> {
+    text: &'a str,
+    offset: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn of(&mut self, offset: usize) -> usize {
+        let between = self.text.as_bytes().get(self.offset..offset).unwrap_or_default();
+        self.line += between.iter().filter(|byte| **byte == b'\n').count();
+        self.offset = offset.max(self.offset);
+        self.line
+    }
+}
+
+/// YAML's document markers stand at the beginning of a line, whatever they interrupt, so no parser is needed to find them.
+fn yaml_documents(text: &str) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    let mut open = Open { start: 0, line: 1 };
+    let mut offset = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if is_marker(line, "---") || is_marker(line, "...") {
+            open.close(text, offset, &mut documents);
+            open = Open {
+                start: offset + 3,
+                line: index + 1,
+            };
+        }
+        offset += line.len();
+    }
+    open.close(text, text.len(), &mut documents);
+    documents
+}
+
+struct Open {
+    start: usize,
+    line: usize,
+}
+
+impl Open {
+    fn close<'a>(&self, text: &'a str, end: usize, documents: &mut Vec<Document<'a>>) {
+        let text = text.get(self.start..end).unwrap_or_default();
+        if text.lines().any(is_content) {
+            documents.push(Document {
+                number: documents.len() + 1,
+                line: self.line,
+                text,
+                syntax: Syntax::Yaml,
+            });
+        }
+    }
+}
+
+fn is_marker(line: &str, marker: &str) -> bool {
+    line.strip_prefix(marker)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+}
+
+/// Neither empty nor a comment nor a directive, which stands before the marker of its document.
+fn is_content(line: &str) -> bool {
+    let text = line.trim();
+    !text.is_empty() && !text.starts_with('#') && !line.starts_with('%')
+}
+
+fn yaml_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
+    let value = yaml_value(text, first_line)?;
+    let items = match &value {
+        Value::Object(map) if map.get("kind").is_some_and(|kind| kind == "List") => {
+            map.get("items").and_then(Value::as_array)
+        }
+        Value::Array(items) => Some(items),
+        Value::Null => return Ok(Vec::new()),
+        _ => None,
+    };
+    let single = std::slice::from_ref(&value);
+    let parsed = items
+        .map_or(single, Vec::as_slice)
+        .iter()
+        .filter_map(|item| Object::parse(item).transpose());
+    parsed.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+/// Limits against documents made to exhaust a reader stay in force; those on honest size are lifted.
+fn yaml_value(text: &str, first_line: usize) -> Result<Value, String> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: 10_000_000, max_events: 40_000_000, max_total_scalar_bytes: 1 << 30 },
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| match error.location() {
+        // The first line of the text is the marker's, which is `first_line` itself.
+        Some(location) => format!(
+            "{} (line {} of the file)",
+            error.without_snippet(),
+            location.line() + first_line as u64 - 1
+        ),
+        None => error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

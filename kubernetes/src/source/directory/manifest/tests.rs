@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+/// The objects as `kind namespace/name`, or the first slip as `document: reason`.
+fn read(name: &str, text: &str) -> Vec<String> {
+    let objects = documents(text, name.ends_with("json"))
+        .and_then(|documents| documents.iter().map(Document::objects).collect::<Result<Vec<_>, _>>());
+    match objects {
+        Ok(objects) => objects
+            .into_iter()
+            .flatten()
+            .map(|object| object.id().to_string())
+            .collect(),
+        Err(malformed) => vec![format!("{}: {}", malformed.document, malformed.reason)],
+    }
+}
+
+const SERVICE: &str = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"shop"}}"#;
+const SLICE: &str = r#"{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"b"},"addressType":"IPv4","endpoints":[]}"#;
+
+#[test]
+fn json_comes_as_documents_arrays_and_lists() {
+    let both = ["Service shop/a", "EndpointSlice default/b"];
+    assert_eq!(read("x.json", &format!("{SERVICE}\n{SLICE}")), both);
+    assert_eq!(read("x.json", &format!("[{SERVICE},{SLICE}]")), both);
+    let list = format!(r#"{{"apiVersion":"v1","kind":"List","items":[{SERVICE},{SLICE}]}}"#);
+    assert_eq!(read("x.json", &list), both);
+    assert_eq!(read("x.yaml", &list), both);
+    assert_eq!(read("x.json", ""), [""; 0]);
+}
+
+#[test]
+fn yaml_comes_as_documents_and_lists() {
+    let both = ["Service shop/a", "EndpointSlice default/b"];
+    assert_eq!(
+        read(
+            "x.yaml",
+            &format!("# one\n%YAML 1.2\n--- {SERVICE}\n...\n# two\n---\n{SLICE}\n---\n# nothing\n")
+        ),
+        both
+    );
+    assert_eq!(
+        read(
+            "x.yaml",
+            &format!("apiVersion: v1\nkind: List\nitems:\n- {SERVICE}\n- {SLICE}\n")
+        ),
+        both
+    );
+    assert_eq!(
+        read("x.yaml", "{apiVersion: v1, kind: Service, metadata: {name: a}}"),
+        ["Service default/a"]
+    );
+    assert_eq!(read("x.yaml", "\u{feff}# only a comment\n"), [""; 0]);
+    assert_eq!(
+        read("x.yaml", "a: |\n  ---\n  text\napiVersion: v1\nkind: ConfigMap"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn other_kinds_are_passed_over() {
+    assert_eq!(
+        read(
+            "x.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: y}"
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        read(
+            "x.yaml",
+            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}"
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let table = [
+        ("x.json", format!("{SERVICE}\n{{\"kind\":"), "2: EOF while parsing a value at line 2 column 8"),
+        ("x.yaml", "a: b".into(), "1: (from line 1) is no manifest: it needs an apiVersion and a kind"),
+        ("x.yaml", "- a".into(), "1: (from line 1) is no manifest: invalid type: string \"a\", expected a map with apiVersion and kind"),
+        ("x.yaml", "apiVersion: v1\nkind: Service\nmetadata: {}".into(), "1: (from line 1) Service: metadata.name is missing"),
+        (
+            "x.yaml",
+            "apiVersion: http.keda.sh/v1\nkind: InterceptorRoute\nmetadata: {name: a}".into(),
+            "1: (from line 1) apiVersion: \"http.keda.sh/v1\" of InterceptorRoute cannot be read; allowed: http.keda.sh/v1beta1",
+        ),
+        (
+            "x.yaml",
+            format!("{SERVICE}\n---\napiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {{name: a}}\nspec: {{scaleTargetRef: {{name: a}}, triggers: [{{type: kedify-http, metadata: {{port: 8080}}}}]}}"),
+            "2: (from line 2) ScaledObject \"a\": spec.triggers[0].metadata: port must be a string; quote it: \"8080\"",
+        ),
+        (
+            "x.json",
+            r#"{"apiVersion":"http.keda.sh/v1beta1","kind":"InterceptorRoute","metadata":{"name":"a"},"spec":{"target":{"port":80},"scalingMetric":{}}}"#.into(),
+            "1: (from line 1) InterceptorRoute \"a\": spec.target: missing field `service`",
+        ),
+    ];
+    for (name, text, expected) in table {
+        assert_eq!(read(name, &text), [expected]);
+    }
+}
+
+#[test]
+fn a_slip_in_yaml_is_told_with_its_line_in_the_file() {
+    let told = read(
+        "x.yaml",
+        &format!("{SERVICE}\n---\nkind: Service\nmetadata: [unclosed\n"),
+    );
+    assert!(
+        told[0].starts_with("2: (from line 2)") && told[0].contains("of the file"),
+        "{told:?}"
+    );
+}

@@ -1,0 +1,288 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn service(name: &str, port: u16) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata: {{ name: {name} }}\nspec: {{ ports: [{{ port: {port} }}] }}\n")
+}
+
+fn told(changes: Vec<Change>) -> Vec<String> {
+    let told = changes.into_iter().flat_map(|change| match change {
+        Change::Apply(object) => vec![format!("apply {}", name_of(&object))],
+        Change::Delete(id) => vec![format!("delete {}", id.name)],
+        Change::Reset(_, objects) => objects
+            .iter()
+            .map(|object| format!("first {}", name_of(object)))
+            .collect(),
+    });
+    told.collect()
+}
+
+fn name_of(object: &Object) -> String {
+    let Object::Service(service) = object else {
+        return object.id().name;
+    };
+    format!(
+        "{} {}",
+        object.id().name,
+        service.spec.as_ref().unwrap().ports.as_ref().unwrap()[0].port
+    )
+}
+
+struct Watched {
+    directory: TempDir,
+    source: Source,
+}
+
+impl Watched {
+    /// Opens a directory with these files.
+    async fn with(files: &[(&str, String)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let source = open(directory.path()).unwrap();
+        let mut watched = Self { directory, source };
+        assert_eq!(
+            watched.next_raw().await.len(),
+            Kind::ALL.len(),
+            "the first batch resets every kind"
+        );
+        watched
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn next_raw(&mut self) -> Vec<Change> {
+        timeout(SOON, self.source.next())
+            .await
+            .expect("a batch in time")
+            .expect("a source that goes on")
+    }
+
+    async fn next(&mut self) -> Vec<String> {
+        told(self.next_raw().await)
+    }
+
+    /// Changes until the last one is this; they may come in several batches.
+    async fn until(&mut self, last: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        while all.last().map(String::as_str) != Some(last) {
+            all.extend(self.next().await);
+        }
+        all
+    }
+
+    async fn problems(&mut self, expected: usize) -> Vec<Problem> {
+        let mut problems = self.source.problems();
+        let problems = timeout(SOON, problems.wait_for(|problems| problems.len() == expected));
+        problems.await.expect("the problems in time").unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn the_first_batch_is_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("deep/er")).unwrap();
+    fs::create_dir(directory.path().join(".git")).unwrap();
+    for (name, text) in [
+        ("b.yaml", service("b", 1)),
+        ("deep/er/c.yml", service("c", 1)),
+        (
+            "a.json",
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"ports":[{"port":1}]}}"#.into(),
+        ),
+        (".hidden.yaml", "nonsense".into()),
+        (".git/x.yaml", "nonsense".into()),
+        ("b.yaml~", "nonsense".into()),
+        ("#b.yaml#", "nonsense".into()),
+        ("README.md", "nonsense".into()),
+    ] {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let mut source = open(directory.path()).unwrap();
+    assert_eq!(
+        told(source.next().await.unwrap()),
+        ["first a 1", "first b 1", "first c 1"]
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_manifest_is_refused_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(
+        directory.path().join("a.yaml"),
+        format!("{}---\nkind: Service\n", service("a", 1)),
+    )
+    .unwrap();
+    let error = open(directory.path()).unwrap_err().to_string();
+    assert!(
+        error.ends_with("a.yaml: document 2: (from line 5) is no manifest: it needs an apiVersion and a kind"),
+        "{error}"
+    );
+    let missing = open(&directory.path().join("none")).unwrap_err();
+    assert!(matches!(missing, DirectoryError::Unreadable { .. }), "{missing}");
+}
+
+#[tokio::test]
+async fn a_written_file_is_seen() {
+    let mut watched = Watched::with(&[("a.yaml", service("a", 1))]).await;
+    fs::write(watched.path("a.yaml"), service("a", 2)).unwrap();
+    assert_eq!(watched.next().await, ["apply a 2"]);
+    fs::write(watched.path("b.yaml"), service("b", 1)).unwrap();
+    assert_eq!(watched.next().await, ["apply b 1"]);
+}
+
+#[tokio::test]
+async fn a_file_renamed_into_place_is_seen() {
+    let mut watched = Watched::with(&[("a.yaml", service("a", 1))]).await;
+    fs::write(watched.path(".a.yaml.new"), service("a", 2)).unwrap();
+    fs::rename(watched.path(".a.yaml.new"), watched.path("a.yaml")).unwrap();
+    assert_eq!(watched.next().await, ["apply a 2"]);
+}
+
+#[tokio::test]
+async fn an_object_that_moves_to_another_file_is_never_missing() {
+    let mut watched = Watched::with(&[("a.yaml", service("a", 1))]).await;
+    fs::rename(watched.path("a.yaml"), watched.path("z.yaml")).unwrap();
+    assert_eq!(watched.next().await, ["apply a 1"]);
+    fs::rename(watched.path("z.yaml"), watched.path("a.yaml")).unwrap();
+    assert_eq!(watched.next().await, ["apply a 1"]);
+    fs::remove_file(watched.path("a.yaml")).unwrap();
+    assert_eq!(watched.next().await, ["delete a"]);
+}
+
+#[tokio::test]
+async fn a_broken_file_keeps_its_objects_and_heals() {
+    let mut watched = Watched::with(&[("a.yaml", service("a", 1))]).await;
+    fs::write(watched.path("a.yaml"), "apiVersion: v1\nkind: [").unwrap();
+    let problems = watched.problems(1).await;
+    assert!(problems[0].place.ends_with("a.yaml: document 1"), "{problems:?}");
+    fs::write(watched.path("a.yaml"), service("a", 2)).unwrap();
+    assert_eq!(watched.next().await, ["apply a 2"]);
+    watched.problems(0).await;
+}
+
+#[tokio::test]
+async fn an_object_in_two_files_is_a_problem_and_the_first_file_counts() {
+    let mut watched = Watched::with(&[("b.yaml", service("a", 2)), ("c.yaml", service("a", 3))]).await;
+    watched.problems(1).await;
+    fs::remove_file(watched.path("b.yaml")).unwrap();
+    assert_eq!(watched.next().await, ["apply a 3"]);
+    watched.problems(0).await;
+}
+
+#[tokio::test]
+async fn directories_come_go_and_move_with_their_files() {
+    let mut watched = Watched::with(&[]).await;
+    fs::create_dir_all(watched.path("d/e")).unwrap();
+    fs::write(watched.path("d/e/a.yaml"), service("a", 1)).unwrap();
+    assert_eq!(watched.until("apply a 1").await, ["apply a 1"]);
+    fs::write(watched.path("d/e/a.yaml"), service("a", 2)).unwrap();
+    assert_eq!(watched.until("apply a 2").await, ["apply a 2"]);
+
+    fs::rename(watched.path("d"), watched.path("f")).unwrap();
+    assert_eq!(watched.until("apply a 2").await, ["apply a 2"]);
+    fs::write(watched.path("f/e/a.yaml"), service("a", 3)).unwrap();
+    assert_eq!(watched.until("apply a 3").await, ["apply a 3"]);
+
+    fs::remove_dir_all(watched.path("f")).unwrap();
+    assert_eq!(watched.until("delete a").await, ["delete a"]);
+    fs::create_dir(watched.path("f")).unwrap();
+    fs::write(watched.path("f/a.yaml"), service("a", 4)).unwrap();
+    assert_eq!(watched.until("apply a 4").await, ["apply a 4"]);
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_is_followed_when_it_is_swapped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let version = |name: &str, port: u16| {
+        fs::create_dir_all(path(name).join("sub")).unwrap();
+        fs::write(path(name).join("a.yaml"), service("a", port)).unwrap();
+        fs::write(path(name).join("sub/b.yaml"), service("b", port)).unwrap();
+    };
+    version("..1", 1);
+    symlink("..1", path("..data")).unwrap();
+    symlink("..data/a.yaml", path("a.yaml")).unwrap();
+    symlink("..data/sub", path("sub")).unwrap();
+    let mut source = open(directory.path()).unwrap();
+    assert_eq!(told(source.next().await.unwrap()), ["first a 1", "first b 1"]);
+
+    for (port, old, new) in [(2, "..1", "..2"), (3, "..2", "..3")] {
+        version(new, port);
+        symlink(new, path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        fs::remove_dir_all(path(old)).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            seen.extend(told(
+                timeout(SOON, source.next()).await.expect("a batch in time").unwrap(),
+            ));
+        }
+        assert_eq!(seen, [format!("apply a {port}"), format!("apply b {port}")]);
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_leads_back_is_not_followed_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.yaml"), service("a", 1)).unwrap();
+    symlink(".", directory.path().join("loop")).unwrap();
+    let mut source = open(directory.path()).unwrap();
+    assert_eq!(told(source.next().await.unwrap()), ["first a 1"]);
+    assert_eq!(*source.problems().borrow(), []);
+}
+
+#[tokio::test]
+async fn lost_signals_make_everything_be_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.yaml"), service("a", 1)).unwrap();
+    let mut tree = Tree::new(directory.path(), std::sync::Weak::new()).unwrap();
+    assert_eq!(told(tree.read_all().unwrap()), ["apply a 1"]);
+    fs::write(directory.path().join("a.yaml"), service("a", 2)).unwrap();
+    fs::write(directory.path().join("b.yaml"), service("b", 1)).unwrap();
+    let lost = || Touched {
+        lost: true,
+        ..Touched::default()
+    };
+    assert_eq!(told(tree.look_again(lost())), ["apply a 2", "apply b 1"]);
+    fs::remove_file(directory.path().join("a.yaml")).unwrap();
+    assert_eq!(told(tree.look_again(lost())), ["delete a"]);
+}
+
+#[tokio::test]
+async fn the_source_ends_when_the_directory_is_gone_and_keeps_what_it_read() {
+    let mut watched = Watched::with(&[]).await;
+    fs::remove_dir(watched.directory.path()).unwrap();
+    assert!(
+        timeout(SOON, watched.source.next())
+            .await
+            .expect("an end in time")
+            .is_none()
+    );
+    assert!(watched.problems(1).await[0].reason.starts_with("the directory is gone"));
+}
+
+#[tokio::test]
+async fn a_dropped_source_ends_its_thread() {
+    let Watched {
+        source,
+        directory: _directory,
+    } = Watched::with(&[]).await;
+    let mut problems = source.problems();
+    drop(source);
+    let ended = timeout(SOON, async { while problems.changed().await.is_ok() {} }).await;
+    ended.expect("the thread has let go of its end of the channel");
+}

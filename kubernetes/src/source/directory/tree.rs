@@ -1,0 +1,310 @@
+//! The directory tree: which files there are, when they are read, and which directories are watched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::{Duration, SystemTime};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
+
+use super::Touched;
+use super::contents::{Contents, Outcome};
+use crate::source::{Change, Problem};
+
+/// The tree and what its files hold.
+pub(super) struct Tree {
+    root: PathBuf,
+    watcher: Weak<Mutex<RecommendedWatcher>>,
+    contents: Contents,
+    /// Every directory that is watched, each for itself: a new one must be watched before it is listed.
+    directories: BTreeSet<PathBuf>,
+    stamps: BTreeMap<PathBuf, Stamp>,
+    unwatched: BTreeMap<PathBuf, Problem>,
+    gone: bool,
+}
+
+/// What tells that a file has not changed since it was read. Kept only for files that had been at rest when they were
+/// read: two writes within one tick of the file system's clock look the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn at_rest(self) -> Option<Self> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        (i64::try_from(now.as_secs()).is_ok_and(|now| self.changed.0.abs_diff(now) >= 2)).then_some(self)
+    }
+}
+
+impl Tree {
+    pub(super) fn new(root: &Path, watcher: Weak<Mutex<RecommendedWatcher>>) -> io::Result<Self> {
+        let root = std::path::absolute(root)?;
+        Ok(Self {
+            root,
+            watcher,
+            contents: Contents::default(),
+            directories: BTreeSet::new(),
+            stamps: BTreeMap::new(),
+            unwatched: BTreeMap::new(),
+            gone: false,
+        })
+    }
+
+    /// Watches and reads everything for the first time.
+    pub(super) fn read_all(&mut self) -> io::Result<Vec<Change>> {
+        let root = self.root.clone();
+        fs::read_dir(&root)?; // says more plainly than the watch why it cannot be done
+        let mut outcome = Outcome::default();
+        self.read_directory(&root, &mut outcome);
+        match self.unwatched.get(&root) {
+            Some(problem) => Err(io::Error::other(problem.reason.clone())),
+            None => Ok(outcome.changes),
+        }
+    }
+
+    /// Reads what has been touched.
+    pub(super) fn look_again(&mut self, touched: Touched) -> Vec<Change> {
+        let mut outcome = Outcome::default();
+        if touched.lost {
+            let root = self.root.clone();
+            self.look_at(&root, false, &mut outcome);
+        }
+        // What is there goes first, so that an object that has moved to another file is never missing.
+        let (there, missing): (Vec<_>, Vec<_>) = touched.paths.into_iter().partition(|(path, _)| path.exists());
+        for (path, created) in there.into_iter().chain(missing) {
+            self.look_at(&path, created, &mut outcome);
+        }
+        while let Some(path) = outcome.read_again.pop() {
+            self.read_file(&path, &mut outcome);
+        }
+        outcome.changes
+    }
+
+    /// What cannot be used, as it stands now.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        self.unwatched
+            .values()
+            .cloned()
+            .chain(self.contents.problems())
+            .collect()
+    }
+
+    /// The first file that cannot be used.
+    pub(super) fn malformed(&self) -> Option<Problem> {
+        self.contents.malformed().cloned()
+    }
+
+    /// Whether the directory itself is gone. What was read from it stays.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    fn look_at(&mut self, path: &Path, created: bool, outcome: &mut Outcome) {
+        let Ok(inside) = path.strip_prefix(&self.root) else {
+            return;
+        };
+        if let Some(parent) = swapped_within(path, inside) {
+            self.read_directory(&parent, outcome);
+            return;
+        }
+        if inside.components().any(|part| is_hidden(part.as_os_str())) {
+            return;
+        }
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.read_directory(path, outcome),
+            Ok(metadata) if metadata.is_file() && is_manifest(path) => {
+                self.forget_below(path, outcome);
+                if !(created && is_being_written(path, &metadata)) {
+                    self.read_file(path, outcome);
+                }
+            }
+            Ok(_) => self.forget(path, outcome),
+            Err(_) if path == self.root => self.lose_root(),
+            Err(_) => self.forget(path, outcome),
+        }
+    }
+
+    fn read_directory(&mut self, directory: &Path, outcome: &mut Outcome) {
+        self.contents.remove(directory, outcome); // it may have been a file
+        self.watch(directory);
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries
+                .filter_map(Result::ok)
+                .map(|entry| entry.path())
+                .collect::<BTreeSet<_>>(),
+            Err(_) => return self.forget(directory, outcome),
+        };
+        for path in entries.iter().filter(|path| !path.file_name().is_some_and(is_hidden)) {
+            match fs::metadata(path) {
+                Ok(metadata) if metadata.is_dir() && !leads_back(path) => self.read_directory(path, outcome),
+                Ok(metadata) if metadata.is_file() && is_manifest(path) && !self.is_as_read(path, &metadata) => {
+                    self.read_file(path, outcome)
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        self.forget_missing(directory, &entries, outcome);
+    }
+
+    fn forget_missing(&mut self, directory: &Path, entries: &BTreeSet<PathBuf>, outcome: &mut Outcome) {
+        let files = self
+            .contents
+            .below(directory)
+            .into_iter()
+            .map(|file| file.to_path_buf());
+        let known: BTreeSet<PathBuf> = files
+            .chain(self.directories_below(directory))
+            .filter(|path| path.parent() == Some(directory))
+            .collect();
+        for path in known.difference(entries) {
+            self.forget(path, outcome);
+        }
+    }
+
+    fn is_as_read(&self, path: &Path, metadata: &Metadata) -> bool {
+        self.stamps.get(path) == Some(&Stamp::of(metadata))
+    }
+
+    fn read_file(&mut self, path: &Path, outcome: &mut Outcome) {
+        let stamp = fs::metadata(path)
+            .ok()
+            .and_then(|metadata| Stamp::of(&metadata).at_rest());
+        match fs::read_to_string(path) {
+            Ok(text) => self.contents.put(path, &text, outcome),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.forget(path, outcome),
+            Err(error) => self.contents.put_unreadable(path, &error.to_string()),
+        }
+        match stamp {
+            Some(stamp) => self.stamps.insert(path.into(), stamp),
+            None => self.stamps.remove(path),
+        };
+    }
+
+    /// Nothing is at this path any more.
+    fn forget(&mut self, path: &Path, outcome: &mut Outcome) {
+        self.forget_below(path, outcome);
+        self.stamps.remove(path);
+        self.contents.remove(path, outcome);
+    }
+
+    /// No directory is at this path any more.
+    fn forget_below(&mut self, path: &Path, outcome: &mut Outcome) {
+        if !self.directories.contains(path) {
+            return;
+        }
+        for directory in self.directories_below(path) {
+            self.unwatch(&directory);
+        }
+        for file in self.contents.below(path) {
+            self.stamps.remove(&*file);
+            self.contents.remove(&file, outcome);
+        }
+    }
+
+    fn directories_below(&self, path: &Path) -> Vec<PathBuf> {
+        let from_here = self
+            .directories
+            .range::<Path, _>((Bound::Included(path), Bound::Unbounded));
+        from_here
+            .take_while(|directory| directory.starts_with(path))
+            .cloned()
+            .collect()
+    }
+
+    /// Anew even when it is watched: another directory may have come under this name.
+    fn watch(&mut self, directory: &Path) {
+        let Some(watcher) = self.watcher.upgrade() else { return };
+        let mut watcher = watcher.lock();
+        if self.directories.contains(directory) {
+            let _ = watcher.unwatch(directory); // the system has dropped it already when the directory is gone
+        }
+        match watcher.watch(directory, RecursiveMode::NonRecursive) {
+            Ok(()) => self.unwatched.remove(directory),
+            Err(error) => self.unwatched.insert(directory.into(), not_watched(directory, &error)),
+        };
+        self.directories.insert(directory.into());
+    }
+
+    fn unwatch(&mut self, directory: &Path) {
+        if let Some(watcher) = self.watcher.upgrade() {
+            let _ = watcher.lock().unwatch(directory); // the system has dropped it already when the directory is gone
+        }
+        self.directories.remove(directory);
+        self.unwatched.remove(directory);
+    }
+
+    fn lose_root(&mut self) {
+        self.gone = true;
+        let reason = "the directory is gone; what was read from it stays until the process is started again".to_owned();
+        self.unwatched.insert(
+            self.root.clone(),
+            Problem {
+                place: self.root.display().to_string(),
+                reason,
+            },
+        );
+    }
+}
+
+fn not_watched(directory: &Path, error: &notify::Error) -> Problem {
+    Problem {
+        place: directory.display().to_string(),
+        reason: format!("cannot be watched, so changes in it are not seen: {error}"),
+    }
+}
+
+/// A mounted ConfigMap is changed by renaming `..data`, to which the visible links lead. Says where that happened.
+fn swapped_within(path: &Path, inside: &Path) -> Option<PathBuf> {
+    let hidden_above = inside.parent()?.components().any(|part| is_hidden(part.as_os_str()));
+    let is_link = path.file_name()?.as_encoded_bytes().starts_with(b"..");
+    (is_link && !hidden_above)
+        .then(|| path.parent().map(Path::to_path_buf))
+        .flatten()
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| {
+        ["yaml", "yml", "json"]
+            .iter()
+            .any(|allowed| extension.eq_ignore_ascii_case(allowed))
+    })
+}
+
+/// A file that has just been made will be closed by its writer; a link to one that was there before will not.
+fn is_being_written(path: &Path, metadata: &Metadata) -> bool {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    !is_link && metadata.nlink() == 1
+}
+
+/// Whether a directory is a link to one that it is in.
+fn leads_back(directory: &Path) -> bool {
+    let (Ok(target), Some(Ok(parent))) = (directory.canonicalize(), directory.parent().map(Path::canonicalize)) else {
+        return false;
+    };
+    parent.starts_with(target)
+}
