@@ -1,0 +1,100 @@
+//! What spans cost.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::app;
+use crate::client::get;
+use crate::collector::Collector;
+use crate::contest::{self, Contestant, Rounds};
+use crate::interceptor::Interceptor;
+use crate::manifests::{Manifests, host, route, service, slice};
+use crate::report::Report;
+
+/// Spans of a warm request: the server's and the client's.
+const SPANS_EACH: f64 = 2.0;
+
+/// How often the interceptor sends a batch that is not full.
+const BATCH_DELAY: &str = "500";
+
+/// Without a span for this long, the collector has them all.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// A parent whose spans are not sampled.
+const UNSAMPLED: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n";
+
+const OFF: &str = "off";
+const SAMPLED: &str = "100 % sampled";
+const OFF_PARENT: &str = "off, with traceparent";
+const UNSAMPLED_PARENT: &str = "on, unsampled parent";
+
+const METHOD: &str = "\
+As get64, with two interceptors on core 0: one without tracing, one that samples by parent, else all
+(parentbased_always_on) and sends OTLP http/protobuf (queue 65,536, batch 2,048) to a collector that counts spans
+and drops them, on core 1 beside load generator and app. Each of the four servers is measured 5 s in each of 5
+rounds.
+Sampled: requests without a parent over the same with tracing off. Unsampled: requests with an unsampled
+`traceparent` over the same with tracing off. The export's own CPU is in the figure. Medians of the ratios of each
+round.";
+
+pub(super) async fn run() -> Result<Report> {
+    let (manifests, app) = (Manifests::new()?, app::spawn().await?);
+    let host = host("traced");
+    manifests.write(
+        "traced",
+        &[route("traced", &host), service("traced"), slice("traced", app)],
+    )?;
+    let collector = Collector::spawn().await?;
+    let endpoint = format!("http://{}", collector.address);
+    let mut off = Interceptor::ready(&manifests, &[]).await?;
+    let mut on = Interceptor::ready(&manifests, &environment(&endpoint)).await?;
+    off.until_served(&host).await?;
+    on.until_served(&host).await?;
+    let server = |name, interceptor: &Interceptor, headers| Contestant {
+        name,
+        address: interceptor.proxy,
+        process: interceptor.program.id(),
+        request: get(&host, "/", headers),
+    };
+    let contestants = [
+        server(OFF, &off, ""),
+        server(SAMPLED, &on, ""),
+        server(OFF_PARENT, &off, UNSAMPLED),
+        server(UNSAMPLED_PARENT, &on, UNSAMPLED),
+    ];
+    let rounds = contest::run(&contestants).await?;
+    Ok(report(&rounds, collector.settled(QUIET).await))
+}
+
+fn environment(endpoint: &str) -> [(&str, &str); 7] {
+    [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "65536"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2048"),
+        ("OTEL_BSP_SCHEDULE_DELAY", BATCH_DELAY),
+    ]
+}
+
+fn report(rounds: &Rounds, spans: usize) -> Report {
+    let (sampled, unsampled) = (rounds.ratio(SAMPLED, OFF), rounds.ratio(UNSAMPLED_PARENT, OFF_PARENT));
+    let sent = rounds.requests(SAMPLED) as f64 * SPANS_EACH;
+    let mut report = Report::new("tracing", METHOD);
+    report.goal("100 % sampled over off", sampled.median, "x the CPU per request", 1.40);
+    report.goal("with unsampled parents", unsampled.median, "x", 1.08);
+    report.figure("sampled: least ratio of a round", sampled.min, "x");
+    report.figure("sampled: greatest ratio of a round", sampled.max, "x");
+    report.figure("unsampled: least ratio of a round", unsampled.min, "x");
+    report.figure("unsampled: greatest ratio of a round", unsampled.max, "x");
+    report.figure(
+        "spans that arrived",
+        100.0 * spans as f64 / sent,
+        "% of 2 for each sampled request",
+    );
+    report.figure("rounds taken again", rounds.rejected as f64, "");
+    report.tables.push(rounds.table());
+    report
+}

@@ -1,0 +1,69 @@
+//! The interceptor under test: one worker, on its core.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+
+use crate::manifests::Manifests;
+use crate::program::{self, Program};
+use crate::{client, cores};
+
+/// A running interceptor.
+#[derive(Debug)]
+pub struct Interceptor {
+    /// Its process.
+    pub program: Program,
+    /// Where it takes requests.
+    pub proxy: SocketAddr,
+    /// Where it answers probes and streams its counters.
+    pub admin: SocketAddr,
+}
+
+impl Interceptor {
+    /// Starts one that is not ready yet, with more environment where given.
+    pub fn start(manifests: &Manifests, environment: &[(&str, &str)]) -> Result<Self> {
+        let (proxy, admin, metrics) = (
+            program::free_address()?,
+            program::free_address()?,
+            program::free_address()?,
+        );
+        let mut command = program::command(program::binary("keda-http-interceptor")?);
+        command
+            .env("KEDA_HTTP_BIND_ADDRESS", proxy.ip().to_string())
+            .env("KEDA_HTTP_PROXY_PORT", proxy.port().to_string())
+            .env("KEDA_HTTP_ADMIN_PORT", admin.port().to_string())
+            .env("OTEL_PROM_EXPORTER_PORT", metrics.port().to_string())
+            .env("KEDA_HTTP_MANIFESTS", manifests.directory())
+            .env("KEDA_HTTP_WORKERS", "1")
+            .envs(environment.iter().copied());
+        let program = Program::start("interceptor", command, cores::PROGRAM, manifests.scratch())?;
+        Ok(Self { program, proxy, admin })
+    }
+
+    /// Starts one and waits until it is ready.
+    pub async fn ready(manifests: &Manifests, environment: &[(&str, &str)]) -> Result<Self> {
+        let mut interceptor = Self::start(manifests, environment)?;
+        interceptor.until_ready().await?;
+        Ok(interceptor)
+    }
+
+    /// Waits for `/readyz`.
+    pub async fn until_ready(&mut self) -> Result<()> {
+        let admin = self.admin;
+        self.program
+            .until("/readyz", async || {
+                matches!(client::status(admin, "admin", "/readyz").await, Ok(200))
+            })
+            .await
+    }
+
+    /// Waits until a GET for `host` is answered with 200.
+    pub async fn until_served(&mut self, host: &str) -> Result<()> {
+        let proxy = self.proxy;
+        self.program
+            .until("a 200", async || {
+                matches!(client::status(proxy, host, "/").await, Ok(200))
+            })
+            .await
+    }
+}

@@ -1,0 +1,184 @@
+//! What a case has found: printed as a table, with one line at the end, and written as JSON.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::machine::Machine;
+
+/// A figure, and what it must not exceed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    /// What it is.
+    pub what: String,
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: &'static str,
+    /// The goal, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub must: Option<f64>,
+}
+
+/// Columns of text, aligned when printed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Table {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Everything about one case.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The case.
+    pub name: &'static str,
+    /// How it was measured.
+    pub method: String,
+    /// The figures; those with a goal make the last line.
+    pub figures: Vec<Figure>,
+    /// More detail.
+    pub tables: Vec<Table>,
+    /// Where it was measured.
+    pub machine: Machine,
+}
+
+impl Table {
+    /// With these columns.
+    pub fn new<const COLUMNS: usize>(head: [&str; COLUMNS]) -> Self {
+        Self {
+            head: head.map(str::to_owned).to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
+    /// The first column to the left, the others to the right.
+    fn text(&self) -> String {
+        let width = |column: usize| {
+            let cells = std::iter::once(&self.head)
+                .chain(&self.rows)
+                .map(|row| row[column].chars().count());
+            cells.max().unwrap_or_default()
+        };
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().enumerate().map(|(column, cell)| match column {
+                0 => format!("{cell:<0$}", width(0)),
+                _ => format!("{cell:>0$}", width(column)),
+            });
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        std::iter::once(&self.head).chain(&self.rows).map(line).collect()
+    }
+}
+
+impl Report {
+    /// Without figures yet.
+    pub fn new(name: &'static str, method: impl Into<String>) -> Self {
+        Self {
+            name,
+            method: method.into(),
+            figures: vec![],
+            tables: vec![],
+            machine: Machine::here(),
+        }
+    }
+
+    /// Adds a figure with a goal.
+    pub fn goal(&mut self, what: impl Into<String>, value: f64, unit: &'static str, must: f64) {
+        self.figures.push(Figure {
+            what: what.into(),
+            value,
+            unit,
+            must: Some(must),
+        });
+    }
+
+    /// Adds a figure.
+    pub fn figure(&mut self, what: impl Into<String>, value: f64, unit: &'static str) {
+        self.figures.push(Figure {
+            what: what.into(),
+            value,
+            unit,
+            must: None,
+        });
+    }
+
+    /// The whole, with the figures that have goals in the last line.
+    pub fn text(&self) -> String {
+        let mut figures = Table::new(["figure", "value", "unit", "must", ""]);
+        for Figure {
+            what,
+            value,
+            unit,
+            must,
+        } in &self.figures
+        {
+            let verdict = must.map_or("", |must| if *value <= must { "met" } else { "MISSED" });
+            let must = must.map_or(String::new(), |must| format!("<= {must}"));
+            figures.row(vec![
+                what.clone(),
+                format!("{value:.2}"),
+                (*unit).to_owned(),
+                must,
+                verdict.to_owned(),
+            ]);
+        }
+        let tables: String = self
+            .tables
+            .iter()
+            .chain([&figures])
+            .map(|table| format!("{}\n", table.text()))
+            .collect();
+        format!(
+            "{}\n\n{}\n\n{tables}on: {}\n{}\n",
+            self.name,
+            self.method,
+            self.machine,
+            self.last_line()
+        )
+    }
+
+    /// Writes the JSON into `bench/results`.
+    pub fn save(&self) -> Result<()> {
+        let directory = Path::new("bench/results");
+        fs::create_dir_all(directory)?;
+        let mut json = serde_json::to_string_pretty(self)?;
+        json.push('\n');
+        Ok(fs::write(directory.join(format!("{}.json", self.name)), json)?)
+    }
+
+    fn last_line(&self) -> String {
+        let goals = self.figures.iter().filter(|figure| figure.must.is_some()).enumerate();
+        let parts = goals.map(|(index, Figure { what, value, unit, .. })| match index {
+            0 => format!("{value:.2} {unit}"),
+            _ => format!("{value:.2} {unit} {what}"),
+        });
+        format!("{}: {}", self.name, parts.collect::<Vec<_>>().join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_has_the_figures_with_goals() {
+        let mut report = Report::new("signal", "method");
+        report.goal("p99", 3.1372, "ms", 10.0);
+        report.figure("least", 1.0, "ms");
+        report.goal("median", 2.5, "ms", 2.0);
+        let text = report.text();
+        assert_eq!(text.lines().last(), Some("signal: 3.14 ms; 2.50 ms median"));
+        let median = text.lines().find(|line| line.starts_with("median")).unwrap();
+        assert_eq!(
+            median.split_whitespace().collect::<Vec<_>>(),
+            ["median", "2.50", "ms", "<=", "2", "MISSED"]
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! The scaler, asked as KEDA asks it.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail};
+use keda_http_proto::externalscaler::external_scaler_client::ExternalScalerClient;
+use keda_http_proto::externalscaler::{IsActiveResponse, ScaledObjectRef};
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::cores;
+use crate::interceptor::Interceptor;
+use crate::manifests::{Manifests, NAMESPACE};
+use crate::program::{self, Program};
+
+/// A running scaler and KEDA's connection to it.
+#[derive(Debug)]
+pub struct Scaler {
+    /// Its process.
+    pub program: Program,
+    client: ExternalScalerClient<Channel>,
+}
+
+impl Scaler {
+    /// Starts one beside `interceptor` and waits until it can say of `route` that nobody waits for it.
+    pub async fn ready(manifests: &Manifests, interceptor: &Interceptor, route: &str) -> Result<Self> {
+        let (grpc, metrics) = (program::free_address()?, program::free_address()?);
+        let mut command = program::command(program::binary("keda-http-scaler")?);
+        command
+            .env("KEDA_HTTP_BIND_ADDRESS", grpc.ip().to_string())
+            .env("KEDA_HTTP_SCALER_PORT", grpc.port().to_string())
+            .env("KEDA_HTTP_SCALER_INTERCEPTORS", interceptor.admin.to_string())
+            .env("KEDA_HTTP_MANIFESTS", manifests.directory())
+            .env("OTEL_PROM_EXPORTER_PORT", metrics.port().to_string());
+        let program = Program::start("scaler", command, cores::PROGRAM, manifests.scratch())?;
+        let channel = Endpoint::from_shared(format!("http://{grpc}"))?
+            .tcp_nodelay(true)
+            .connect_lazy();
+        let mut scaler = Self {
+            program,
+            client: ExternalScalerClient::new(channel),
+        };
+        let client = scaler.client.clone();
+        let idle = async || {
+            let answer = client.clone().is_active(scaled_object(route)).await;
+            answer.is_ok_and(|answer| !answer.into_inner().result)
+        };
+        scaler.program.until("a first answer", idle).await?;
+        Ok(scaler)
+    }
+
+    /// Opens KEDA's stream for a route.
+    pub async fn stream(&self, route: &str) -> Result<Streaming<IsActiveResponse>> {
+        let answer = self.client.clone().stream_is_active(scaled_object(route)).await;
+        Ok(answer
+            .with_context(|| format!("StreamIsActive for {route}"))?
+            .into_inner())
+    }
+}
+
+/// Waits for `true` on a stream; KEDA ignores `false`.
+pub async fn active(stream: &mut Streaming<IsActiveResponse>) -> Result<()> {
+    while let Some(answer) = stream.message().await? {
+        if answer.result {
+            return Ok(());
+        }
+    }
+    bail!("the stream has ended")
+}
+
+/// What KEDA hands over for a ScaledObject whose trigger names the route.
+fn scaled_object(route: &str) -> ScaledObjectRef {
+    let metadata = HashMap::from([("interceptorRoute".to_owned(), route.to_owned())]);
+    ScaledObjectRef {
+        name: route.to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        scaler_metadata: metadata,
+    }
+}
