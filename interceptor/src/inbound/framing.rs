@@ -1,0 +1,333 @@
+//! Where messages begin and end in the bytes a client sends, checked without parsing them a second time.
+//!
+//! hyper reads the requests. It is lenient where two parsers can come to disagree about where a message ends: it takes
+//! a bare LF for a line end, lets `Transfer-Encoding` silently win over `Content-Length`, and serves an HTTP/1.1
+//! request without `Host`. [`Framing`] follows the same bytes and names the first one that must not be let through.
+//!
+//! What hyper already refuses by itself is left to it: the grammar of the request line and of names and values (so also
+//! white space before a colon), too many header lines, a head that is too large.
+//!
+//! # Upgrades
+//!
+//! After an HTTP/1.1 request with `Connection: upgrade` and an `Upgrade`, what follows may be another protocol, so it is
+//! **not checked**. Whoever serves such a request must either switch (101) or close the connection after its response:
+//! then nothing unchecked is ever read as HTTP. The request's own body is still checked.
+//!
+//! An `Upgrade` that lists `h2c` does not count: HTTP/2 must not be tunnelled past routing, so it is to be ignored, as
+//! RFC 9110 section 7.8 allows. Nor does `CONNECT`, which is to be refused. After both the connection stays HTTP/1.
+
+mod chunk;
+mod field;
+mod head;
+
+use memchr::memchr3;
+use thiserror::Error;
+
+use chunk::Chunk;
+use field::Field;
+use head::{Body, Head, last_eight};
+
+/// What an HTTP/2 client sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much of [`PREFACE`] is a request line without a line end, which an HTTP/1 request may share.
+const PREFACE_LINE: usize = b"PRI * HTTP/2.0".len();
+
+/// The first byte that must not be let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{kind}")]
+pub struct Violation {
+    /// Where it is in the bytes of this [`Framing::push`].
+    pub offset: usize,
+    /// What is wrong.
+    pub kind: ViolationKind,
+}
+
+/// What is wrong with the bytes of a client. Section numbers are RFC 9112's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ViolationKind {
+    /// Section 2.2: only CRLF ends a line for us.
+    #[error("a line ends in LF without CR")]
+    BareLf,
+    /// Section 2.2.
+    #[error("a CR is not followed by LF")]
+    BareCr,
+    /// RFC 9110 section 5.5.
+    #[error("a line contains NUL")]
+    Nul,
+    /// Section 5.2: a header that goes on in a second line.
+    #[error("a header line begins with white space")]
+    ObsoleteFold,
+    /// Section 2.3; on HTTP/1 we speak 1.0 and 1.1.
+    #[error("the request line does not end in HTTP/1.0 or HTTP/1.1")]
+    Version,
+    /// Section 3.2.
+    #[error("an HTTP/1.1 request has no Host")]
+    MissingHost,
+    /// Section 3.2.
+    #[error("a request has more than one Host")]
+    RepeatedHost,
+    /// Section 6.2: digits only, at most 2^64 - 1. A list of lengths is refused too, as RFC 9110 section 8.6 allows.
+    #[error("Content-Length is not a number")]
+    ContentLength,
+    /// Section 6.3. Lines that repeat the same length are allowed.
+    #[error("Content-Length lines differ")]
+    ConflictingLengths,
+    /// Section 6.1: we understand `chunked`, once, and nothing else.
+    #[error("Transfer-Encoding is not exactly chunked")]
+    TransferEncoding,
+    /// Section 6.1: such a message may come from a peer that does not know chunks.
+    #[error("an HTTP/1.0 request has Transfer-Encoding")]
+    TransferEncodingInHttp10,
+    /// Section 6.1: the usual sign of request smuggling.
+    #[error("a request has Content-Length and Transfer-Encoding")]
+    LengthAndTransferEncoding,
+    /// Section 7.1: 1 to 16 hexadecimal digits, then CRLF or an extension.
+    #[error("a chunk size is malformed")]
+    ChunkSize,
+    /// Section 7.1.1: at most 256 bytes, without control characters other than a tab.
+    #[error("a chunk extension is too long or malformed")]
+    ChunkExtension,
+    /// Section 7.1: a chunk's data ends in CRLF.
+    #[error("a chunk is not followed by CRLF")]
+    ChunkEnd,
+}
+
+impl ViolationKind {
+    fn at(self, offset: usize) -> Violation {
+        Violation { offset, kind: self }
+    }
+}
+
+/// Follows the bytes of one client connection. Holds no bytes and allocates nothing.
+///
+/// After a [`Violation`] it must not be pushed to again.
+#[derive(Debug)]
+pub struct Framing {
+    place: Place,
+    /// The current line has a byte before its line end.
+    line_begun: bool,
+    /// The current line's CR has come, its LF has not.
+    after_cr: bool,
+    heads: u32,
+    head: Head,
+    field: Field,
+}
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// The connection's first bytes: this many are those of the HTTP/2 preface.
+    Preface(u8),
+    /// A request line, or the empty lines that may come before it.
+    RequestLine {
+        /// Its last eight bytes so far.
+        tail: u64,
+    },
+    Fields,
+    /// A body of known length: this many bytes are to come.
+    Body(u64),
+    Chunk(Chunk),
+    Trailers,
+    /// HTTP/2, or what a connection was upgraded to.
+    Unchecked,
+}
+
+impl Default for Framing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Framing {
+    /// A connection that has sent nothing yet.
+    pub fn new() -> Self {
+        Self {
+            place: Place::Preface(0),
+            line_begun: false,
+            after_cr: false,
+            heads: 0,
+            head: Head::default(),
+            field: Field::default(),
+        }
+    }
+
+    /// Follows the next bytes of the connection, split anywhere.
+    ///
+    /// # Errors
+    ///
+    /// The first byte that must not be let through. All bytes before it are good.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+        let mut offset = 0;
+        while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
+            let step = match self.place {
+                Place::Preface(matched) => self.preface(usize::from(matched), rest),
+                Place::RequestLine { .. } | Place::Fields | Place::Trailers => self.line(rest),
+                Place::Body(remaining) => Ok(self.body(remaining, rest)),
+                Place::Chunk(chunk) => self.chunk(chunk, rest),
+                Place::Unchecked => return Ok(()),
+            };
+            offset += step.map_err(|violation| violation.kind.at(offset + violation.offset))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a request head has begun and its blank line has not come.
+    pub fn is_inside_head(&self) -> bool {
+        match self.place {
+            Place::Preface(matched) => matched > 0,
+            Place::RequestLine { .. } => self.line_begun,
+            Place::Fields => true,
+            Place::Body(_) | Place::Chunk(_) | Place::Trailers | Place::Unchecked => false,
+        }
+    }
+
+    /// Whether a request head is complete and its body or its trailers are not.
+    pub fn is_inside_body(&self) -> bool {
+        matches!(self.place, Place::Body(_) | Place::Chunk(_) | Place::Trailers)
+    }
+
+    /// Whether the bytes are no longer HTTP/1 as far as can be known: HTTP/2, or after a request to upgrade.
+    pub fn is_unchecked(&self) -> bool {
+        matches!(self.place, Place::Unchecked)
+    }
+
+    /// How many request heads are complete, wrapping.
+    pub fn heads(&self) -> u32 {
+        self.heads
+    }
+
+    /// All steps are given at least one byte and say how many they took.
+    fn preface(&mut self, matched: usize, rest: &[u8]) -> Result<usize, Violation> {
+        let expected = &PREFACE[matched..];
+        let same = rest
+            .iter()
+            .zip(expected)
+            .take_while(|(byte, expected)| byte == expected)
+            .count();
+        let matched = matched + same;
+        if matched == PREFACE.len() {
+            self.place = Place::Unchecked;
+        } else if same == rest.len() {
+            self.place = Place::Preface(u8::try_from(matched).unwrap_or(u8::MAX));
+        } else if matched >= PREFACE_LINE {
+            return Err(ViolationKind::Version.at(same));
+        } else {
+            self.place = Place::RequestLine { tail: 0 };
+            self.text(&PREFACE[..matched])?;
+        }
+        Ok(same)
+    }
+
+    fn line(&mut self, rest: &[u8]) -> Result<usize, Violation> {
+        if self.after_cr {
+            return self.line_feed(rest, 0);
+        }
+        let end = memchr3(b'\r', b'\n', 0, rest).unwrap_or(rest.len());
+        self.text(&rest[..end])?;
+        match rest.get(end) {
+            None => Ok(end),
+            Some(b'\n') => Err(ViolationKind::BareLf.at(end)),
+            Some(0) => Err(ViolationKind::Nul.at(end)),
+            Some(_) if end + 1 == rest.len() => {
+                self.after_cr = true;
+                Ok(end + 1)
+            }
+            Some(_) => self.line_feed(rest, end + 1),
+        }
+    }
+
+    /// Part of a line, without its line end.
+    fn text(&mut self, text: &[u8]) -> Result<(), Violation> {
+        let Some(&first) = text.first() else { return Ok(()) };
+        let begins = !self.line_begun;
+        self.line_begun = true;
+        match self.place {
+            Place::RequestLine { tail } => {
+                self.place = Place::RequestLine {
+                    tail: last_eight(tail, text),
+                };
+            }
+            _ if begins && matches!(first, b' ' | b'\t') => return Err(ViolationKind::ObsoleteFold.at(0)),
+            Place::Fields => self.field.feed(text, &mut self.head),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The byte at `at` is where an LF must be.
+    fn line_feed(&mut self, rest: &[u8], at: usize) -> Result<usize, Violation> {
+        if rest[at] != b'\n' {
+            return Err(ViolationKind::BareCr.at(at));
+        }
+        let was_empty = !self.line_begun;
+        self.end_line(was_empty).map_err(|kind| kind.at(at))?;
+        self.line_begun = false;
+        self.after_cr = false;
+        Ok(at + 1)
+    }
+
+    fn end_line(&mut self, was_empty: bool) -> Result<(), ViolationKind> {
+        match self.place {
+            Place::RequestLine { .. } if was_empty => {} // Section 2.2: empty lines before a request line are ignored.
+            Place::RequestLine { tail } => {
+                self.head.end_request_line(tail)?;
+                self.place = Place::Fields;
+            }
+            Place::Fields if was_empty => self.end_head()?,
+            Place::Fields => std::mem::take(&mut self.field).end(&mut self.head)?,
+            _ if was_empty => self.end_message(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end_head(&mut self) -> Result<(), ViolationKind> {
+        match self.head.body()? {
+            Body::Length(0) => self.end_message(),
+            Body::Length(length) => self.place = Place::Body(length),
+            Body::Chunked => self.place = Place::Chunk(Chunk::default()),
+        }
+        self.heads = self.heads.wrapping_add(1);
+        Ok(())
+    }
+
+    fn end_message(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        self.place = if head.asks_for_upgrade() {
+            Place::Unchecked
+        } else {
+            Place::RequestLine { tail: 0 }
+        };
+    }
+
+    fn body(&mut self, remaining: u64, rest: &[u8]) -> usize {
+        let taken = upto(remaining, rest);
+        match remaining - taken as u64 {
+            0 => self.end_message(),
+            remaining => self.place = Place::Body(remaining),
+        }
+        taken
+    }
+
+    fn chunk(&mut self, chunk: Chunk, rest: &[u8]) -> Result<usize, Violation> {
+        if let Chunk::Data(remaining) = chunk {
+            let taken = upto(remaining, rest);
+            self.place = Place::Chunk(Chunk::after_data(remaining - taken as u64));
+            return Ok(taken);
+        }
+        self.place = match chunk.next(rest[0]).map_err(|kind| kind.at(0))? {
+            Some(chunk) => Place::Chunk(chunk),
+            None => Place::Trailers,
+        };
+        Ok(1)
+    }
+}
+
+/// How many of `rest` belong to the `remaining` bytes.
+fn upto(remaining: u64, rest: &[u8]) -> usize {
+    usize::try_from(remaining).map_or(rest.len(), |remaining| remaining.min(rest.len()))
+}
+
+#[cfg(test)]
+mod tests;
