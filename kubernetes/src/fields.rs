@@ -59,7 +59,7 @@ impl Fields {
     }
 
     /// `service` with `port` or `portName`; the three are fields of `at`.
-    pub(crate) fn service(&mut self, at: &str, service: Target<'_>) -> Option<ServiceRef> {
+    pub(crate) fn service(&mut self, at: &str, service: &Target<'_>) -> Option<ServiceRef> {
         if service.name.is_empty() {
             self.refuse(
                 format_args!("{at}.{}", service.name_field),

@@ -12,3 +12,6 @@ pub use condition::*;
 pub use http_scaled_object::*;
 pub use interceptor_route::*;
 pub use scaled_object::*;
+
+#[cfg(test)]
+mod tests;

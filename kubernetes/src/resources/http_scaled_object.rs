@@ -20,16 +20,12 @@ use super::interceptor_route::{RequestHeader, default_granularity, default_windo
     deprecated,
     status = "HttpScaledObjectStatus",
     doc = "Routes requests to a Service and scales its workload; InterceptorRoute has taken its place.",
-    printcolumn(name = "TargetWorkload", type_ = "string", json_path = ".status.targetWorkload"),
-    printcolumn(name = "TargetService", type_ = "string", json_path = ".status.targetService"),
-    printcolumn(name = "MinReplicas", type_ = "integer", json_path = ".spec.replicas.min"),
-    printcolumn(name = "MaxReplicas", type_ = "integer", json_path = ".spec.replicas.max"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    )
+    printcolumn = r#"{"name":"TargetWorkload","type":"string","jsonPath":".status.targetWorkload"}"#,
+    printcolumn = r#"{"name":"TargetService","type":"string","jsonPath":".status.targetService"}"#,
+    printcolumn = r#"{"name":"MinReplicas","type":"integer","jsonPath":".spec.replicas.min"}"#,
+    printcolumn = r#"{"name":"MaxReplicas","type":"integer","jsonPath":".spec.replicas.max"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct HttpScaledObjectSpec {

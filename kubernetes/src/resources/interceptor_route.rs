@@ -18,13 +18,9 @@ use super::Condition;
     namespaced,
     status = "InterceptorRouteStatus",
     doc = "Routes requests to a Service and says what its workload is scaled by.",
-    printcolumn(name = "TargetService", type_ = "string", json_path = ".spec.target.service"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name":"TargetService","type":"string","jsonPath":".spec.target.service"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct InterceptorRouteSpec {

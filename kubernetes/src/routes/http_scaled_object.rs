@@ -39,7 +39,7 @@ fn upstream(namespace: &str, spec: &HttpScaledObjectSpec, fields: &mut Fields) -
     let port_name = target.port_name.as_deref();
     fields.service(
         "spec.scaleTargetRef",
-        Target {
+        &Target {
             namespace,
             name_field: "service",
             name: &target.service,
@@ -58,7 +58,7 @@ fn fallback(namespace: &str, spec: &HttpScaledObjectSpec, fields: &mut Fields) -
         port: failover.port,
         port_name: failover.port_name.as_deref(),
     };
-    fields.service("spec.coldStartTimeoutFailoverRef", target)
+    fields.service("spec.coldStartTimeoutFailoverRef", &target)
 }
 
 /// Zero means "not set" in this kind; the failover's own time goes before `conditionWait`.

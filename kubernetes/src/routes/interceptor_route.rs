@@ -44,7 +44,7 @@ fn upstream(namespace: &str, spec: &InterceptorRouteSpec, fields: &mut Fields) -
     let port_name = target.port_name.as_deref();
     fields.service(
         "spec.target",
-        Target {
+        &Target {
             namespace,
             name_field: "service",
             name: &target.service,
@@ -63,7 +63,7 @@ fn fallback(namespace: &str, spec: &InterceptorRouteSpec, fields: &mut Fields) -
         port: service.port,
         port_name: service.port_name.as_deref(),
     };
-    fields.service("spec.coldStart.fallback.service", target)
+    fields.service("spec.coldStart.fallback.service", &target)
 }
 
 fn timeouts(spec: &InterceptorRouteSpec, fields: &mut Fields) -> Timeouts {

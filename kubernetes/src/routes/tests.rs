@@ -1,1 +1,550 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use http::HeaderName;
+use keda_http_core::reply::{Reply, When};
+use keda_http_core::route::header::{HeaderRule, HeaderValueMatch};
+use keda_http_core::route::host::HostPattern;
+use keda_http_core::route::path::PathMatch;
+use keda_http_core::route::{PortRef, ServiceRef, Timeouts};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object(document: &Value) -> Object {
+    Object::parse(document).unwrap().unwrap()
+}
+
+fn route(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute",
+        "metadata": {"name": name, "namespace": "shop", "creationTimestamp": "1970-01-01T00:01:00Z"}, "spec": spec,
+    })
+}
+
+/// A route to `service`, with what else is given.
+fn to(service: &str, more: Value) -> Value {
+    let mut spec = json!({
+        "target": {"service": service, "port": 80},
+        "rules": [{"hosts": ["api.example.com"]}],
+        "scalingMetric": {"concurrency": {"targetValue": 1}},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
+fn old(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "http.keda.sh/v1alpha1", "kind": "HTTPScaledObject",
+        "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
+    })
+}
+
+fn scaled(name: &str, triggers: &Value) -> Value {
+    json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"scaleTargetRef": {"name": name}, "triggers": triggers},
+    })
+}
+
+/// A `kedify-http` trigger to `service`, with what else is given.
+fn trigger(service: &str, more: &Value) -> Value {
+    let mut metadata =
+        json!({"hosts": "api.example.com", "service": service, "port": "80", "scalingMetric": "requestRate"});
+    for (key, value) in more.as_object().unwrap() {
+        metadata[key] = value.clone();
+    }
+    json!({"type": "kedify-http", "metadata": metadata})
+}
+
+fn named(name: &str, trigger: Value) -> Value {
+    let mut trigger = trigger;
+    trigger["name"] = json!(name);
+    trigger
+}
+
+fn apply(index: &mut RouteIndex, document: &Value) -> Vec<String> {
+    told(&index.apply(&Change::Apply(object(document))))
+}
+
+fn delete(index: &mut RouteIndex, kind: Kind, name: &str) -> Vec<String> {
+    told(&index.apply(&Change::Delete(id(kind, name))))
+}
+
+fn id(kind: Kind, name: &str) -> ObjectId {
+    ObjectId {
+        kind,
+        namespace: "shop".into(),
+        name: name.into(),
+    }
+}
+
+fn told(changes: &[RouteChange]) -> Vec<String> {
+    let told = changes.iter().map(|change| match change {
+        RouteChange::Set(route) => format!("{} -> {}", route.key, route.upstream.service),
+        RouteChange::Remove(key) => format!("{key} gone"),
+    });
+    told.collect()
+}
+
+fn refused(index: &RouteIndex, kind: Kind, name: &str) -> Vec<String> {
+    index
+        .refused()
+        .get(&id(kind, name))
+        .into_iter()
+        .flatten()
+        .map(RouteError::to_string)
+        .collect()
+}
+
+/// The one route that the document makes.
+fn only(document: &Value) -> Route {
+    let changes = RouteIndex::default().apply(&Change::Apply(object(document)));
+    let [RouteChange::Set(route)] = changes.as_slice() else {
+        panic!("no single route: {changes:?}")
+    };
+    Route::clone(route)
+}
+
+fn service(name: &str, port: PortRef) -> ServiceRef {
+    ServiceRef {
+        namespace: "shop".into(),
+        service: name.into(),
+        port,
+    }
+}
+
+fn header(name: &str, value: HeaderValueMatch) -> HeaderRule {
+    HeaderRule {
+        name: HeaderName::from_bytes(name.as_bytes()).unwrap(),
+        value,
+    }
+}
+
+#[test]
+fn an_interceptor_route_becomes_a_route() {
+    let spec = json!({
+        "target": {"service": "api", "portName": "web"},
+        "rules": [
+            {"hosts": ["API.example.com", "*.example.org", "*"], "paths": [{"value": "/v1/"}], "headers": [{"name": "X-Team"}, {"name": "x-ring", "value": "Beta"}]},
+            {},
+        ],
+        "scalingMetric": {"requestRate": {"targetValue": 1, "window": "5m"}},
+        "timeouts": {"readiness": "0s", "responseHeader": "1.5s"},
+        "coldStart": {"fallback": {"service": {"name": "backup", "port": 8080}}},
+    });
+    let route = only(&route("api", &spec));
+    assert_eq!((route.key.as_str(), route.created), ("shop/api", 60));
+    assert_eq!(route.upstream, service("api", PortRef::Name("web".into())));
+    assert_eq!(route.fallback, Some(service("backup", PortRef::Number(8080))));
+    let timeouts = Timeouts {
+        readiness: Some(Duration::ZERO),
+        request: None,
+        response_header: Some(Duration::from_millis(1500)),
+    };
+    assert_eq!((route.timeouts, route.window), (timeouts, Duration::from_secs(300)));
+    let hosts = vec![
+        HostPattern::Exact("api.example.com".into()),
+        HostPattern::Suffix("example.org".into()),
+        HostPattern::Any,
+    ];
+    assert_eq!(route.rules[0].hosts, hosts);
+    assert_eq!(route.rules[0].paths, [PathMatch::Prefix("v1".into())]);
+    let headers = [
+        header("x-team", HeaderValueMatch::Present),
+        header("x-ring", HeaderValueMatch::Exact("Beta".into())),
+    ];
+    assert_eq!(route.rules[0].headers, headers);
+    assert_eq!(route.rules[1], keda_http_core::route::Rule::default());
+}
+
+#[test]
+fn an_http_scaled_object_becomes_a_route() {
+    let spec = json!({
+        "hosts": ["a.example.com", "b.example.com"], "pathPrefixes": ["/", "/v1"], "headers": [{"name": "x-team"}],
+        "scaleTargetRef": {"service": "api", "port": 80},
+        "coldStartTimeoutFailoverRef": {"service": "backup", "portName": "web"},
+        "timeouts": {"conditionWait": "5s", "responseHeader": "0s"},
+    });
+    let route = only(&old("api", &spec));
+    assert_eq!(
+        (route.key.as_str(), route.rules.len(), route.rules[0].hosts.len()),
+        ("shop/api", 1, 2)
+    );
+    assert_eq!(
+        route.rules[0].paths,
+        [PathMatch::Prefix(String::new()), PathMatch::Prefix("v1".into())]
+    );
+    assert_eq!(route.fallback, Some(service("backup", PortRef::Name("web".into()))));
+    assert_eq!(
+        route.timeouts,
+        Timeouts {
+            readiness: Some(Duration::from_secs(30)),
+            ..Timeouts::default()
+        }
+    );
+}
+
+#[test]
+fn the_failovers_time_goes_before_condition_wait() {
+    let table = [
+        (json!({"timeouts": {"conditionWait": "5s"}}), Some(5)),
+        (json!({"timeouts": {"conditionWait": "0s"}}), None),
+        (
+            json!({"timeouts": {"conditionWait": "5s"}, "coldStartTimeoutFailoverRef": {"service": "b", "port": 1, "timeoutSeconds": 7}}),
+            Some(7),
+        ),
+        (
+            json!({"timeouts": {"conditionWait": "5s"}, "coldStartTimeoutFailoverRef": {"service": "b", "port": 1, "timeoutSeconds": 0}}),
+            Some(5),
+        ),
+    ];
+    for (mut spec, expected) in table {
+        spec["scaleTargetRef"] = json!({"service": "api", "port": 80});
+        assert_eq!(
+            only(&old("api", &spec)).timeouts.readiness,
+            expected.map(Duration::from_secs),
+            "{spec}"
+        );
+    }
+}
+
+#[test]
+fn a_kedify_http_trigger_becomes_a_route() {
+    let more =
+        json!({"pathPrefixes": "/v1", "window": "10s", "healthcheckPath": "/health", "healthcheckResponse": "static"});
+    let route = only(&scaled(
+        "api",
+        &json!([{"type": "cpu", "metadata": {"value": "50"}}, trigger("api", &more)]),
+    ));
+    assert_eq!(route.key.as_str(), "shop/api");
+    assert_eq!(route.upstream, service("api", PortRef::Number(80)));
+    assert_eq!(route.window, Duration::from_secs(10));
+    assert_eq!(route.rules[0].hosts, [HostPattern::Exact("api.example.com".into())]);
+    assert_eq!(
+        route.replies,
+        [Reply {
+            path: "/health".into(),
+            when: When::Always,
+            status: 200
+        }]
+    );
+    let passthrough = only(&scaled(
+        "api",
+        &json!([trigger("api", &json!({"healthcheckPath": "/health"}))]),
+    ));
+    assert_eq!(passthrough.replies[0].when, When::WhileUnavailable);
+}
+
+#[test]
+fn with_autowired_services_the_pods_are_the_fallback_services() {
+    let more = json!({"trafficAutowire": "service", "fallbackService": "api-pods"});
+    assert_eq!(
+        only(&scaled("api", &json!([trigger("api", &more)]))).upstream,
+        service("api-pods", PortRef::Number(80))
+    );
+}
+
+#[test]
+fn a_trigger_that_admission_has_rewritten_is_the_same_route() {
+    let mut index = RouteIndex::default();
+    assert_eq!(
+        apply(&mut index, &scaled("api", &json!([trigger("api", &json!({}))]))),
+        ["shop/api -> api"]
+    );
+    let mut rewritten = trigger("api", &json!({"scalerAddress": "scaler.keda:9090"}));
+    rewritten["type"] = json!("external-push");
+    assert_eq!(apply(&mut index, &scaled("api", &json!([rewritten]))), [""; 0]);
+}
+
+#[test]
+fn triggers_of_others_make_no_routes() {
+    let push = |metadata: Value| json!({"type": "external-push", "metadata": metadata});
+    let triggers = json!([
+        push(json!({"scalerAddress": "a:1", "interceptorRoute": "api"})),
+        push(json!({"scalerAddress": "a:1", "httpScaledObject": "api", "hosts": "a", "scalingMetric": "concurrency"})),
+        push(json!({"scalerAddress": "somebody-else:1"})),
+        {"type": "cron", "metadata": {"timezone": "UTC"}},
+    ]);
+    let mut index = RouteIndex::default();
+    assert_eq!(apply(&mut index, &scaled("api", &triggers)), [""; 0]);
+    assert!(index.refused().is_empty());
+}
+
+#[test]
+fn several_triggers_are_told_apart_by_name() {
+    let mut index = RouteIndex::default();
+    assert_eq!(
+        apply(&mut index, &scaled("api", &json!([trigger("one", &json!({}))]))),
+        ["shop/api -> one"]
+    );
+    let in_metadata = trigger("write", &json!({"kedifyTrigger": "write"}));
+    let both = json!([named("read", trigger("read", &json!({}))), in_metadata]);
+    assert_eq!(
+        apply(&mut index, &scaled("api", &both)),
+        ["shop/api gone", "shop/api:read -> read", "shop/api:write -> write"]
+    );
+    // Another object whose name begins alike is not touched.
+    apply(&mut index, &scaled("api-2", &json!([trigger("two", &json!({}))])));
+    assert_eq!(
+        delete(&mut index, Kind::ScaledObject, "api"),
+        ["shop/api:read gone", "shop/api:write gone"]
+    );
+    assert_eq!(delete(&mut index, Kind::ScaledObject, "api-2"), ["shop/api-2 gone"]);
+}
+
+#[test]
+fn a_trigger_without_a_name_of_its_own_is_refused_by_itself() {
+    let mut index = RouteIndex::default();
+    let triggers = json!([
+        named("read", trigger("read", &json!({}))),
+        trigger("write", &json!({})),
+        named("read", trigger("again", &json!({})))
+    ]);
+    assert_eq!(apply(&mut index, &scaled("api", &triggers)), ["shop/api:read -> read"]);
+    let fields: Vec<_> = index.refused()[&id(Kind::ScaledObject, "api")]
+        .iter()
+        .map(|error| error.field.clone())
+        .collect();
+    assert_eq!(fields, ["spec.triggers[1].name", "spec.triggers[2].name"]);
+}
+
+#[test]
+fn a_bad_trigger_harms_no_other_and_keeps_its_last_good_route() {
+    let mut index = RouteIndex::default();
+    let both = |port: &str| {
+        json!([
+            named("a", trigger("a", &json!({"port": port}))),
+            named("b", trigger("b", &json!({"targetValue": port})))
+        ])
+    };
+    assert_eq!(
+        apply(&mut index, &scaled("api", &both("80"))),
+        ["shop/api:a -> a", "shop/api:b -> b"]
+    );
+    let one_bad = json!([
+        named("a", trigger("a", &json!({"port": "none"}))),
+        named("b", trigger("c", &json!({})))
+    ]);
+    assert_eq!(apply(&mut index, &scaled("api", &one_bad)), ["shop/api:b -> c"]);
+    let errors = refused(&index, Kind::ScaledObject, "api");
+    assert!(
+        errors.len() == 1 && errors[0].starts_with("spec.triggers[0].metadata: port: \"none\""),
+        "{errors:?}"
+    );
+    assert_eq!(
+        apply(&mut index, &scaled("api", &both("81"))),
+        ["shop/api:a -> a", "shop/api:b -> b"]
+    );
+    assert!(index.refused().is_empty());
+    assert_eq!(delete(&mut index, Kind::ScaledObject, "api").len(), 2);
+}
+
+#[test]
+fn every_slip_of_an_interceptor_route_is_told_with_its_field() {
+    let spec = json!({
+        "target": {"service": "", "port": 70000},
+        "rules": [
+            {"hosts": ["good.example.com", "bad host"]},
+            {"headers": [{"name": "no good"}]},
+        ],
+        "scalingMetric": {"concurrency": {"targetValue": 0}, "requestRate": {"targetValue": 1, "window": "1s", "granularity": "1m"}},
+        "timeouts": {"readiness": "soon"},
+        "coldStart": {"fallback": {"service": {"name": "b"}}},
+    });
+    let mut index = RouteIndex::default();
+    assert_eq!(apply(&mut index, &route("api", &spec)), [""; 0]);
+    let fields: Vec<_> = index.refused()[&id(Kind::InterceptorRoute, "api")]
+        .iter()
+        .map(|error| error.field.as_str())
+        .collect();
+    let expected = [
+        "spec.target.service",
+        "spec.target.port",
+        "spec.scalingMetric.concurrency.targetValue",
+        "spec.scalingMetric.requestRate.window",
+        "spec.coldStart.fallback.service",
+        "spec.timeouts.readiness",
+        "spec.rules[0].hosts[1]",
+        "spec.rules[1].headers[0].name",
+    ];
+    assert_eq!(fields, expected);
+}
+
+#[test]
+fn what_cannot_be_used_says_what_is_allowed() {
+    let table = [
+        (
+            json!({"target": {"service": "a"}}),
+            "spec.target: port or portName is missing; give one of them",
+        ),
+        (
+            json!({"target": {"service": "a", "port": 1, "portName": "b"}}),
+            "spec.target: port and portName exclude each other; give one of them",
+        ),
+        (
+            json!({"target": {"service": "a", "port": 0}}),
+            "spec.target.port: 0 is no port; allowed: 1 to 65535",
+        ),
+        (
+            json!({"scalingMetric": {}}),
+            "spec.scalingMetric: is empty; give concurrency, requestRate or both",
+        ),
+        (
+            json!({"scalingMetric": {"requestRate": {"targetValue": 1, "granularity": "0s"}}}),
+            "spec.scalingMetric.requestRate.granularity: \"0s\" is no granularity; allowed: a duration above zero, such as 1s",
+        ),
+        (
+            json!({"scalingMetric": {"requestRate": {"targetValue": 1, "window": "1s", "granularity": "1m"}}}),
+            "spec.scalingMetric.requestRate.window: 1s is shorter than the granularity 1m0s; allowed: the granularity or longer",
+        ),
+    ];
+    for (more, expected) in table {
+        let mut index = RouteIndex::default();
+        apply(&mut index, &route("api", &to("a", more)));
+        assert_eq!(refused(&index, Kind::InterceptorRoute, "api"), [expected]);
+    }
+}
+
+#[test]
+fn a_refused_object_keeps_its_last_good_route_until_it_is_deleted() {
+    let mut index = RouteIndex::default();
+    assert_eq!(apply(&mut index, &route("api", &to("a", json!({})))), ["shop/api -> a"]);
+    let bad = route("api", &to("b", json!({"timeouts": {"request": "1"}})));
+    assert_eq!(apply(&mut index, &bad), [""; 0]);
+    assert_eq!(index.refused().len(), 1);
+    assert_eq!(
+        told(&index.apply(&Change::Reset(Kind::InterceptorRoute, vec![object(&bad)]))),
+        [""; 0]
+    );
+    assert_eq!(delete(&mut index, Kind::InterceptorRoute, "api"), ["shop/api gone"]);
+    assert!(index.refused().is_empty());
+}
+
+#[test]
+fn what_changes_no_route_tells_nothing() {
+    let mut index = RouteIndex::default();
+    let mut document = route("api", &to("a", json!({})));
+    assert_eq!(apply(&mut index, &document), ["shop/api -> a"]);
+    document["metadata"]["labels"] = json!({"team": "a"});
+    document["status"] = json!({"conditions": []});
+    assert_eq!(apply(&mut index, &document), [""; 0]);
+    let pods = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "shop"}});
+    assert_eq!(apply(&mut index, &pods), [""; 0]);
+    assert_eq!(delete(&mut index, Kind::Service, "api"), [""; 0]);
+}
+
+#[test]
+fn the_same_name_is_used_in_the_order_of_kinds() {
+    let mut index = RouteIndex::default();
+    let old = old("api", &json!({"scaleTargetRef": {"service": "old", "port": 80}}));
+    assert_eq!(
+        apply(&mut index, &scaled("api", &json!([trigger("scaled", &json!({}))]))),
+        ["shop/api -> scaled"]
+    );
+    assert_eq!(
+        apply(&mut index, &route("api", &to("new", json!({})))),
+        ["shop/api -> new"]
+    );
+    assert_eq!(apply(&mut index, &old), [""; 0]);
+    assert_eq!(delete(&mut index, Kind::InterceptorRoute, "api"), ["shop/api -> old"]);
+    assert_eq!(
+        delete(&mut index, Kind::HttpScaledObject, "api"),
+        ["shop/api -> scaled"]
+    );
+    assert_eq!(delete(&mut index, Kind::ScaledObject, "api"), ["shop/api gone"]);
+    assert!(index.candidates.is_empty());
+}
+
+#[test]
+fn a_reset_takes_away_what_is_not_in_it() {
+    let mut index = RouteIndex::default();
+    apply(&mut index, &route("a", &to("a", json!({}))));
+    apply(&mut index, &route("b", &to("b", json!({}))));
+    apply(&mut index, &route("bad", &to("", json!({}))));
+    apply(
+        &mut index,
+        &scaled(
+            "s",
+            &json!([
+                named("x", trigger("x", &json!({}))),
+                named("y", trigger("y", &json!({})))
+            ]),
+        ),
+    );
+    let rest = vec![
+        object(&route("b", &to("b", json!({})))),
+        object(&route("c", &to("c", json!({})))),
+    ];
+    assert_eq!(
+        told(&index.apply(&Change::Reset(Kind::InterceptorRoute, rest))),
+        ["shop/a gone", "shop/c -> c"]
+    );
+    assert!(index.refused().is_empty());
+    assert_eq!(
+        told(&index.apply(&Change::Reset(Kind::ScaledObject, Vec::new()))),
+        ["shop/s:x gone", "shop/s:y gone"]
+    );
+}
+
+/// Few names, so that changes meet; all are valid, for the last good route of a refused one is a trace of the past.
+fn any_document() -> impl Strategy<Value = Value> {
+    let name = || prop::sample::select(vec!["a", "b"]);
+    let to_service = || prop::sample::select(vec!["x", "y"]);
+    let triggers = prop::collection::btree_map(prop::sample::select(vec!["r", "w"]), to_service(), 0..3);
+    prop_oneof![
+        (name(), to_service()).prop_map(|(name, service)| route(name, &to(service, json!({})))),
+        (name(), to_service())
+            .prop_map(|(name, service)| old(name, &json!({"scaleTargetRef": {"service": service, "port": 80}}))),
+        (name(), triggers).prop_map(|(name, triggers)| {
+            let triggers = triggers
+                .into_iter()
+                .map(|(name, service)| named(name, trigger(service, &json!({}))));
+            scaled(name, &triggers.collect())
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_changes_leaves_no_trace_and_every_change_is_told(steps in prop::collection::vec((any_document(), 0..4_u8), 1..40)) {
+        let mut index = RouteIndex::default();
+        let mut living = HashMap::new();
+        let mut heard = BTreeMap::new();
+        for (document, step) in steps {
+            let object = object(&document);
+            let change = if step == 0 {
+                living.remove(&object.id());
+                Change::Delete(object.id())
+            } else {
+                living.insert(object.id(), object.clone());
+                Change::Apply(object)
+            };
+            for change in index.apply(&change) {
+                match change {
+                    RouteChange::Set(route) => heard.insert(route.key.clone(), route),
+                    RouteChange::Remove(key) => heard.remove(&key),
+                };
+            }
+            let mut fresh = RouteIndex::default();
+            for kind in [Kind::ScaledObject, Kind::HttpScaledObject, Kind::InterceptorRoute] {
+                fresh.apply(&Change::Reset(kind, living.values().filter(|object| object.kind() == kind).cloned().collect()));
+            }
+            prop_assert_eq!(&heard, &in_force(&fresh));
+            prop_assert_eq!(&in_force(&index), &in_force(&fresh));
+        }
+    }
+}
+
+fn in_force(index: &RouteIndex) -> BTreeMap<TargetKey, Arc<Route>> {
+    index
+        .candidates
+        .iter()
+        .map(|(key, candidates)| (key.clone(), candidates.first().unwrap().clone()))
+        .collect()
+}

@@ -9,6 +9,7 @@
 
 mod contents;
 mod manifest;
+mod reading;
 mod tree;
 
 use std::collections::BTreeMap;

@@ -8,8 +8,9 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::{Document, Malformed, documents};
-use crate::object::{Object, ObjectId};
+use super::manifest::Malformed;
+use super::reading::{Content, Failure, Held, Loaded, Reading, Stamp};
+use crate::object::ObjectId;
 use crate::source::{Change, Problem};
 
 /// The files and the objects in them.
@@ -25,15 +26,8 @@ pub(super) struct Contents {
 /// A file's last good documents.
 #[derive(Debug, Default)]
 struct File {
-    documents: Vec<Held>,
-}
-
-/// A document and the objects in it.
-#[derive(Debug)]
-struct Held {
-    /// Of its text; `None` when the document must be read again though it has not changed.
-    hash: Option<u64>,
-    ids: Box<[Arc<ObjectId>]>,
+    documents: Box<[Held]>,
+    stamp: Option<Stamp>,
 }
 
 /// Which file an object is taken from, and which others hold it too.
@@ -52,17 +46,27 @@ pub(super) struct Outcome {
 }
 
 impl Contents {
-    /// A file's text. When it cannot be used the file keeps its last good documents and the problem is noted.
-    pub(super) fn put(&mut self, path: &Path, text: &str, outcome: &mut Outcome) {
-        match self.read(path, text) {
-            Ok(documents) => self.replace(path, documents, outcome),
-            Err(malformed) => self.put_problem(path, Some(malformed.document), malformed.reason),
-        }
+    /// What a file holds, as far as it is known.
+    pub(super) fn documents(&self, path: &Path) -> &[Held] {
+        self.files.get(path).map(|file| &*file.documents).unwrap_or_default()
     }
 
-    /// The file cannot be read; it keeps its last good documents.
-    pub(super) fn put_unreadable(&mut self, path: &Path, reason: &str) {
-        self.put_problem(path, None, format!("cannot be read: {reason}"));
+    /// Whether the file is as it was when it was read.
+    pub(super) fn is_as_read(&self, path: &Path, stamp: Stamp) -> bool {
+        self.files.get(path).is_some_and(|file| file.stamp == Some(stamp))
+    }
+
+    /// A file as it is now. When it cannot be used it keeps its last good documents and the problem is noted.
+    pub(super) fn put(&mut self, path: &Path, loaded: Loaded, outcome: &mut Outcome) {
+        match loaded.documents {
+            Ok(documents) => self.replace(path, documents, outcome),
+            Err(Failure::Gone) => return self.remove(path, outcome),
+            Err(Failure::Unreadable(error)) => self.put_problem(path, None, format!("cannot be read: {error}")),
+            Err(Failure::Malformed(Malformed { document, reason })) => self.put_problem(path, Some(document), reason),
+        }
+        if let Some(file) = self.files.get_mut(path) {
+            file.stamp = loaded.stamp;
+        }
     }
 
     fn put_problem(&mut self, path: &Path, document: Option<usize>, reason: String) {
@@ -105,84 +109,57 @@ impl Contents {
         self.problems.values().next()
     }
 
-    /// The documents of new text; those that are held already are not read again.
-    fn read(&self, path: &Path, text: &str) -> Result<Vec<Read>, Malformed> {
-        let held = self
-            .files
-            .get(path)
-            .map(|file| file.documents.as_slice())
-            .unwrap_or_default();
-        if text.trim().is_empty() && !held.is_empty() {
-            return Err(Malformed {
-                document: 1,
-                reason: "the file is empty; remove it if its objects are to go".into(),
-            });
-        }
-        let held: HashMap<u64, &Held> = held.iter().filter_map(|held| Some((held.hash?, held))).collect();
-        let named_json = path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        let documents = documents(text, named_json)?;
-        let read = documents
-            .iter()
-            .map(|document| Read::new(document, &held))
-            .collect::<Result<Vec<_>, _>>()?;
-        each_once(&read)?;
-        Ok(read)
+    fn replace(&mut self, path: &Path, readings: Vec<Reading>, outcome: &mut Outcome) {
+        self.problems.remove(path);
+        let known = self.files.get_key_value(path).map(|(path, _)| path.clone());
+        let path = known.unwrap_or_else(|| path.into());
+        let documents = readings
+            .into_iter()
+            .map(|reading| self.hold(reading, &path, outcome))
+            .collect();
+        let file = File { documents, stamp: None };
+        let before = self.files.insert(path.clone(), file).unwrap_or_default();
+        self.release_missing(&path, before, outcome);
     }
 
-    fn replace(&mut self, path: &Path, documents: Vec<Read>, outcome: &mut Outcome) {
-        self.problems.remove(path);
-        let path: Arc<Path> = self
-            .files
-            .get_key_value(path)
-            .map_or_else(|| path.into(), |(path, _)| path.clone());
-        let mut held = Vec::with_capacity(documents.len());
-        for document in documents {
-            let mut objects = document.objects.into_iter();
-            let ids = document.ids.into_iter().map(|id| {
-                let (id, ours) = self.claim(id, &path);
-                outcome
-                    .changes
-                    .extend(objects.next().filter(|_| ours).map(Change::Apply));
-                id
-            });
-            held.push(Held {
-                hash: Some(document.hash),
-                ids: ids.collect(),
-            });
+    fn hold(&mut self, reading: Reading, path: &Arc<Path>, outcome: &mut Outcome) -> Held {
+        let ids = match reading.content {
+            Content::Known(ids) => ids,
+            Content::New(objects) => objects
+                .into_iter()
+                .map(|object| {
+                    let (id, ours) = self.claim(object.id(), path);
+                    outcome.changes.extend(ours.then_some(Change::Apply(object)));
+                    id
+                })
+                .collect(),
+        };
+        Held {
+            hash: Some(reading.hash),
+            ids,
         }
-        let before = self
-            .files
-            .insert(path.clone(), File { documents: held })
-            .unwrap_or_default();
-        self.release_missing(&path, before, outcome);
     }
 
     /// Lets go of what the file held before and does not hold any more.
     fn release_missing(&mut self, path: &Arc<Path>, before: File, outcome: &mut Outcome) {
-        let now: HashSet<Arc<ObjectId>> = match self.files.get(path) {
-            Some(file) => file
-                .documents
-                .iter()
-                .flat_map(|document| document.ids.iter().cloned())
-                .collect(),
-            None => HashSet::new(),
-        };
-        let gone = before
-            .documents
-            .into_iter()
-            .flat_map(|document| document.ids)
-            .filter(|id| !now.contains(id));
-        for id in gone.collect::<Vec<_>>() {
+        if before.documents.is_empty() {
+            return;
+        }
+        let held = self
+            .documents(path)
+            .iter()
+            .flat_map(|document| document.ids.iter().cloned());
+        let held: HashSet<Arc<ObjectId>> = held.collect();
+        let ids = before.documents.into_iter().flat_map(|document| document.ids);
+        for id in ids.filter(|id| !held.contains(id)) {
             self.release(&id, path, outcome);
         }
     }
 
     /// The one copy of the id that everything here shares, and whether the object is to be taken from this file: of
     /// several files the one that sorts first.
-    fn claim(&mut self, id: Arc<ObjectId>, path: &Arc<Path>) -> (Arc<ObjectId>, bool) {
-        let mut entry = match self.claims.entry(id) {
+    fn claim(&mut self, id: ObjectId, path: &Arc<Path>) -> (Arc<ObjectId>, bool) {
+        let mut entry = match self.claims.entry(Arc::new(id)) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
                 let id = entry.key().clone();
@@ -243,49 +220,6 @@ impl Contents {
             document.hash = None;
         }
     }
-}
-
-/// A document of new text.
-struct Read {
-    number: usize,
-    hash: u64,
-    ids: Vec<Arc<ObjectId>>,
-    /// In the order of `ids`; empty when the document is held already.
-    objects: Vec<Object>,
-}
-
-impl Read {
-    fn new(document: &Document<'_>, held: &HashMap<u64, &Held>) -> Result<Self, Malformed> {
-        let (number, hash) = (document.number, document.hash());
-        if let Some(held) = held.get(&hash) {
-            return Ok(Self {
-                number,
-                hash,
-                ids: held.ids.to_vec(),
-                objects: Vec::new(),
-            });
-        }
-        let objects = document.objects()?;
-        Ok(Self {
-            number,
-            hash,
-            ids: objects.iter().map(|object| Arc::new(object.id())).collect(),
-            objects,
-        })
-    }
-}
-
-fn each_once(documents: &[Read]) -> Result<(), Malformed> {
-    let mut seen = HashSet::new();
-    for document in documents {
-        if let Some(id) = document.ids.iter().find(|id| !seen.insert(*id)) {
-            return Err(Malformed {
-                document: document.number,
-                reason: format!("{id} stands twice in this file; keep one of them"),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn held_twice(id: &ObjectId, other: &Path, owner: &Path) -> Problem {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -231,6 +232,7 @@ async fn a_mounted_config_map_is_followed_when_it_is_swapped() {
                 timeout(SOON, source.next()).await.expect("a batch in time").unwrap(),
             ));
         }
+        seen.sort();
         assert_eq!(seen, [format!("apply a {port}"), format!("apply b {port}")]);
     }
 }
@@ -285,4 +287,90 @@ async fn a_dropped_source_ends_its_thread() {
     drop(source);
     let ended = timeout(SOON, async { while problems.changed().await.is_ok() {} }).await;
     ended.expect("the thread has let go of its end of the channel");
+}
+
+/// What can happen to a directory; names are few, so that things happen to the same ones.
+#[derive(Debug, Clone)]
+enum Happening {
+    Write(&'static str, u16),
+    Replace(&'static str, u16),
+    Break(&'static str),
+    Remove(&'static str),
+    Move(&'static str, &'static str),
+    MakeDirectory(&'static str),
+}
+
+impl Happening {
+    /// Does it; what is not possible as things stand does not happen.
+    fn happen(&self, root: &Path) {
+        let _ = match self {
+            Self::Write(path, port) => fs::write(root.join(path), service(name_in(*port), *port)),
+            Self::Replace(path, port) => {
+                let new = root.join(".new");
+                fs::write(&new, service(name_in(*port), *port)).and_then(|()| fs::rename(&new, root.join(path)))
+            }
+            Self::Break(path) => fs::write(root.join(path), "kind: ["),
+            Self::Remove(path) => fs::remove_file(root.join(path)).or_else(|_| fs::remove_dir_all(root.join(path))),
+            Self::Move(from, to) => fs::rename(root.join(from), root.join(to)),
+            Self::MakeDirectory(path) => fs::create_dir(root.join(path)),
+        };
+    }
+}
+
+/// Files hold one of three objects, so that several files hold the same.
+fn name_in(port: u16) -> &'static str {
+    ["a", "b", "c"][usize::from(port) % 3]
+}
+
+fn any_happening() -> impl Strategy<Value = Happening> {
+    let file = || prop::sample::select(vec!["1.yaml", "2.yaml", "d/1.yaml", "d/e/1.yaml", "f/1.yaml"]);
+    let directory = || prop::sample::select(vec!["d", "d/e", "f", "g"]);
+    prop_oneof![
+        3 => (file(), 1..9_u16).prop_map(|(path, port)| Happening::Write(path, port)),
+        3 => (file(), 1..9_u16).prop_map(|(path, port)| Happening::Replace(path, port)),
+        1 => file().prop_map(Happening::Break),
+        2 => file().prop_map(Happening::Remove),
+        2 => (file(), file()).prop_map(|(from, to)| Happening::Move(from, to)),
+        2 => directory().prop_map(Happening::MakeDirectory),
+        1 => directory().prop_map(Happening::Remove),
+        2 => (directory(), directory()).prop_map(|(from, to)| Happening::Move(from, to)),
+    ]
+}
+
+fn take_in(state: &mut BTreeMap<String, u16>, changes: Vec<Change>) {
+    let port = |object: &Object| name_of(object).rsplit(' ').next().unwrap().parse::<u16>().unwrap();
+    for change in changes {
+        match change {
+            Change::Apply(object) => drop(state.insert(object.id().name, port(&object))),
+            Change::Delete(id) => assert!(state.remove(&id.name).is_some(), "{id} was not there"),
+            Change::Reset(_, objects) => state.extend(objects.iter().map(|object| (object.id().name, port(object)))),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Without broken files the outcome is what a fresh reader finds; with them, everything a fresh reader could use is there.
+    #[test]
+    fn whatever_happens_the_source_ends_where_a_fresh_one_begins(happenings in prop::collection::vec(any_happening(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut watched = Watched::with(&[]).await;
+            for happening in &happenings {
+                happening.happen(watched.directory.path());
+            }
+            fs::write(watched.path("zz.yaml"), service("last", 99)).unwrap();
+            let mut state = BTreeMap::new();
+            while !state.contains_key("last") {
+                take_in(&mut state, watched.next_raw().await);
+            }
+            let mut fresh = Tree::new(watched.directory.path(), std::sync::Weak::new()).unwrap();
+            let mut expected = BTreeMap::new();
+            take_in(&mut expected, fresh.read_all().unwrap());
+            let broken = fresh.malformed().is_some();
+            let same = if broken { expected.keys().all(|name| state.contains_key(name)) } else { state == expected };
+            assert!(same, "{state:?} is not {expected:?}");
+        });
+    }
 }

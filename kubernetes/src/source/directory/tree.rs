@@ -8,13 +8,13 @@ use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
-use std::time::{Duration, SystemTime};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 
 use super::Touched;
 use super::contents::{Contents, Outcome};
+use super::reading::{Stamp, load, load_all};
 use crate::source::{Change, Problem};
 
 /// The tree and what its files hold.
@@ -24,37 +24,8 @@ pub(super) struct Tree {
     contents: Contents,
     /// Every directory that is watched, each for itself: a new one must be watched before it is listed.
     directories: BTreeSet<PathBuf>,
-    stamps: BTreeMap<PathBuf, Stamp>,
     unwatched: BTreeMap<PathBuf, Problem>,
     gone: bool,
-}
-
-/// What tells that a file has not changed since it was read. Kept only for files that had been at rest when they were
-/// read: two writes within one tick of the file system's clock look the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    fn at_rest(self) -> Option<Self> {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        (i64::try_from(now.as_secs()).is_ok_and(|now| self.changed.0.abs_diff(now) >= 2)).then_some(self)
-    }
 }
 
 impl Tree {
@@ -65,7 +36,6 @@ impl Tree {
             watcher,
             contents: Contents::default(),
             directories: BTreeSet::new(),
-            stamps: BTreeMap::new(),
             unwatched: BTreeMap::new(),
             gone: false,
         })
@@ -75,12 +45,15 @@ impl Tree {
     pub(super) fn read_all(&mut self) -> io::Result<Vec<Change>> {
         let root = self.root.clone();
         fs::read_dir(&root)?; // says more plainly than the watch why it cannot be done
-        let mut outcome = Outcome::default();
-        self.read_directory(&root, &mut outcome);
-        match self.unwatched.get(&root) {
-            Some(problem) => Err(io::Error::other(problem.reason.clone())),
-            None => Ok(outcome.changes),
+        let (mut files, mut outcome) = (Vec::new(), Outcome::default());
+        self.walk(&root, &mut files, &mut outcome);
+        if let Some(problem) = self.unwatched.get(&root) {
+            return Err(io::Error::other(problem.reason.clone()));
         }
+        for (path, loaded) in load_all(files) {
+            self.contents.put(&path, loaded, &mut outcome);
+        }
+        Ok(outcome.changes)
     }
 
     /// Reads what has been touched.
@@ -146,22 +119,27 @@ impl Tree {
     }
 
     fn read_directory(&mut self, directory: &Path, outcome: &mut Outcome) {
+        let mut files = Vec::new();
+        self.walk(directory, &mut files, outcome);
+        for file in files {
+            self.read_file(&file, outcome);
+        }
+    }
+
+    /// Watches the directory and those below and finds the files that are not as they were read; forgets what is gone.
+    fn walk(&mut self, directory: &Path, files: &mut Vec<PathBuf>, outcome: &mut Outcome) {
         self.contents.remove(directory, outcome); // it may have been a file
         self.watch(directory);
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries
-                .filter_map(Result::ok)
-                .map(|entry| entry.path())
-                .collect::<BTreeSet<_>>(),
-            Err(_) => return self.forget(directory, outcome),
+        let Ok(entries) = fs::read_dir(directory) else {
+            return self.forget(directory, outcome);
         };
+        let entries: BTreeSet<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
         for path in entries.iter().filter(|path| !path.file_name().is_some_and(is_hidden)) {
-            match fs::metadata(path) {
-                Ok(metadata) if metadata.is_dir() && !leads_back(path) => self.read_directory(path, outcome),
-                Ok(metadata) if metadata.is_file() && is_manifest(path) && !self.is_as_read(path, &metadata) => {
-                    self.read_file(path, outcome)
-                }
-                Ok(_) | Err(_) => {}
+            let Ok(metadata) = fs::metadata(path) else { continue };
+            if metadata.is_dir() && !leads_back(path) {
+                self.walk(path, files, outcome);
+            } else if metadata.is_file() && is_manifest(path) && !self.contents.is_as_read(path, Stamp::of(&metadata)) {
+                files.push(path.clone());
             }
         }
         self.forget_missing(directory, &entries, outcome);
@@ -182,29 +160,14 @@ impl Tree {
         }
     }
 
-    fn is_as_read(&self, path: &Path, metadata: &Metadata) -> bool {
-        self.stamps.get(path) == Some(&Stamp::of(metadata))
-    }
-
     fn read_file(&mut self, path: &Path, outcome: &mut Outcome) {
-        let stamp = fs::metadata(path)
-            .ok()
-            .and_then(|metadata| Stamp::of(&metadata).at_rest());
-        match fs::read_to_string(path) {
-            Ok(text) => self.contents.put(path, &text, outcome),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.forget(path, outcome),
-            Err(error) => self.contents.put_unreadable(path, &error.to_string()),
-        }
-        match stamp {
-            Some(stamp) => self.stamps.insert(path.into(), stamp),
-            None => self.stamps.remove(path),
-        };
+        let loaded = load(path, self.contents.documents(path));
+        self.contents.put(path, loaded, outcome);
     }
 
     /// Nothing is at this path any more.
     fn forget(&mut self, path: &Path, outcome: &mut Outcome) {
         self.forget_below(path, outcome);
-        self.stamps.remove(path);
         self.contents.remove(path, outcome);
     }
 
@@ -217,7 +180,6 @@ impl Tree {
             self.unwatch(&directory);
         }
         for file in self.contents.below(path) {
-            self.stamps.remove(&*file);
             self.contents.remove(&file, outcome);
         }
     }

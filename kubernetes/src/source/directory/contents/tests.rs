@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::object::Object;
+use crate::source::directory::reading::read;
 
 fn service(name: &str, port: u16) -> String {
     format!(
@@ -10,7 +12,8 @@ fn service(name: &str, port: u16) -> String {
 
 fn put(contents: &mut Contents, path: &str, text: &str) -> Vec<String> {
     let mut outcome = Outcome::default();
-    contents.put(Path::new(path), text, &mut outcome);
+    let documents = read(Path::new(path), text, contents.documents(Path::new(path))).map_err(Failure::Malformed);
+    contents.put(Path::new(path), Loaded { stamp: None, documents }, &mut outcome);
     told(&outcome)
 }
 
@@ -126,7 +129,15 @@ fn an_object_twice_in_a_file_is_refused() {
 fn a_file_that_cannot_be_read_keeps_its_objects() {
     let mut contents = Contents::default();
     put(&mut contents, "x.yaml", &service("a", 1));
-    contents.put_unreadable(Path::new("x.yaml"), "no permission");
+    let unreadable = Err(Failure::Unreadable(std::io::Error::other("no permission")));
+    contents.put(
+        Path::new("x.yaml"),
+        Loaded {
+            stamp: None,
+            documents: unreadable,
+        },
+        &mut Outcome::default(),
+    );
     assert_eq!(reasons(&contents), ["x.yaml: cannot be read: no permission"]);
     assert_eq!(put(&mut contents, "x.yaml", &service("a", 1)), [""; 0]);
     assert_eq!(contents.problems(), []);

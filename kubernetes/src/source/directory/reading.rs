@@ -1,0 +1,166 @@
+//! Reading one file: its text, and of that the documents that are not known yet.
+//!
+//! Nothing here is shared, so many files can be read on several threads at once.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::manifest::{Document, Malformed, documents};
+use crate::object::{Object, ObjectId};
+
+/// A document and the objects in it, as they were when it was read.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Of its text; `None` when the document must be read again though it has not changed.
+    pub(super) hash: Option<u64>,
+    pub(super) ids: Box<[Arc<ObjectId>]>,
+}
+
+/// A document as it is now.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) hash: u64,
+    pub(super) content: Content,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    /// The document has not changed.
+    Known(Box<[Arc<ObjectId>]>),
+    New(Vec<Object>),
+}
+
+/// Why a file cannot be used.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It is not there any more.
+    Gone,
+    Unreadable(io::Error),
+    Malformed(Malformed),
+}
+
+/// A file as it is now.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) stamp: Option<Stamp>,
+    pub(super) documents: Result<Vec<Reading>, Failure>,
+}
+
+/// What tells that a file has not changed since it was read: a hash of what the file system says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp(u64);
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            metadata.ctime(),
+            metadata.ctime_nsec(),
+        )
+            .hash(&mut hasher);
+        Self(hasher.finish())
+    }
+
+    /// `None` for a file that has just been changed: two writes within one tick of the file system's clock look alike.
+    fn of_file_at_rest(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        let age = metadata
+            .ctime()
+            .abs_diff(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        (age >= 2).then(|| Self::of(&metadata))
+    }
+}
+
+/// Reads a file of which these documents are known.
+pub(super) fn load(path: &Path, known: &[Held]) -> Loaded {
+    let stamp = Stamp::of_file_at_rest(path); // before the text, so that a change in between is not missed
+    let documents = match fs::read_to_string(path) {
+        Ok(text) => read(path, &text, known).map_err(Failure::Malformed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::Gone),
+        Err(error) => Err(Failure::Unreadable(error)),
+    };
+    Loaded { stamp, documents }
+}
+
+/// Reads files of which nothing is known yet, on several threads. The objects are allocated there and nothing that
+/// stays is, so that their memory can be given back as a whole when they have been used.
+pub(super) fn load_all(files: Vec<PathBuf>) -> Vec<(PathBuf, Loaded)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    let share = files.len().div_ceil(threads).max(1);
+    let loaded = std::thread::scope(|scope| {
+        let load_share = |files: &[PathBuf]| files.iter().map(|path| load(path, &[])).collect::<Vec<_>>();
+        let shares: Vec<_> = files
+            .chunks(share)
+            .map(|files| scope.spawn(move || load_share(files)))
+            .collect();
+        shares
+            .into_iter()
+            .map(|share| share.join().unwrap_or_default())
+            .collect::<Vec<_>>()
+    });
+    files.into_iter().zip(loaded.into_iter().flatten()).collect()
+}
+
+/// The documents of a file's text; those that are known already are not read again.
+pub(super) fn read(path: &Path, text: &str, known: &[Held]) -> Result<Vec<Reading>, Malformed> {
+    if text.trim().is_empty() && !known.is_empty() {
+        return Err(Malformed {
+            document: 1,
+            reason: "the file is empty; remove it if its objects are to go".into(),
+        });
+    }
+    let by_hash: HashMap<u64, &Held> = known.iter().filter_map(|held| Some((held.hash?, held))).collect();
+    let named_json = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let documents = documents(text, named_json)?;
+    let readings = documents
+        .iter()
+        .map(|document| Reading::new(document, &by_hash))
+        .collect::<Result<Vec<_>, _>>()?;
+    each_once(&readings)?;
+    Ok(readings)
+}
+
+impl Reading {
+    fn new(document: &Document<'_>, known: &HashMap<u64, &Held>) -> Result<Self, Malformed> {
+        let hash = document.hash();
+        let content = match known.get(&hash) {
+            Some(held) => Content::Known(held.ids.clone()),
+            None => Content::New(document.objects()?),
+        };
+        Ok(Self { hash, content })
+    }
+}
+
+fn each_once(readings: &[Reading]) -> Result<(), Malformed> {
+    let mut seen = HashSet::new();
+    for (index, reading) in readings.iter().enumerate() {
+        let twice = match &reading.content {
+            Content::Known(ids) => ids
+                .iter()
+                .map(|id| ObjectId::clone(id))
+                .find(|id| !seen.insert(id.clone())),
+            Content::New(objects) => objects.iter().map(Object::id).find(|id| !seen.insert(id.clone())),
+        };
+        if let Some(id) = twice {
+            return Err(Malformed {
+                document: index + 1,
+                reason: format!("{id} stands twice in this file; keep one of them"),
+            });
+        }
+    }
+    Ok(())
+}
