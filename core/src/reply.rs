@@ -19,3 +19,32 @@ pub struct Reply {
     /// Its status code.
     pub status: u16,
 }
+
+impl Reply {
+    /// Whether this answers a request for `path` now; `available` says whether the upstream has a ready endpoint.
+    pub fn answers(&self, path: &str, available: bool) -> bool {
+        let now = match self.when {
+            When::Always => true,
+            When::WhileUnavailable => !available,
+        };
+        now && self.path == path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_must_be_the_very_path_and_the_time_right() {
+        let reply = |when| Reply {
+            path: "/health".into(),
+            when,
+            status: 200,
+        };
+        assert!(reply(When::Always).answers("/health", true));
+        assert!(!reply(When::Always).answers("/health/x", true));
+        assert!(reply(When::WhileUnavailable).answers("/health", false));
+        assert!(!reply(When::WhileUnavailable).answers("/health", true));
+    }
+}

@@ -6,6 +6,9 @@
 pub mod header;
 pub mod host;
 pub mod path;
+mod table;
+
+pub use table::RouteTable;
 
 use std::time::Duration;
 
@@ -75,47 +78,4 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// From the request fully sent to the first response header.
     pub response_header: Option<Duration>,
-}
-
-/// All routes, with `T` the caller's own data of each. Immutable to readers; a clone shares everything with its
-/// original, and changing one route in a clone copies only the part of the table that holds it.
-#[derive(Debug, Clone)]
-pub struct RouteTable<T> {
-    routes: std::marker::PhantomData<T>,
-}
-
-impl<T: Clone> RouteTable<T> {
-    /// An empty table.
-    pub fn new() -> Self {
-        todo!()
-    }
-
-    /// Adds the route, or replaces the one of the same key.
-    pub fn insert(&mut self, route: &Route, value: T) {
-        let _ = (route, value);
-        todo!()
-    }
-
-    /// Removes a route; `false` when there is none of that key.
-    pub fn remove(&mut self, key: &TargetKey) -> bool {
-        let _ = key;
-        todo!()
-    }
-
-    /// How many routes there are.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Whether there is no route at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The route of a request. `host` is the Host header as received, `path` the request path without the query, as
-    /// received (percent-encoded). Allocates nothing for ordinary requests.
-    pub fn find(&self, host: &str, path: &str, headers: &http::HeaderMap) -> Option<&T> {
-        let _ = (host, path, headers);
-        todo!()
-    }
 }

@@ -2,13 +2,17 @@
 //!
 //! The one parser for interceptor, scaler, webhook and `local`.
 
+mod keys;
+mod metadata;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::route::PortRef;
 use crate::route::header::HeaderRule;
 use crate::route::host::HostPattern;
 use crate::route::path::PathMatch;
-use crate::route::PortRef;
+use metadata::Metadata;
 
 /// The trigger type that users write.
 pub const KEDIFY_HTTP: &str = "kedify-http";
@@ -84,10 +88,16 @@ pub const DEFAULT_GRANULARITY: Duration = Duration::from_secs(1);
 /// The target per replica where none is given.
 pub const DEFAULT_TARGET: f64 = 100.0;
 
+/// How long an arrival keeps a target active that is scaled by concurrency only. Between two of KEDA's looks a short
+/// request begins and ends unseen; a workload under steady light traffic must not go to zero for that.
+const CONCURRENCY_LINGER: Duration = Duration::from_secs(10);
+
 impl Scaling {
     /// How long arrivals keep the target active: the rate's window, or a short time when only concurrency is asked for.
     pub fn activity_window(&self) -> Duration {
-        todo!()
+        let rate = self.rate.map(|rate| rate.window);
+        let concurrency = self.concurrency.map(|_| CONCURRENCY_LINGER);
+        rate.max(concurrency).unwrap_or(CONCURRENCY_LINGER)
     }
 }
 
@@ -162,7 +172,9 @@ pub enum TriggerError {
     #[error("{0} and {1} exclude each other; give one of them")]
     Both(&'static str, &'static str),
     /// None of the keys that say what the call is about.
-    #[error("the metadata names no target; expected one of interceptorRoute, httpScaledObject, interceptorTargetPendingRequests, or hosts with scalingMetric; found: {found}")]
+    #[error(
+        "the metadata names no target; expected one of interceptorRoute, httpScaledObject, interceptorTargetPendingRequests, or hosts with scalingMetric; found: {found}"
+    )]
     NoSubject {
         /// The keys that were found.
         found: String,
@@ -171,16 +183,71 @@ pub enum TriggerError {
 
 impl Trigger {
     /// Parses trigger metadata as KEDA hands it over.
+    ///
+    /// # Errors
+    /// Names the key, its value and what is allowed.
     pub fn from_metadata<'a>(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, TriggerError> {
-        let _: BTreeMap<&str, &str> = metadata.into_iter().collect();
-        todo!()
+        let metadata = Metadata::new(metadata);
+        if let Some(name) = metadata.get("interceptorRoute") {
+            return Ok(Self::InterceptorRoute(name.to_owned()));
+        }
+        if let Some(name) = metadata.get("httpScaledObject") {
+            return Ok(Self::HttpScaledObject(name.to_owned()));
+        }
+        if metadata.get("interceptorTargetPendingRequests").is_some() {
+            return Ok(Self::InterceptorPending(
+                metadata
+                    .positive("interceptorTargetPendingRequests")?
+                    .unwrap_or(DEFAULT_TARGET),
+            ));
+        }
+        if metadata.get("hosts").is_some() || metadata.get("scalingMetric").is_some() {
+            return Ok(Self::KedifyHttp(Box::new(KedifyHttp::read(&metadata)?)));
+        }
+        Err(TriggerError::NoSubject {
+            found: metadata.key_list(),
+        })
     }
 }
 
 impl KedifyHttp {
-    /// Parses metadata that is known to be a `kedify-http` trigger's (`from_metadata` decides by the keys; this does not).
+    /// Parses metadata that is known to be a `kedify-http` trigger's (`Trigger::from_metadata` decides by the keys; this
+    /// does not).
+    ///
+    /// # Errors
+    /// Names the key, its value and what is allowed.
     pub fn from_metadata<'a>(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, TriggerError> {
-        let _: BTreeMap<&str, &str> = metadata.into_iter().collect();
-        todo!()
+        Self::read(&Metadata::new(metadata))
+    }
+
+    fn read(metadata: &Metadata<'_>) -> Result<Self, TriggerError> {
+        let mut warnings = keys::unknown(metadata);
+        let autowire = keys::autowire(metadata)?;
+        let fallback_service = metadata.get("fallbackService").map(ToOwned::to_owned);
+        if autowire == Autowire::Service && fallback_service.is_none() {
+            return Err(TriggerError::Missing {
+                key: "fallbackService",
+                allowed: "with trafficAutowire: service it must name the Service that has the pods",
+            });
+        }
+        Ok(Self {
+            name: metadata.get(TRIGGER_NAME_KEY).map(ToOwned::to_owned),
+            hosts: keys::hosts(metadata)?,
+            paths: keys::paths(metadata)?,
+            headers: keys::headers(metadata)?,
+            service: metadata
+                .required("service", "it must name the Service that requests go to")?
+                .to_owned(),
+            port: keys::port(metadata)?,
+            fallback_service,
+            scaling: keys::scaling(metadata, &mut warnings)?,
+            autowire,
+            healthcheck: keys::healthcheck(metadata)?,
+            later: keys::later(metadata),
+            warnings,
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

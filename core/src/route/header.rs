@@ -1,6 +1,6 @@
 //! Header rules: present, exact, wildcard or regular expression.
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 /// One condition on a header; names are compared without case, and any of several lines of the header may match.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,9 +24,116 @@ pub enum HeaderValueMatch {
     Regex(regex::Regex),
 }
 
+impl HeaderRule {
+    /// Whether one of the header's lines matches.
+    pub fn matches(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get_all(&self.name)
+            .iter()
+            .any(|value| self.value.matches(value.as_bytes()))
+    }
+}
+
+impl HeaderValueMatch {
+    /// A regular expression that the whole value must match, without case.
+    ///
+    /// # Errors
+    /// When it is no regular expression.
+    pub fn regex(text: &str) -> Result<Self, regex::Error> {
+        regex::RegexBuilder::new(&format!("^(?:{text})$"))
+            .case_insensitive(true)
+            .build()
+            .map(Self::Regex)
+    }
+
+    fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Exact(expected) => value == expected.as_bytes(),
+            Self::Wildcard(pattern) => std::str::from_utf8(value).is_ok_and(|value| wildcard(pattern, value)),
+            Self::Regex(regex) => std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value)),
+        }
+    }
+}
+
 impl PartialEq for HeaderValueMatch {
     fn eq(&self, other: &Self) -> bool {
-        let _ = other;
-        todo!()
+        match (self, other) {
+            (Self::Present, Self::Present) => true,
+            (Self::Exact(a), Self::Exact(b)) | (Self::Wildcard(a), Self::Wildcard(b)) => a == b,
+            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            (Self::Present | Self::Exact(_) | Self::Wildcard(_) | Self::Regex(_), _) => false,
+        }
+    }
+}
+
+/// Matches greedily and goes back to the last `*` when that fails: linear memory, no recursion.
+fn wildcard(pattern: &str, value: &str) -> bool {
+    let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<char>>();
+    let (pattern, value) = (lower(pattern), lower(value));
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while seen < value.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(&expected) if expected == '?' || expected == value[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => match &mut star {
+                Some((star_at, star_seen)) => {
+                    *star_seen += 1;
+                    (at, seen) = (*star_at + 1, *star_seen);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|rest| *rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn wildcards_take_the_whole_value_without_case() {
+        for (pattern, value, expected) in [
+            ("*", "", true),
+            ("a*", "ABC", true),
+            ("*c", "abc", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b", "abc", false),
+            ("?", "é", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(wildcard(pattern, value), expected, "{pattern} {value}");
+        }
+    }
+
+    #[test]
+    fn a_regex_takes_the_whole_value_without_case() {
+        let rule = HeaderValueMatch::regex("v[0-9]+|beta").unwrap();
+        assert!(rule.matches(b"V12") && rule.matches(b"Beta") && !rule.matches(b"v1x") && !rule.matches(b"betas"));
+    }
+
+    #[test]
+    fn any_of_several_lines_may_match() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", http::HeaderValue::from_static("1"));
+        headers.append("x-a", http::HeaderValue::from_static("2"));
+        let rule = |value| HeaderRule {
+            name: HeaderName::from_static("x-a"),
+            value,
+        };
+        assert!(rule(HeaderValueMatch::Exact("2".into())).matches(&headers));
+        assert!(rule(HeaderValueMatch::Present).matches(&headers));
+        assert!(!rule(HeaderValueMatch::Exact("3".into())).matches(&headers));
     }
 }

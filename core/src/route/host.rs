@@ -1,5 +1,10 @@
 //! Hosts: exact, wildcard suffix, or every host.
 
+use std::fmt;
+
+/// The longest host that is compared; a DNS name has at most 253 characters.
+pub const MAX_LENGTH: usize = 256;
+
 /// Which Host headers a rule takes. Parsed by `FromStr`; stored lower-cased, without port and trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostPattern {
@@ -20,7 +25,110 @@ impl std::str::FromStr for HostPattern {
     type Err = InvalidHost;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let _ = text;
-        todo!()
+        let invalid = || InvalidHost(text.to_owned());
+        let trimmed = text.trim();
+        if trimmed.is_empty() || trimmed == "*" {
+            return Ok(Self::Any);
+        }
+        let (wildcard, name) = match trimmed.strip_prefix("*.") {
+            Some(suffix) => (true, suffix),
+            None => (false, trimmed),
+        };
+        let mut lowered = [0; MAX_LENGTH];
+        let name = normalize(name, &mut lowered).ok_or_else(invalid)?;
+        let bad = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"*/?#@\\,\"".contains(&byte);
+        if name.is_empty() || name.bytes().any(bad) || name.split('.').any(str::is_empty) {
+            return Err(invalid());
+        }
+        let name = name.to_owned();
+        Ok(if wildcard {
+            Self::Suffix(name)
+        } else {
+            Self::Exact(name)
+        })
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Suffix(suffix) => write!(f, "*.{suffix}"),
+            Self::Exact(host) => f.write_str(host),
+        }
+    }
+}
+
+/// A host as it is compared: without port and trailing dot, in lower case. `None` when it is too long to be one.
+pub fn normalize<'a>(host: &'a str, lowered: &'a mut [u8; MAX_LENGTH]) -> Option<&'a str> {
+    let host = without_port(host);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return (host.len() <= MAX_LENGTH).then_some(host);
+    }
+    let lowered = lowered.get_mut(..host.len())?;
+    lowered.copy_from_slice(host.as_bytes());
+    lowered.make_ascii_lowercase();
+    // Lower-casing ASCII keeps UTF-8 what it is.
+    std::str::from_utf8(lowered).ok()
+}
+
+/// `[::1]:80` is `::1`; a bare IPv6 address has several colons and no port.
+fn without_port(host: &str) -> &str {
+    if let Some(bracketed) = host.strip_prefix('[') {
+        return bracketed.split(']').next().unwrap_or(bracketed);
+    }
+    match host.split_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn patterns_are_parsed_once_into_what_they_mean() {
+        let parse = |text: &str| text.parse::<HostPattern>().unwrap();
+        assert_eq!(parse("*"), HostPattern::Any);
+        assert_eq!(parse(""), HostPattern::Any);
+        assert_eq!(parse("*.Example.com."), HostPattern::Suffix("example.com".into()));
+        assert_eq!(parse("Shop.Example:8080"), HostPattern::Exact("shop.example".into()));
+        assert_eq!(parse("[::1]:8080"), HostPattern::Exact("::1".into()));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused_by_name() {
+        for bad in [
+            "a b",
+            "a*.b",
+            "http://a",
+            "a..b",
+            ".a",
+            "*.*.a",
+            "a,b",
+            &"x".repeat(300),
+        ] {
+            assert!(
+                bad.parse::<HostPattern>().unwrap_err().to_string().contains(bad),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn case_port_and_trailing_dot_do_not_matter() {
+        let mut lowered = [0; MAX_LENGTH];
+        for (host, expected) in [
+            ("Shop.EXAMPLE:80", "shop.example"),
+            ("shop.example.", "shop.example"),
+            ("[2001:DB8::1]:80", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(normalize(host, &mut lowered), Some(expected));
+        }
+        assert_eq!(normalize(&"X".repeat(257), &mut lowered), None);
     }
 }

@@ -1,17 +1,87 @@
 //! Paths: a prefix of whole segments, or a regular expression.
 
+use std::borrow::Cow;
+
 /// Which paths a rule takes.
 #[derive(Debug, Clone)]
 pub enum PathMatch {
-    /// Whole leading segments: `/api` takes `/api` and `/api/x`, not `/apix`. Stored without leading and trailing slashes; empty takes all.
+    /// Whole leading segments: `/api` takes `/api` and `/api/x`, not `/apix`. Stored without leading and trailing
+    /// slashes; empty takes all.
     Prefix(String),
-    /// `pathRegex`: the whole path must match. Tried after exact prefixes of the same host, before the empty prefix.
+    /// `pathRegex`: the whole path must match. Tried after the longer prefixes of the same host, before the empty one.
     Regex(regex::Regex),
+}
+
+impl PathMatch {
+    /// A prefix as written by people: slashes at either end do not matter.
+    pub fn prefix(text: &str) -> Self {
+        Self::Prefix(text.trim().trim_matches('/').to_owned())
+    }
+
+    /// A regular expression that the whole path must match.
+    ///
+    /// # Errors
+    /// When it is no regular expression.
+    pub fn regex(text: &str) -> Result<Self, regex::Error> {
+        regex::Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
+    }
 }
 
 impl PartialEq for PathMatch {
     fn eq(&self, other: &Self) -> bool {
-        let _ = other;
-        todo!()
+        match (self, other) {
+            (Self::Prefix(a), Self::Prefix(b)) => a == b,
+            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            (Self::Prefix(_), Self::Regex(_)) | (Self::Regex(_), Self::Prefix(_)) => false,
+        }
+    }
+}
+
+/// The path as it is compared: percent-decoded, which most paths are already.
+pub(super) fn decode(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let bytes = path.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escaped = (byte == b'%').then(|| hex_pair(bytes.get(at + 1..at + 3)?)).flatten();
+        decoded.push(escaped.unwrap_or(byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+fn hex_pair(pair: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    let (high, low) = (digit(*pair.first()?)?, digit(*pair.get(1)?)?);
+    u8::try_from(high * 16 + low).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_decoded_and_nonsense_is_left() {
+        for (path, expected) in [
+            ("/a b", "/a b"),
+            ("/a%20b", "/a b"),
+            ("/%E2%82%ac", "/€"),
+            ("/%zz%4", "/%zz%4"),
+            ("/%2fx", "//x"),
+            ("/%ff", "/\u{fffd}"),
+        ] {
+            assert_eq!(decode(path), expected);
+        }
+    }
+
+    #[test]
+    fn a_regex_must_match_the_whole_path() {
+        let Ok(PathMatch::Regex(regex)) = PathMatch::regex("/a|/b") else {
+            return assert!(false);
+        };
+        assert!(regex.is_match("/a") && !regex.is_match("/ab") && !regex.is_match("x/b"));
     }
 }

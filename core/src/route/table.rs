@@ -1,0 +1,291 @@
+//! The table that finds the route of a request.
+//!
+//! Hosts are hashed, paths of a host too, so a look-up costs the same at ten routes and at ten thousand. The table is
+//! cut into shards behind `Arc`s: a clone copies pointers, and a change copies the shard it touches.
+
+mod shards;
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use regex::Regex;
+
+use super::header::{HeaderRule, HeaderValueMatch};
+use super::host::{self, HostPattern};
+use super::path::{self, PathMatch};
+use super::{Route, Rule};
+use crate::target::TargetKey;
+use shards::Shards;
+
+/// All routes, with `T` the caller's own data of each. Immutable to readers; a clone shares everything with its
+/// original, and changing one route in a clone copies only the part of the table that holds it.
+#[derive(Debug, Clone)]
+pub struct RouteTable<T> {
+    exact: Shards<Arc<HostRoutes<T>>>,
+    /// By what follows `*.`.
+    suffix: Shards<Arc<HostRoutes<T>>>,
+    any: Arc<HostRoutes<T>>,
+    /// Where each route stands, so that it can be taken out again.
+    placed: Shards<Arc<Placed<T>>>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Placed<T> {
+    hosts: Vec<HostPattern>,
+    value: T,
+}
+
+/// What one host pattern leads to.
+#[derive(Debug, Clone)]
+struct HostRoutes<T> {
+    /// By prefix, without leading and trailing slashes; each list in order of precedence.
+    prefixes: HashMap<Arc<str>, Vec<Candidate<T>>>,
+    /// In order of precedence.
+    regexes: Vec<(Regex, Candidate<T>)>,
+}
+
+/// A rule of a route at one host and path.
+#[derive(Debug, Clone)]
+struct Candidate<T> {
+    precedence: Precedence,
+    headers: Arc<[HeaderRule]>,
+    value: T,
+}
+
+/// Which of several matching rules wins: the smallest. More headers, more headers with values, the older object, then
+/// (as upstream) the greater namespace and the greater name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Precedence {
+    headers: usize,
+    values: usize,
+    created: i64,
+    key: TargetKey,
+}
+
+impl Ord for Precedence {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_headers = (other.headers, other.values).cmp(&(self.headers, self.values));
+        let by_name = (other.key.namespace(), other.key.name()).cmp(&(self.key.namespace(), self.key.name()));
+        by_headers.then(self.created.cmp(&other.created)).then(by_name)
+    }
+}
+
+impl PartialOrd for Precedence {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Default for HostRoutes<T> {
+    fn default() -> Self {
+        Self {
+            prefixes: HashMap::new(),
+            regexes: Vec::new(),
+        }
+    }
+}
+
+impl<T: Clone> Default for RouteTable<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Clone> RouteTable<T> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self {
+            exact: Shards::new(),
+            suffix: Shards::new(),
+            any: Arc::default(),
+            placed: Shards::new(),
+            len: 0,
+        }
+    }
+
+    /// Adds the route, or replaces the one of the same key.
+    pub fn insert(&mut self, route: &Route, value: T) {
+        self.remove(&route.key);
+        let mut hosts = Vec::new();
+        for rule in &route.rules {
+            let candidate = Candidate {
+                precedence: Precedence::of(route, rule),
+                headers: rule.headers.clone().into(),
+                value: value.clone(),
+            };
+            let every = [HostPattern::Any];
+            let patterns = if rule.hosts.is_empty() { &every[..] } else { &rule.hosts };
+            for host in patterns {
+                self.at(host).add(&rule.paths, &candidate);
+                hosts.push(host.clone());
+            }
+        }
+        self.placed
+            .insert(route.key.as_str(), Arc::new(Placed { hosts, value }));
+        self.len += 1;
+    }
+
+    /// Removes a route; `false` when there is none of that key.
+    pub fn remove(&mut self, key: &TargetKey) -> bool {
+        let Some(placed) = self.placed.remove(key.as_str()) else {
+            return false;
+        };
+        for host in &placed.hosts {
+            self.at(host).remove(key);
+            self.drop_empty(host);
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no route at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The data of every route, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.placed.values().map(|placed| &placed.value)
+    }
+
+    /// The route of a request. `host` is the Host header as received, `path` the request path without the query, as
+    /// received (percent-encoded). Allocates nothing for ordinary requests.
+    pub fn find(&self, host: &str, path: &str, headers: &HeaderMap) -> Option<&T> {
+        let mut lowered = [0; host::MAX_LENGTH];
+        let host = host::normalize(host, &mut lowered).unwrap_or_default();
+        let path = path::decode(path);
+        let exact = self.exact.get(host).and_then(|routes| routes.find(&path, headers));
+        exact
+            .or_else(|| self.find_suffix(host, &path, headers))
+            .or_else(|| self.any.find(&path, headers))
+    }
+
+    /// Wildcards from the most to the least specific.
+    fn find_suffix(&self, host: &str, path: &str, headers: &HeaderMap) -> Option<&T> {
+        if self.suffix.is_empty() {
+            return None;
+        }
+        let mut rest = host;
+        while let Some((_, suffix)) = rest.split_once('.') {
+            if let Some(found) = self.suffix.get(suffix).and_then(|routes| routes.find(path, headers)) {
+                return Some(found);
+            }
+            rest = suffix;
+        }
+        None
+    }
+
+    fn at(&mut self, host: &HostPattern) -> &mut HostRoutes<T> {
+        let routes = match host {
+            HostPattern::Any => &mut self.any,
+            HostPattern::Suffix(suffix) => self.suffix.entry(suffix),
+            HostPattern::Exact(host) => self.exact.entry(host),
+        };
+        Arc::make_mut(routes)
+    }
+
+    fn drop_empty(&mut self, host: &HostPattern) {
+        let (shards, name) = match host {
+            HostPattern::Any => return,
+            HostPattern::Suffix(suffix) => (&mut self.suffix, suffix),
+            HostPattern::Exact(host) => (&mut self.exact, host),
+        };
+        if shards.get(name).is_some_and(|routes| routes.is_empty()) {
+            shards.remove(name);
+        }
+    }
+}
+
+impl Precedence {
+    fn of(route: &Route, rule: &Rule) -> Self {
+        let presence = |header: &&HeaderRule| matches!(header.value, HeaderValueMatch::Present);
+        Self {
+            headers: rule.headers.len(),
+            values: rule.headers.len() - rule.headers.iter().filter(presence).count(),
+            created: route.created,
+            key: route.key.clone(),
+        }
+    }
+}
+
+impl<T: Clone> HostRoutes<T> {
+    fn add(&mut self, paths: &[PathMatch], candidate: &Candidate<T>) {
+        if paths.is_empty() {
+            self.add_prefix("", candidate.clone());
+        }
+        for path in paths {
+            match path {
+                PathMatch::Prefix(prefix) => self.add_prefix(prefix, candidate.clone()),
+                PathMatch::Regex(regex) => {
+                    let at = self
+                        .regexes
+                        .partition_point(|(_, other)| other.precedence < candidate.precedence);
+                    self.regexes.insert(at, (regex.clone(), candidate.clone()));
+                }
+            }
+        }
+    }
+
+    fn add_prefix(&mut self, prefix: &str, candidate: Candidate<T>) {
+        let candidates = self.prefixes.entry(prefix.into()).or_default();
+        let at = candidates.partition_point(|other| other.precedence < candidate.precedence);
+        candidates.insert(at, candidate);
+    }
+
+    fn remove(&mut self, key: &TargetKey) {
+        self.prefixes.retain(|_, candidates| {
+            candidates.retain(|candidate| candidate.precedence.key != *key);
+            !candidates.is_empty()
+        });
+        self.regexes.retain(|(_, candidate)| candidate.precedence.key != *key);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.prefixes.is_empty() && self.regexes.is_empty()
+    }
+
+    /// The longest prefix whose headers match; regular expressions come before the empty prefix.
+    fn find(&self, path: &str, headers: &HeaderMap) -> Option<&T> {
+        let mut prefix = path.trim_matches('/');
+        while !prefix.is_empty() {
+            if let Some(found) = self.at_prefix(prefix, headers) {
+                return Some(found);
+            }
+            prefix = prefix
+                .rsplit_once('/')
+                .map_or("", |(shorter, _)| shorter.trim_end_matches('/'));
+        }
+        let by_regex = self
+            .regexes
+            .iter()
+            .find(|(regex, candidate)| regex.is_match(path) && candidate.takes(headers));
+        by_regex
+            .map(|(_, candidate)| &candidate.value)
+            .or_else(|| self.at_prefix("", headers))
+    }
+
+    fn at_prefix(&self, prefix: &str, headers: &HeaderMap) -> Option<&T> {
+        let candidates = self.prefixes.get(prefix)?;
+        candidates
+            .iter()
+            .find(|candidate| candidate.takes(headers))
+            .map(|candidate| &candidate.value)
+    }
+}
+
+impl<T> Candidate<T> {
+    fn takes(&self, headers: &HeaderMap) -> bool {
+        self.headers.iter().all(|rule| rule.matches(headers))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! A map by text, cut into parts that are shared between clones until they are changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Enough that a change among ten thousand entries copies forty of them.
+const SHARDS: usize = 256;
+
+#[derive(Debug, Clone)]
+pub struct Shards<V> {
+    shards: Arc<[Arc<HashMap<Arc<str>, V>>]>,
+    len: usize,
+}
+
+impl<V: Clone> Shards<V> {
+    pub fn new() -> Self {
+        let empty = Arc::new(HashMap::new());
+        Self {
+            shards: std::iter::repeat_n(empty, SHARDS).collect(),
+            len: 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn get(&self, key: &str) -> Option<&V> {
+        self.shards[shard_of(key)].get(key)
+    }
+
+    pub fn insert(&mut self, key: &str, value: V) {
+        if self.shard(key).insert(key.into(), value).is_none() {
+            self.len += 1;
+        }
+    }
+
+    /// The value, made when there is none.
+    pub fn entry(&mut self, key: &str) -> &mut V
+    where
+        V: Default,
+    {
+        if self.get(key).is_none() {
+            self.insert(key, V::default());
+        }
+        self.shard(key).entry(key.into()).or_default()
+    }
+
+    pub fn remove(&mut self, key: &str) -> Option<V> {
+        // A look first, so that a miss copies nothing.
+        self.get(key)?;
+        let removed = self.shard(key).remove(key);
+        self.len -= usize::from(removed.is_some());
+        removed
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.shards.iter().flat_map(|shard| shard.values())
+    }
+
+    fn shard(&mut self, key: &str) -> &mut HashMap<Arc<str>, V> {
+        let shards = Arc::make_mut(&mut self.shards);
+        Arc::make_mut(&mut shards[shard_of(key)])
+    }
+}
+
+/// FNV-1a: only spreads entries over shards; within one the map's own hash decides.
+fn shard_of(key: &str) -> usize {
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash >> 32) as usize % SHARDS
+}

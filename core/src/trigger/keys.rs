@@ -1,0 +1,313 @@
+//! The keys of a `kedify-http` trigger, each read by its own rule.
+
+use std::collections::BTreeMap;
+
+use http::HeaderName;
+use serde::Deserialize;
+
+use super::metadata::{Metadata, invalid};
+use super::{
+    Autowire, AutowireKind, DEFAULT_GRANULARITY, DEFAULT_TARGET, DEFAULT_WINDOW, Healthcheck, HealthcheckResponse,
+    RateTarget, Scaling, TRIGGER_NAME_KEY, TriggerError,
+};
+use crate::route::PortRef;
+use crate::route::header::{HeaderRule, HeaderValueMatch};
+use crate::route::host::HostPattern;
+use crate::route::path::PathMatch;
+
+/// Keys with a meaning now.
+const KNOWN: [&str; 15] = [
+    "hosts",
+    "pathPrefixes",
+    "pathRegex",
+    "headers",
+    "service",
+    "port",
+    "portName",
+    "fallbackService",
+    "scalingMetric",
+    "targetValue",
+    "granularity",
+    "window",
+    "trafficAutowire",
+    "healthcheckPath",
+    "healthcheckResponse",
+];
+
+/// Keys of features that come later; kept as they are.
+const LATER: [&str; 8] = [
+    "externalProxyMetricKey",
+    "tlsSecretName",
+    "loadbalancing",
+    "coldStartWaitingPageEnabled",
+    "coldStartWaitingPageConfigMapRef",
+    "maintenancePageEnabled",
+    "maintenancePageConfigMapRef",
+    "healthcheckPathPrefix",
+];
+
+/// Keys that are KEDA's or ours and say nothing about the route.
+const FOREIGN: [&str; 9] = [
+    TRIGGER_NAME_KEY,
+    "scalerAddress",
+    "interceptorRoute",
+    "httpScaledObject",
+    "enableTLS",
+    "unsafeSsl",
+    "caCert",
+    "tlsClientCert",
+    "tlsClientKey",
+];
+
+/// More buckets than this are a mistake, and memory.
+const MAX_BUCKETS: u128 = 100_000;
+
+/// A warning for each key nobody knows.
+pub fn unknown(metadata: &Metadata<'_>) -> Vec<String> {
+    let known = |key: &&str| KNOWN.contains(key) || LATER.contains(key) || FOREIGN.contains(key);
+    let unknown = metadata.keys().filter(|key| !known(key));
+    unknown
+        .map(|key| format!("{key}: this key is not known and has no effect"))
+        .collect()
+}
+
+/// The keys of later features, with their values.
+pub fn later(metadata: &Metadata<'_>) -> BTreeMap<String, String> {
+    let embedded = metadata
+        .get("healthcheckResponse")
+        .filter(|value| *value == "pathEmbeddedHost");
+    let kept = LATER.iter().filter_map(|key| Some((*key, metadata.get(key)?)));
+    let kept = kept.chain(embedded.map(|value| ("healthcheckResponse", value)));
+    kept.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+pub fn hosts(metadata: &Metadata<'_>) -> Result<Vec<HostPattern>, TriggerError> {
+    const ALLOWED: &str = "it must list at least one host, such as shop.example or *.example, separated by commas";
+    let text = metadata.required("hosts", ALLOWED)?;
+    let hosts = metadata.list("hosts");
+    if hosts.is_empty() {
+        return Err(invalid("hosts", text, ALLOWED));
+    }
+    hosts
+        .into_iter()
+        .map(|host| {
+            host.parse()
+                .map_err(|error: crate::route::host::InvalidHost| invalid("hosts", text, error.to_string()))
+        })
+        .collect()
+}
+
+pub fn paths(metadata: &Metadata<'_>) -> Result<Vec<PathMatch>, TriggerError> {
+    let mut paths: Vec<PathMatch> = metadata
+        .list("pathPrefixes")
+        .into_iter()
+        .map(PathMatch::prefix)
+        .collect();
+    if let Some(text) = metadata.get("pathRegex") {
+        let regex = PathMatch::regex(text)
+            .map_err(|error| invalid("pathRegex", text, format!("it must be a regular expression: {error}")))?;
+        paths.push(regex);
+    }
+    if paths.is_empty() {
+        paths.push(PathMatch::prefix("/"));
+    }
+    Ok(paths)
+}
+
+/// An entry of `headers` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct HeaderEntry {
+    name: String,
+    value: Option<String>,
+    value_wildcard: Option<String>,
+    value_regex: Option<String>,
+}
+
+pub fn headers(metadata: &Metadata<'_>) -> Result<Vec<HeaderRule>, TriggerError> {
+    let Some(text) = metadata.get("headers") else {
+        return Ok(Vec::new());
+    };
+    let entries: Vec<HeaderEntry> = serde_saphyr::from_str(text).map_err(|error| {
+        invalid(
+            "headers",
+            text,
+            format!("it must be a list of {{name, value|valueWildcard|valueRegex}} in YAML or JSON: {error}"),
+        )
+    })?;
+    entries
+        .into_iter()
+        .map(|entry| header(entry).map_err(|reason| invalid("headers", text, reason)))
+        .collect()
+}
+
+fn header(entry: HeaderEntry) -> Result<HeaderRule, String> {
+    let name =
+        HeaderName::from_bytes(entry.name.as_bytes()).map_err(|_| format!("{:?} is no header name", entry.name))?;
+    let value = match (entry.value, entry.value_wildcard, entry.value_regex) {
+        (None, None, None) => HeaderValueMatch::Present,
+        (Some(exact), None, None) => HeaderValueMatch::Exact(exact),
+        (None, Some(wildcard), None) if wildcard == "*" => HeaderValueMatch::Present,
+        (None, Some(wildcard), None) => HeaderValueMatch::Wildcard(wildcard),
+        (None, None, Some(regex)) => HeaderValueMatch::regex(&regex)
+            .map_err(|error| format!("valueRegex of {name} must be a regular expression: {error}"))?,
+        _ => {
+            return Err(format!(
+                "header {name} must have only one of value, valueWildcard and valueRegex"
+            ));
+        }
+    };
+    Ok(HeaderRule { name, value })
+}
+
+pub fn port(metadata: &Metadata<'_>) -> Result<PortRef, TriggerError> {
+    match (metadata.get("port"), metadata.get("portName")) {
+        (Some(_), Some(_)) => Err(TriggerError::Both("port", "portName")),
+        (Some(number), None) => {
+            let parsed = number.parse().ok().filter(|number: &u16| *number > 0);
+            let parsed = parsed.ok_or_else(|| invalid("port", number, "it must be a port, 1 to 65535"))?;
+            Ok(PortRef::Number(parsed))
+        }
+        (None, Some(name)) => Ok(PortRef::Name(name.to_owned())),
+        (None, None) => Err(TriggerError::Missing {
+            key: "port",
+            allowed: "either port or portName must say which port of the Service",
+        }),
+    }
+}
+
+pub fn scaling(metadata: &Metadata<'_>, warnings: &mut Vec<String>) -> Result<Scaling, TriggerError> {
+    const ALLOWED: &str = "it must be requestRate or concurrency";
+    let target = metadata.positive("targetValue")?.unwrap_or(DEFAULT_TARGET);
+    match metadata.required("scalingMetric", ALLOWED)? {
+        "requestRate" => Ok(Scaling {
+            rate: Some(rate(metadata, target)?),
+            concurrency: None,
+        }),
+        "concurrency" => {
+            let idle = ["window", "granularity"]
+                .into_iter()
+                .filter(|key| metadata.get(key).is_some());
+            warnings.extend(idle.map(|key| format!("{key}: it has no effect with scalingMetric: concurrency")));
+            Ok(Scaling {
+                rate: None,
+                concurrency: Some(target),
+            })
+        }
+        other => Err(invalid("scalingMetric", other, ALLOWED)),
+    }
+}
+
+fn rate(metadata: &Metadata<'_>, value: f64) -> Result<RateTarget, TriggerError> {
+    let granularity = metadata.duration("granularity")?.unwrap_or(DEFAULT_GRANULARITY);
+    let window = metadata.duration("window")?.unwrap_or(DEFAULT_WINDOW);
+    let target = RateTarget {
+        value,
+        window,
+        granularity,
+    };
+    match target.check() {
+        Ok(()) => Ok(target),
+        Err(problem) if granularity.is_zero() => Err(invalid(
+            "granularity",
+            metadata.get("granularity").unwrap_or("1s"),
+            problem,
+        )),
+        Err(problem) => Err(invalid("window", metadata.get("window").unwrap_or("1m"), problem)),
+    }
+}
+
+impl RateTarget {
+    /// Whether the window can be counted in the granularity.
+    ///
+    /// # Errors
+    /// Says what must be changed.
+    pub fn check(&self) -> Result<(), String> {
+        let granularity = crate::duration::format(self.granularity);
+        if self.granularity.is_zero() {
+            return Err("it must be longer than 0".to_owned());
+        }
+        if self.window < self.granularity {
+            return Err(format!(
+                "the window must be at least as long as the granularity ({granularity})"
+            ));
+        }
+        if self.window.as_nanos() / self.granularity.as_nanos() > MAX_BUCKETS {
+            return Err(format!(
+                "the window must be at most {MAX_BUCKETS} times the granularity ({granularity})"
+            ));
+        }
+        Ok(())
+    }
+}
+
+pub fn autowire(metadata: &Metadata<'_>) -> Result<Autowire, TriggerError> {
+    const ALLOWED: &str = "it must be false, service, or a list of httproute, ingress, virtualservice, route and gloo";
+    let Some(text) = metadata.get("trafficAutowire") else {
+        return Ok(Autowire::Unset);
+    };
+    let kinds: Vec<String> = metadata
+        .list("trafficAutowire")
+        .into_iter()
+        .map(str::to_ascii_lowercase)
+        .collect();
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    match kinds.as_slice() {
+        ["false"] => Ok(Autowire::Off),
+        ["service"] => Ok(Autowire::Service),
+        [] => Err(invalid("trafficAutowire", text, ALLOWED)),
+        several if several.contains(&"false") => {
+            Err(invalid("trafficAutowire", text, "false cannot be combined with kinds"))
+        }
+        several if several.contains(&"service") => {
+            Err(invalid("trafficAutowire", text, "service excludes all other kinds"))
+        }
+        several => {
+            let kinds: Option<Vec<AutowireKind>> = several.iter().map(|kind| AutowireKind::of(kind)).collect();
+            kinds
+                .map(Autowire::Kinds)
+                .ok_or_else(|| invalid("trafficAutowire", text, ALLOWED))
+        }
+    }
+}
+
+impl AutowireKind {
+    fn of(text: &str) -> Option<Self> {
+        match text {
+            "httproute" => Some(Self::HttpRoute),
+            "ingress" => Some(Self::Ingress),
+            "virtualservice" => Some(Self::VirtualService),
+            "route" => Some(Self::Route),
+            "gloo" => Some(Self::Gloo),
+            _ => None,
+        }
+    }
+}
+
+pub fn healthcheck(metadata: &Metadata<'_>) -> Result<Option<Healthcheck>, TriggerError> {
+    let response = match metadata.get("healthcheckResponse") {
+        None | Some("passthrough") => HealthcheckResponse::Passthrough,
+        Some("static") => HealthcheckResponse::Static,
+        // Kept among the keys of later features.
+        Some("pathEmbeddedHost") => return Ok(None),
+        Some(other) => {
+            return Err(invalid(
+                "healthcheckResponse",
+                other,
+                "it must be passthrough or static",
+            ));
+        }
+    };
+    match (metadata.get("healthcheckPath"), metadata.get("healthcheckResponse")) {
+        (Some(path), _) if path.starts_with('/') => Ok(Some(Healthcheck {
+            path: path.to_owned(),
+            response,
+        })),
+        (Some(path), _) => Err(invalid("healthcheckPath", path, "it must be a path that starts with /")),
+        (None, Some(_)) => Err(TriggerError::Missing {
+            key: "healthcheckPath",
+            allowed: "healthcheckResponse needs the path it answers",
+        }),
+        (None, None) => Ok(None),
+    }
+}
