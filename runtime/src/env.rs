@@ -1,7 +1,9 @@
 //! Settings from the environment, read through one lookup function, so that tests need no process environment.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A variable that cannot be used. A start-up error: exit code 64.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,60 +28,202 @@ pub enum EnvError {
     },
 }
 
-/// The lookup function. An empty value counts as absent.
-pub struct Environment {}
+impl EnvError {
+    /// A value that cannot be used; `allowed` completes "it must be …".
+    pub fn invalid(name: &str, value: &str, allowed: &str) -> Self {
+        Self::Invalid {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            allowed: allowed.to_owned(),
+        }
+    }
+
+    /// A variable that must be set; `allowed` completes "it must be …".
+    pub fn missing(name: &str, allowed: &str) -> Self {
+        Self::Missing {
+            name: name.to_owned(),
+            allowed: allowed.to_owned(),
+        }
+    }
+}
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// The lookup function. An empty value counts as absent. Cheap to clone.
+#[derive(Clone)]
+pub struct Environment {
+    lookup: Arc<Lookup>,
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
 
 impl Environment {
-    /// The environment of the process.
+    /// The environment of the process. Bytes that are no UTF-8 become replacement characters, so that a typed
+    /// reader refuses them instead of taking the variable for absent.
     pub fn process() -> Self {
-        todo!()
+        Self::from_lookup(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// A fixed environment, for tests and for programs that start others.
     pub fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let _: BTreeMap<&str, &str> = variables.into_iter().collect();
-        todo!()
+        let owned = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables: BTreeMap<String, String> = owned.collect();
+        Self::from_lookup(move |name| variables.get(name).cloned())
+    }
+
+    fn from_lookup(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self {
+            lookup: Arc::new(lookup),
+        }
     }
 
     /// The text of a variable, `None` when absent or empty.
     pub fn get(&self, name: &str) -> Option<String> {
-        let _ = name;
-        todo!()
+        (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
     /// A variable read by `parse`; `allowed` completes "it must be …".
-    pub fn parsed<T, E>(&self, name: &str, allowed: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<Option<T>, EnvError> {
-        let _ = (name, allowed, parse);
-        todo!()
+    ///
+    /// # Errors
+    /// When it is set and `parse` refuses it.
+    pub fn parsed<T, E>(
+        &self,
+        name: &str,
+        allowed: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, EnvError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match parse(&value) {
+            Ok(parsed) => Ok(Some(parsed)),
+            Err(_) => Err(EnvError::invalid(name, &value, allowed)),
+        }
     }
 
     /// Go's booleans: 1, t, T, true, TRUE, True, 0, f, F, false, FALSE, False.
+    ///
+    /// # Errors
+    /// When it is anything else.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, EnvError> {
-        let _ = name;
-        todo!()
+        self.parsed(
+            name,
+            "true or false (or 1, t, T, TRUE, True, 0, f, F, FALSE, False)",
+            |text| match text {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+                _ => Err(()),
+            },
+        )
     }
 
     /// A port, 0 to 65535.
+    ///
+    /// # Errors
+    /// When it is anything else.
     pub fn port(&self, name: &str) -> Result<Option<u16>, EnvError> {
-        let _ = name;
-        todo!()
+        self.parsed(name, "a port, 0 to 65535", str::parse)
     }
 
     /// A whole number, not negative.
+    ///
+    /// # Errors
+    /// When it is anything else, or more than 64 bits can hold.
     pub fn number(&self, name: &str) -> Result<Option<u64>, EnvError> {
-        let _ = name;
-        todo!()
+        self.parsed(name, "a whole number, 0 or more", str::parse)
     }
 
     /// A comma list; white space around entries and empty entries are dropped.
     pub fn list(&self, name: &str) -> Vec<String> {
-        let _ = name;
-        todo!()
+        let text = self.get(name).unwrap_or_default();
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries.map(str::to_owned).collect()
     }
 
     /// An IP address with a port.
+    ///
+    /// # Errors
+    /// When it is anything else, a host name for example.
     pub fn address(&self, name: &str) -> Result<Option<SocketAddr>, EnvError> {
-        let _ = name;
-        todo!()
+        self.parsed(
+            name,
+            "an IP address with a port, such as 127.0.0.1:8080 or [::]:8080",
+            str::parse,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(value: &str) -> Environment {
+        Environment::of([("NAME", value)])
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_absent() {
+        assert_eq!(with("").get("NAME"), None);
+        assert_eq!(with("").port("NAME"), Ok(None));
+        assert_eq!(with("x").get("OTHER"), None);
+        assert_eq!(with("x").get("NAME").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn the_process_environment_is_readable() {
+        assert_eq!(Environment::process().get("PATH"), std::env::var("PATH").ok());
+        assert_eq!(Environment::process().get("NO_SUCH_VARIABLE_OF_OURS"), None);
+    }
+
+    #[test]
+    fn booleans_are_those_of_go() {
+        for text in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert_eq!(with(text).boolean("NAME"), Ok(Some(true)), "{text}");
+        }
+        for text in ["0", "f", "F", "false", "FALSE", "False"] {
+            assert_eq!(with(text).boolean("NAME"), Ok(Some(false)), "{text}");
+        }
+        for text in ["yes", "tRUE", "2", " true"] {
+            assert!(with(text).boolean("NAME").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_and_numbers_stay_in_range() {
+        assert_eq!(with("0").port("NAME"), Ok(Some(0)));
+        assert_eq!(with("65535").port("NAME"), Ok(Some(65535)));
+        assert!(with("65536").port("NAME").is_err());
+        assert!(with("-1").port("NAME").is_err());
+        assert_eq!(with("18446744073709551615").number("NAME"), Ok(Some(u64::MAX)));
+        assert!(with("18446744073709551616").number("NAME").is_err());
+        assert!(with("1.5").number("NAME").is_err());
+    }
+
+    #[test]
+    fn a_list_drops_white_space_and_empty_entries() {
+        assert_eq!(with(" a, b ,,c,").list("NAME"), ["a", "b", "c"]);
+        assert!(with("").list("NAME").is_empty());
+    }
+
+    #[test]
+    fn an_address_needs_an_ip_and_a_port() {
+        assert_eq!(with("[::1]:80").address("NAME"), Ok(Some("[::1]:80".parse().unwrap())));
+        assert!(with("localhost:80").address("NAME").is_err());
+        assert!(with("127.0.0.1").address("NAME").is_err());
+    }
+
+    #[test]
+    fn an_error_names_variable_value_and_what_is_allowed() {
+        let error = with("70000").port("NAME").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "NAME=\"70000\" cannot be used; it must be a port, 0 to 65535"
+        );
+        let error = EnvError::missing("NAME", "a port");
+        assert_eq!(error.to_string(), "NAME is not set; it must be a port");
     }
 }

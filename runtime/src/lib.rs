@@ -14,5 +14,11 @@ pub mod readiness;
 pub mod shutdown;
 pub mod telemetry;
 
+/// Makes aws-lc-rs the cryptography of every TLS connection of the process, unless somebody has chosen already.
+/// [`telemetry::Telemetry::start`] does it; only what speaks TLS before needs to ask itself.
+pub fn install_crypto_provider() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 /// The exit code of a process that was given settings it cannot use (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;

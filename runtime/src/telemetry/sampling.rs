@@ -1,0 +1,142 @@
+//! Which spans are sampled.
+
+use opentelemetry_sdk::trace::Sampler;
+
+use crate::env::{EnvError, Environment};
+
+const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
+const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
+
+/// How spans are sampled (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`), as far as a caller needs to know beforehand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Whether a parent's decision is followed.
+    pub parent_based: bool,
+    /// The share of root spans that is sampled, 0 to 1.
+    pub root_ratio: f64,
+}
+
+enum Root {
+    Always,
+    Never,
+    Ratio,
+}
+
+impl Sampling {
+    /// The default is `parentbased_always_on`; the ratio of the ratio samplers is 1 unless told.
+    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, EnvError> {
+        let allowed = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or \
+                       parentbased_traceidratio";
+        let named = environment.parsed(SAMPLER, allowed, |name| by_name(&name.to_ascii_lowercase()).ok_or(()))?;
+        let (parent_based, root) = named.unwrap_or((true, Root::Always));
+        let root_ratio = match root {
+            Root::Always => 1.0,
+            Root::Never => 0.0,
+            Root::Ratio => ratio(environment)?,
+        };
+        Ok(Self {
+            parent_based,
+            root_ratio,
+        })
+    }
+
+    pub(crate) fn sampler(self) -> Sampler {
+        let root = if self.root_ratio >= 1.0 {
+            Sampler::AlwaysOn
+        } else if self.root_ratio <= 0.0 {
+            Sampler::AlwaysOff
+        } else {
+            Sampler::TraceIdRatioBased(self.root_ratio)
+        };
+        if self.parent_based {
+            Sampler::ParentBased(Box::new(root))
+        } else {
+            root
+        }
+    }
+}
+
+fn by_name(name: &str) -> Option<(bool, Root)> {
+    let (parent_based, root) = match name.strip_prefix("parentbased_") {
+        Some(root) => (true, root),
+        None => (false, name),
+    };
+    match root {
+        "always_on" => Some((parent_based, Root::Always)),
+        "always_off" => Some((parent_based, Root::Never)),
+        "traceidratio" => Some((parent_based, Root::Ratio)),
+        _ => None,
+    }
+}
+
+fn ratio(environment: &Environment) -> Result<f64, EnvError> {
+    let parse = |text: &str| match text.parse::<f64>() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err(()),
+    };
+    let ratio = environment.parsed(ARGUMENT, "a ratio, 0 to 1", parse)?;
+    Ok(ratio.unwrap_or(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Sampling, EnvError> {
+        Sampling::from_environment(&Environment::of(variables.iter().copied()))
+    }
+
+    #[test]
+    fn samplers_by_name() {
+        let table = [
+            ("", true, 1.0),
+            ("always_on", false, 1.0),
+            ("always_off", false, 0.0),
+            ("traceidratio", false, 0.25),
+            ("parentbased_always_on", true, 1.0),
+            ("PARENTBASED_ALWAYS_OFF", true, 0.0),
+            ("parentbased_traceidratio", true, 0.25),
+        ];
+        for (name, parent_based, root_ratio) in table {
+            let expected = Sampling {
+                parent_based,
+                root_ratio,
+            };
+            assert_eq!(read(&[(SAMPLER, name), (ARGUMENT, "0.25")]), Ok(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_that_is_not_told_is_one() {
+        assert_eq!(read(&[(SAMPLER, "traceidratio")]).unwrap().root_ratio, 1.0);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        let error = read(&[(SAMPLER, "jaeger_remote")]).unwrap_err().to_string();
+        assert!(error.contains("OTEL_TRACES_SAMPLER=\"jaeger_remote\"") && error.contains("parentbased_always_on"));
+        for bad in ["1.5", "-0.1", "half", "NaN"] {
+            let error = read(&[(SAMPLER, "traceidratio"), (ARGUMENT, bad)])
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("OTEL_TRACES_SAMPLER_ARG") && error.contains("0 to 1"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_sampler_is_the_one_asked_for() {
+        let sampler = |parent_based, root_ratio| {
+            let sampling = Sampling {
+                parent_based,
+                root_ratio,
+            };
+            format!("{:?}", sampling.sampler())
+        };
+        assert_eq!(sampler(true, 1.0), "ParentBased(AlwaysOn)");
+        assert_eq!(sampler(false, 0.0), "AlwaysOff");
+        assert_eq!(sampler(false, 0.5), "TraceIdRatioBased(0.5)");
+    }
+}
