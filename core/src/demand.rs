@@ -2,9 +2,15 @@
 //!
 //! "No data" is never zero: [`Demand::reading`] tells them apart.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::target::TargetKey;
+use crate::window::{Arrivals, RETAINED};
+
+mod interceptor;
+
+use interceptor::{Counted, Interceptor};
 
 /// What an interceptor says of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,68 +53,201 @@ pub enum Reading<T> {
     Known(T),
 }
 
+/// Added to the caller's time where arrivals are kept, so that what arrived before the caller's origin has a time too.
+const BEFORE_ORIGIN: Duration = RETAINED;
+
 /// The folded reports of all interceptors. Time is the caller's monotonic clock, from any fixed origin.
 #[derive(Debug, Default)]
-pub struct Demand {}
+pub struct Demand {
+    retention: Duration,
+    interceptors: HashMap<String, Interceptor>,
+    /// Every target that an interceptor names, and those that were named and still have arrivals.
+    targets: HashMap<TargetKey, Arrivals>,
+}
 
 impl Demand {
     /// `retention`: for how long the last report of an unreachable interceptor still counts.
     pub fn new(retention: Duration) -> Self {
-        let _ = retention;
-        todo!()
+        Self {
+            retention,
+            ..Self::default()
+        }
     }
 
     /// Takes a report in and says which targets it touched.
+    ///
+    /// A report older than the one before it (two streams of one interceptor may overlap) is ignored.
     pub fn observe(&mut self, interceptor: &str, report: Report, now: Duration) -> Vec<TargetKey> {
-        let _ = (interceptor, report, now);
-        todo!()
+        let known = self.interceptors.entry(interceptor.to_owned()).or_default();
+        let Some(continuity) = known.begin(&report, now) else {
+            return Vec::new();
+        };
+        let mut touched = known.drop_unnamed(&report, &continuity);
+        touched.extend(report.targets.iter().map(|target| target.key.clone()));
+        for target in report.targets {
+            let arrivals = self.targets.entry(target.key.clone()).or_default();
+            for (age, count) in known.count(target, &continuity, report.uptime, now) {
+                record(arrivals, age, count, now);
+            }
+        }
+        let mut seen = HashSet::new();
+        touched.retain(|key| seen.insert(key.clone()));
+        touched
     }
 
     /// The interceptor's stream is lost: its last report counts until `retention` has passed from `now`.
     pub fn disconnect(&mut self, interceptor: &str, now: Duration) {
-        let _ = (interceptor, now);
-        todo!()
+        if let Some(known) = self.interceptors.get_mut(interceptor) {
+            known.disconnect(now);
+        }
     }
 
     /// The interceptor is gone for good (removed from the list): it counts no more. Says which targets that touched.
+    ///
+    /// Its arrivals stay in their windows. Should it be listed again, only what arrived meanwhile is new.
     pub fn forget(&mut self, interceptor: &str) -> Vec<TargetKey> {
-        let _ = interceptor;
-        todo!()
+        let Some(known) = self.interceptors.get_mut(interceptor) else {
+            return Vec::new();
+        };
+        let touched = known.forget();
+        if !known.can_be_recognised() {
+            self.interceptors.remove(interceptor);
+        }
+        touched
     }
 
     /// Drops what has outlived its use (old reports, old windows); call it now and then.
     pub fn expire(&mut self, now: Duration) {
-        let _ = now;
-        todo!()
+        let Self {
+            retention,
+            interceptors,
+            targets,
+        } = self;
+        interceptors.retain(|_, known| known.counts(*retention, now) || !known.is_older_than(RETAINED, now));
+        targets.retain(|key, arrivals| {
+            arrivals.expire(now.saturating_add(BEFORE_ORIGIN));
+            arrivals.any_within(RETAINED, now.saturating_add(BEFORE_ORIGIN))
+                || interceptors.values().any(|known| known.counted(key).is_some())
+        });
     }
 
     /// Requests pending: the larger of now and the time-weighted mean of the last ten seconds, over all interceptors.
+    ///
+    /// Between two reports the mean is the interceptor's own; since the last one its pending requests are held to be
+    /// pending still. An interceptor heard for less than ten seconds is averaged over the time it has been heard.
     pub fn concurrency(&self, key: &TargetKey, now: Duration) -> Reading<f64> {
-        let _ = (key, now);
-        todo!()
+        self.known(now, || {
+            let mut sum = Concurrency::default();
+            self.counted(key, now).for_each(|counted| sum.add(counted, now));
+            sum.value()
+        })
     }
 
     /// Average arrivals per `granularity` over `window`, over all interceptors.
     pub fn rate(&self, key: &TargetKey, window: Duration, granularity: Duration, now: Duration) -> Reading<f64> {
-        let _ = (key, window, granularity, now);
-        todo!()
+        self.known(now, || {
+            let arrivals = self.targets.get(key);
+            arrivals.map_or(0.0, |arrivals| {
+                arrivals.rate(window, granularity, now.saturating_add(BEFORE_ORIGIN))
+            })
+        })
     }
 
     /// Active when something is pending or anything arrived within `window`.
     pub fn is_active(&self, key: &TargetKey, window: Duration, now: Duration) -> Reading<bool> {
-        let _ = (key, window, now);
-        todo!()
+        self.known(now, || {
+            self.is_pending(key, now) || self.arrived_within(key, window, now)
+        })
+    }
+
+    /// When the target becomes inactive if nothing more is heard: `window` after its last arrival. `None` while something
+    /// is pending, when it is not active, and when there is no data.
+    pub fn inactive_at(&self, key: &TargetKey, window: Duration, now: Duration) -> Option<Duration> {
+        if self.is_active(key, window, now) != Reading::Known(true) || self.is_pending(key, now) {
+            return None;
+        }
+        let last = self.targets.get(key)?.last()?;
+        Some(last.saturating_add(window).saturating_sub(BEFORE_ORIGIN))
     }
 
     /// Requests held because no endpoint is ready, over all interceptors.
     pub fn waiting(&self, key: &TargetKey, now: Duration) -> Reading<u64> {
-        let _ = (key, now);
-        todo!()
+        self.known(now, || {
+            self.counted(key, now)
+                .fold(0, |sum: u64, counted| sum.saturating_add(counted.waiting))
+        })
     }
 
     /// Concurrency summed over all targets, for scaling the interceptor itself.
     pub fn total_concurrency(&self, now: Duration) -> Reading<f64> {
-        let _ = now;
-        todo!()
+        self.known(now, || {
+            let mut sums: HashMap<&TargetKey, Concurrency> = HashMap::new();
+            let all = self.counting(now).flat_map(Interceptor::all_counted);
+            for (key, counted) in all.filter(|(_, counted)| !counted.is_idle(now)) {
+                sums.entry(key).or_default().add(counted, now);
+            }
+            // Not `sum`: of nothing it is -0.
+            sums.values().fold(0.0, |total, sum| total + sum.value())
+        })
+    }
+
+    /// All targets that are known, in no order: named by an interceptor, or with arrivals that are not dropped yet.
+    pub fn keys(&self) -> impl Iterator<Item = &TargetKey> {
+        self.targets.keys()
+    }
+
+    fn known<T>(&self, now: Duration, value: impl FnOnce() -> T) -> Reading<T> {
+        if self.counting(now).next().is_none() {
+            return Reading::NoData;
+        }
+        Reading::Known(value())
+    }
+
+    /// The interceptors whose last report counts.
+    fn counting(&self, now: Duration) -> impl Iterator<Item = &Interceptor> {
+        self.interceptors
+            .values()
+            .filter(move |known| known.counts(self.retention, now))
+    }
+
+    fn counted<'a>(&'a self, key: &'a TargetKey, now: Duration) -> impl Iterator<Item = &'a Counted> {
+        self.counting(now).filter_map(move |known| known.counted(key))
+    }
+
+    fn is_pending(&self, key: &TargetKey, now: Duration) -> bool {
+        self.counted(key, now).any(|counted| counted.pending > 0)
+    }
+
+    fn arrived_within(&self, key: &TargetKey, window: Duration, now: Duration) -> bool {
+        let arrivals = self.targets.get(key);
+        arrivals.is_some_and(|arrivals| arrivals.any_within(window, now.saturating_add(BEFORE_ORIGIN)))
     }
 }
+
+/// The pending requests of one target, summed over interceptors.
+#[derive(Default)]
+struct Concurrency {
+    now: f64,
+    mean: f64,
+}
+
+impl Concurrency {
+    fn add(&mut self, counted: &Counted, now: Duration) {
+        self.now += counted.pending as f64;
+        self.mean += counted.mean(now);
+    }
+
+    fn value(&self) -> f64 {
+        self.now.max(self.mean)
+    }
+}
+
+/// What is older than the time before the origin cannot be in any window.
+fn record(arrivals: &mut Arrivals, age: Duration, count: u64, now: Duration) {
+    if let Some(at) = now.saturating_add(BEFORE_ORIGIN).checked_sub(age) {
+        arrivals.record(at, count);
+    }
+}
+
+#[cfg(test)]
+mod tests;

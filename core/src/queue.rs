@@ -17,3 +17,26 @@ pub struct QueueEntry {
 
 /// The whole answer; every known route appears, idle ones too.
 pub type Queue = BTreeMap<String, QueueEntry>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_is_upstreams() {
+        let text = r#"{"shop/checkout":{"Concurrency":7,"RequestCount":1842}}"#;
+        let queue: Queue = serde_json::from_str(text).unwrap();
+        let entry = QueueEntry {
+            concurrency: 7,
+            request_count: 1842,
+        };
+        assert_eq!(queue, Queue::from([("shop/checkout".to_owned(), entry)]));
+        assert_eq!(serde_json::to_string(&queue).unwrap(), text);
+    }
+
+    #[test]
+    fn older_interceptors_that_tell_a_rate_instead_of_a_count_are_understood() {
+        let entry: QueueEntry = serde_json::from_str(r#"{"Concurrency": 1, "RPS": 0.5}"#).unwrap();
+        assert_eq!((entry.concurrency, entry.request_count), (1, 0));
+    }
+}

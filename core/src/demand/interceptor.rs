@@ -1,0 +1,219 @@
+//! What is known of one interceptor: its last report, and what of a new report is new.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::{Report, TargetReport};
+use crate::target::TargetKey;
+
+mod history;
+
+use history::History;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One interceptor, as of its last report.
+#[derive(Debug, Default)]
+pub(super) struct Interceptor {
+    boot: Option<String>,
+    uptime: Duration,
+    /// When the last report was taken in; `None` before the first.
+    heard: Option<Duration>,
+    connection: Connection,
+    targets: HashMap<TargetKey, Counted>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Connection {
+    #[default]
+    Live,
+    LostSince(Duration),
+    Forgotten,
+}
+
+/// How a report follows the one before it.
+#[derive(Debug)]
+pub(super) enum Continuity {
+    /// There is none before it; what arrived outside the reported seconds is of unknown age.
+    First,
+    /// The first of a peer that neither names its boot nor tells ages: only what comes later can be counted.
+    Baseline,
+    /// The interceptor has restarted since.
+    Restarted,
+    /// The same boot; the last report was this long ago.
+    Continued(Duration),
+}
+
+/// The last counts of one target.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    arrivals: u64,
+    pub(super) pending: u64,
+    pub(super) waiting: u64,
+    history: History,
+}
+
+/// Some arrivals, and how long ago they were.
+pub(super) type Aged = (Duration, u64);
+
+impl Interceptor {
+    /// Begins to take a report in: how it follows the last one; `None` when it is older than that.
+    pub(super) fn begin(&mut self, report: &Report, now: Duration) -> Option<Continuity> {
+        let continuity = self.continuity(report, now)?;
+        if !matches!(continuity, Continuity::Continued(_)) {
+            self.boot.clone_from(&report.boot);
+            self.forget_pending();
+        }
+        self.uptime = report.uptime;
+        self.heard = Some(now);
+        self.connection = Connection::Live;
+        Some(continuity)
+    }
+
+    fn continuity(&self, report: &Report, now: Duration) -> Option<Continuity> {
+        let continuity = match (self.heard, &self.boot, &report.boot) {
+            (Some(_), Some(before), Some(boot)) if before == boot && report.uptime < self.uptime => return None,
+            (Some(heard), before, boot) if before == boot => Continuity::Continued(now.saturating_sub(heard)),
+            (_, _, None) => Continuity::Baseline,
+            (Some(_), Some(_), Some(_)) => Continuity::Restarted,
+            (_, _, Some(_)) => Continuity::First,
+        };
+        Some(continuity)
+    }
+
+    /// Keeps only the numbers of arrivals.
+    fn forget_pending(&mut self) {
+        for counted in self.targets.values_mut() {
+            *counted = Counted {
+                arrivals: counted.arrivals,
+                ..Counted::default()
+            };
+        }
+    }
+
+    /// Drops the targets that the interceptor no longer knows, and says which.
+    pub(super) fn drop_unnamed(&mut self, report: &Report, continuity: &Continuity) -> Vec<TargetKey> {
+        let mut dropped = report.removed.clone();
+        if report.complete || !matches!(continuity, Continuity::Continued(_)) {
+            let named: HashSet<&TargetKey> = report.targets.iter().map(|target| &target.key).collect();
+            dropped.extend(self.targets.keys().filter(|key| !named.contains(key)).cloned());
+        }
+        dropped.retain(|key| self.targets.remove(key).is_some());
+        dropped
+    }
+
+    /// Takes in what the report says of one target, and says which arrivals are new.
+    pub(super) fn count(
+        &mut self,
+        target: TargetReport,
+        continuity: &Continuity,
+        uptime: Duration,
+        now: Duration,
+    ) -> Vec<Aged> {
+        let before = self.targets.get(&target.key).map(|counted| counted.arrivals);
+        let new = new_arrivals(&target, before, continuity, uptime);
+        let counted = self.targets.entry(target.key).or_default();
+        counted.arrivals = target.arrivals;
+        counted.pending = target.pending;
+        counted.waiting = target.waiting;
+        match target.pending_nanos {
+            Some(integral) => counted.history.observe(uptime, integral, target.pending, now),
+            None => counted.history.observe_pending(target.pending, now),
+        }
+        new
+    }
+
+    pub(super) fn disconnect(&mut self, now: Duration) {
+        if matches!(self.connection, Connection::Live) {
+            self.connection = Connection::LostSince(now);
+        }
+    }
+
+    /// Ends its counting, and says which targets it named.
+    pub(super) fn forget(&mut self) -> Vec<TargetKey> {
+        self.connection = Connection::Forgotten;
+        self.forget_pending();
+        self.targets.keys().cloned().collect()
+    }
+
+    /// Whether a later report can be told to be of the same process.
+    pub(super) fn can_be_recognised(&self) -> bool {
+        self.boot.is_some()
+    }
+
+    /// Whether the last report counts.
+    pub(super) fn counts(&self, retention: Duration, now: Duration) -> bool {
+        match self.connection {
+            Connection::Live => true,
+            Connection::LostSince(lost) => now.saturating_sub(lost) < retention,
+            Connection::Forgotten => false,
+        }
+    }
+
+    pub(super) fn is_older_than(&self, age: Duration, now: Duration) -> bool {
+        self.heard.is_none_or(|heard| now.saturating_sub(heard) > age)
+    }
+
+    pub(super) fn counted(&self, key: &TargetKey) -> Option<&Counted> {
+        self.targets.get(key)
+    }
+
+    pub(super) fn all_counted(&self) -> impl Iterator<Item = (&TargetKey, &Counted)> {
+        self.targets.iter()
+    }
+}
+
+impl Counted {
+    /// The time-weighted mean of pending over the last ten seconds.
+    pub(super) fn mean(&self, now: Duration) -> f64 {
+        self.history.mean(now)
+    }
+
+    /// Nothing is pending, and nothing was in the last seconds.
+    pub(super) fn is_idle(&self, now: Duration) -> bool {
+        self.pending == 0 && self.mean(now) <= 0.0
+    }
+}
+
+fn new_arrivals(target: &TargetReport, before: Option<u64>, continuity: &Continuity, uptime: Duration) -> Vec<Aged> {
+    let recent = &target.recent_arrivals;
+    let covered = SECOND.saturating_mul(u32::try_from(recent.len()).unwrap_or(u32::MAX));
+    let (count, older) = match continuity {
+        Continuity::Baseline => return Vec::new(),
+        Continuity::First => (target.arrivals, age_of_others(covered, uptime)),
+        Continuity::Restarted => (target.arrivals, Some(age_or_now(covered, uptime))),
+        // A key seen for the first time counts in full: the first request of a new route has to activate it.
+        Continuity::Continued(gap) => (difference(target.arrivals, before), Some(age_or_now(covered, *gap))),
+    };
+    spread(count, recent, older)
+}
+
+/// The age of arrivals of the last `time` that are not among the reported seconds: none when they may be any age.
+fn age_of_others(covered: Duration, time: Duration) -> Option<Duration> {
+    (time <= covered.saturating_add(SECOND)).then_some(Duration::ZERO)
+}
+
+/// The same where arrivals are known to be new: they are not younger than the reported seconds. Without any their age is unknown,
+/// and they count as of now.
+fn age_or_now(covered: Duration, time: Duration) -> Duration {
+    age_of_others(covered, time).unwrap_or(covered)
+}
+
+/// A count never decreases within one boot, so a lower one is of a new counter.
+fn difference(arrivals: u64, before: Option<u64>) -> u64 {
+    arrivals.checked_sub(before.unwrap_or_default()).unwrap_or(arrivals)
+}
+
+/// Gives `count` arrivals the ages of the reported seconds, newest first, and the rest the age `older`; without it the rest is left out.
+fn spread(count: u64, recent: &[u32], older: Option<Duration>) -> Vec<Aged> {
+    let mut rest = count;
+    let mut aged = Vec::new();
+    for (age, arrived) in (0..).map(Duration::from_secs).zip(recent) {
+        let part = rest.min(u64::from(*arrived));
+        rest -= part;
+        aged.push((age, part));
+    }
+    aged.extend(older.map(|age| (age, rest)));
+    aged.retain(|(_, part)| *part > 0);
+    aged
+}

@@ -1,0 +1,364 @@
+//! [`Demand`] against a model that keeps every arrival and every belief, and computes all answers from scratch.
+
+use proptest::prelude::*;
+
+use super::super::*;
+
+/// All times are multiples of this.
+const TICK: Duration = Duration::from_millis(100);
+const SECOND: u64 = 10;
+const RETENTION: u64 = 30;
+/// How many seconds a complete report tells the arrivals of.
+const HISTORY: u64 = 5;
+/// The last one is a peer that only has `/queue`.
+const INTERCEPTORS: usize = 3;
+const TARGETS: usize = 2;
+/// The simulation starts at this tick, so that all that is recorded lies behind the origin.
+const START: u64 = 100;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Requests come and go again unseen.
+    Arrive {
+        target: usize,
+        count: u64,
+    },
+    /// A report, of the targets whose new arrivals and new pending are given, or of all.
+    Report {
+        changes: [Option<(u64, u64)>; TARGETS],
+        complete: bool,
+    },
+    Restart,
+    Disconnect,
+    Forget,
+    Expire,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let change = || proptest::option::of((0_u64..4, 0_u64..5));
+    prop_oneof![
+        2 => (0..TARGETS, 1_u64..4).prop_map(|(target, count)| Step::Arrive { target, count }),
+        6 => ([change(), change()], any::<bool>()).prop_map(|(changes, complete)| Step::Report { changes, complete }),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Disconnect),
+        1 => Just(Step::Forget),
+        1 => Just(Step::Expire),
+    ]
+}
+
+/// What really happens in one process.
+#[derive(Default)]
+struct Process {
+    boot: u64,
+    started: u64,
+    targets: [Truth; TARGETS],
+}
+
+#[derive(Default)]
+struct Truth {
+    /// Tick of each arrival, and whether it was in a report.
+    arrivals: Vec<(u64, bool)>,
+    pending: u64,
+    changed: u64,
+    integral: u64,
+}
+
+/// What is to be believed of one interceptor.
+#[derive(Default)]
+struct Belief {
+    /// Boot and tick of the last report.
+    heard: Option<(u64, u64)>,
+    lost: Option<u64>,
+    forgotten: bool,
+    targets: [Option<Target>; TARGETS],
+}
+
+#[derive(Clone, Default)]
+struct Target {
+    count: u64,
+    /// Tick and pending of each report since the target was first heard of.
+    pending: Vec<(u64, u64)>,
+}
+
+#[derive(Default)]
+struct World {
+    now: u64,
+    processes: [Process; INTERCEPTORS],
+    beliefs: [Belief; INTERCEPTORS],
+    /// The tick of each arrival as it is to be recorded.
+    recorded: [Vec<u64>; TARGETS],
+}
+
+impl Truth {
+    fn set(&mut self, pending: u64, now: u64) {
+        self.integral += self.pending * (now - self.changed) * 100_000_000;
+        (self.pending, self.changed) = (pending, now);
+    }
+
+    fn recent(&self, now: u64) -> Vec<u32> {
+        let of_age = |age| {
+            self.arrivals
+                .iter()
+                .filter(|(at, _)| (now - at) / SECOND == age)
+                .count()
+        };
+        (0..HISTORY).map(|age| u32::try_from(of_age(age)).unwrap()).collect()
+    }
+}
+
+impl Belief {
+    fn counts(&self, now: u64) -> bool {
+        self.heard.is_some() && !self.forgotten && self.lost.is_none_or(|lost| now < lost + RETENTION)
+    }
+}
+
+impl Target {
+    fn now(&self) -> f64 {
+        self.pending.last().unwrap().1 as f64
+    }
+
+    /// Tick by tick over the last ten seconds.
+    fn mean(&self, now: u64) -> f64 {
+        let start = self.pending[0].0.max(now - 10 * SECOND);
+        let believed = |tick| self.pending.iter().rev().find(|(since, _)| *since <= tick).unwrap().1;
+        let sum: u64 = (start..now).map(believed).sum();
+        if start == now {
+            self.now()
+        } else {
+            sum as f64 / (now - start) as f64
+        }
+    }
+}
+
+fn is_queue_peer(i: usize) -> bool {
+    i == INTERCEPTORS - 1
+}
+
+fn key(target: usize) -> TargetKey {
+    TargetKey::object("shop", &format!("t{target}"))
+}
+
+impl World {
+    fn take(&mut self, i: usize, step: &Step, demand: &mut Demand) {
+        let now = self.now;
+        let name = format!("interceptor-{i}");
+        match step {
+            Step::Arrive { target, count } => self.arrive(i, *target, *count),
+            Step::Report { changes, complete } => {
+                for (target, change) in changes.iter().enumerate() {
+                    let Some((arrivals, pending)) = change else { continue };
+                    self.arrive(i, target, *arrivals);
+                    self.processes[i].targets[target].set(*pending, now);
+                }
+                let complete = *complete || is_queue_peer(i);
+                let named: Vec<usize> = (0..TARGETS).filter(|t| complete || changes[*t].is_some()).collect();
+                demand.observe(
+                    &name,
+                    self.report(i, &named, complete),
+                    TICK * u32::try_from(now).unwrap(),
+                );
+                self.believe(i, &named, complete);
+            }
+            Step::Restart => {
+                self.processes[i] = Process {
+                    boot: self.processes[i].boot + 1,
+                    started: now,
+                    targets: Default::default(),
+                };
+                self.processes[i]
+                    .targets
+                    .iter_mut()
+                    .for_each(|truth| truth.changed = now);
+            }
+            Step::Disconnect => {
+                demand.disconnect(&name, TICK * u32::try_from(now).unwrap());
+                self.beliefs[i].lost.get_or_insert(now);
+            }
+            Step::Forget => {
+                demand.forget(&name);
+                self.forget(i);
+            }
+            Step::Expire => demand.expire(TICK * u32::try_from(now).unwrap()),
+        }
+    }
+
+    fn arrive(&mut self, i: usize, target: usize, count: u64) {
+        let arrivals = (0..count).map(|_| (self.now, false));
+        self.processes[i].targets[target].arrivals.extend(arrivals);
+    }
+
+    fn forget(&mut self, i: usize) {
+        if is_queue_peer(i) {
+            self.beliefs[i] = Belief::default();
+        }
+        self.beliefs[i].forgotten = true;
+        for target in self.beliefs[i].targets.iter_mut().flatten() {
+            target.pending.clear();
+        }
+    }
+
+    fn report(&self, i: usize, named: &[usize], complete: bool) -> Report {
+        let process = &self.processes[i];
+        let tells_more = !is_queue_peer(i);
+        let of = |target: &usize| {
+            let truth = &process.targets[*target];
+            TargetReport {
+                key: key(*target),
+                arrivals: truth.arrivals.len() as u64,
+                pending: truth.pending,
+                waiting: truth.pending / 2,
+                pending_nanos: tells_more
+                    .then(|| truth.integral + truth.pending * (self.now - truth.changed) * 100_000_000),
+                recent_arrivals: if complete && tells_more {
+                    truth.recent(self.now)
+                } else {
+                    Vec::new()
+                },
+            }
+        };
+        Report {
+            boot: tells_more.then(|| process.boot.to_string()),
+            uptime: TICK * u32::try_from(self.now - process.started).unwrap(),
+            complete,
+            targets: named.iter().map(of).collect(),
+            removed: Vec::new(),
+        }
+    }
+
+    fn believe(&mut self, i: usize, named: &[usize], complete: bool) {
+        let now = self.now;
+        let boot = if is_queue_peer(i) { 0 } else { self.processes[i].boot };
+        let heard = self.beliefs[i].heard.replace((boot, now));
+        (self.beliefs[i].lost, self.beliefs[i].forgotten) = (None, false);
+        if heard.is_none_or(|(before, _)| before != boot) {
+            self.beliefs[i].targets = Default::default();
+        }
+        // Within how much time everything unreported must have arrived.
+        let since = match heard {
+            Some((before, at)) if before == boot => now - at,
+            _ => now - self.processes[i].started,
+        };
+        for target in named {
+            if is_queue_peer(i) {
+                self.record_difference(*target, heard.is_some());
+            } else {
+                self.record_each(i, *target, complete, since, heard.is_none());
+            }
+            let truth = &self.processes[i].targets[*target];
+            let believed = self.beliefs[i].targets[*target].get_or_insert_default();
+            believed.count = truth.arrivals.len() as u64;
+            believed.pending.push((now, truth.pending));
+        }
+    }
+
+    fn record_difference(&mut self, target: usize, is_known: bool) {
+        let i = INTERCEPTORS - 1;
+        let count = self.processes[i].targets[target].arrivals.len() as u64;
+        let before = self.beliefs[i].targets[target]
+            .as_ref()
+            .map_or(0, |believed| believed.count);
+        let new = if count < before { count } else { count - before };
+        if is_known {
+            self.recorded[target].extend((0..new).map(|_| self.now));
+        }
+    }
+
+    fn record_each(&mut self, i: usize, target: usize, complete: bool, since: u64, is_first: bool) {
+        let history = if complete { HISTORY } else { 0 };
+        for (at, reported) in &mut self.processes[i].targets[target].arrivals {
+            let seconds = (self.now - *at) / SECOND;
+            let age = if seconds < history {
+                Some(seconds)
+            } else if since <= (history + 1) * SECOND {
+                Some(0)
+            } else {
+                (!is_first).then_some(history)
+            };
+            if !std::mem::replace(reported, true) {
+                self.recorded[target].extend(age.map(|age| self.now - age * SECOND));
+            }
+        }
+    }
+
+    /// Of each interceptor that counts and knows the target.
+    fn believed(&self, target: usize) -> impl Iterator<Item = &Target> {
+        let counting = self.beliefs.iter().filter(|belief| belief.counts(self.now));
+        counting
+            .filter_map(move |belief| belief.targets[target].as_ref())
+            .filter(|target| !target.pending.is_empty())
+    }
+
+    fn known<T>(&self, value: T) -> Reading<T> {
+        let has_data = self.beliefs.iter().any(|belief| belief.counts(self.now));
+        if has_data {
+            Reading::Known(value)
+        } else {
+            Reading::NoData
+        }
+    }
+
+    fn concurrency(&self, target: usize) -> f64 {
+        let now: f64 = self.believed(target).map(Target::now).sum();
+        let mean: f64 = self.believed(target).map(|target| target.mean(self.now)).sum();
+        now.max(mean)
+    }
+
+    fn check(&self, demand: &Demand) -> Result<(), TestCaseError> {
+        let now = TICK * u32::try_from(self.now).unwrap();
+        for target in 0..TARGETS {
+            let key = key(target);
+            same(demand.concurrency(&key, now), self.known(self.concurrency(target)))?;
+            let waiting = self
+                .believed(target)
+                .map(|target| target.pending.last().unwrap().1 / 2)
+                .sum();
+            prop_assert_eq!(demand.waiting(&key, now), self.known(waiting));
+
+            let recorded = &self.recorded[target];
+            let hour = Duration::from_secs(3600);
+            same(demand.rate(&key, hour, hour, now), self.known(recorded.len() as f64))?;
+            for window in [1, 20, 63] {
+                let last = recorded.iter().max().filter(|at| self.now - **at < window);
+                let pending = self.believed(target).any(|target| target.now() > 0.0);
+                let window = TICK * u32::try_from(window).unwrap();
+                let active = demand.is_active(&key, window, now);
+                prop_assert_eq!(active, self.known(pending || last.is_some()));
+                let end = last.filter(|_| !pending && active != Reading::NoData);
+                let end = end.map(|at| TICK * u32::try_from(*at).unwrap() + window);
+                prop_assert_eq!(demand.inactive_at(&key, window, now), end);
+            }
+        }
+        let total = (0..TARGETS).map(|target| self.concurrency(target)).sum();
+        same(demand.total_concurrency(now), self.known(total))
+    }
+}
+
+fn same(is: Reading<f64>, expected: Reading<f64>) -> Result<(), TestCaseError> {
+    match (is, expected) {
+        (Reading::Known(is), Reading::Known(expected)) => {
+            prop_assert!((is - expected).abs() < 1e-6, "{} instead of {}", is, expected);
+        }
+        (is, expected) => prop_assert_eq!(is, expected),
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn all_answers_are_the_models(
+        steps in proptest::collection::vec((1_u64..40, 0..INTERCEPTORS, step()), 1..60),
+    ) {
+        let mut demand = Demand::new(TICK * u32::try_from(RETENTION).unwrap());
+        let mut world = World { now: START, ..World::default() };
+        for process in &mut world.processes {
+            process.started = START;
+            process.targets.iter_mut().for_each(|truth| truth.changed = START);
+        }
+        for (ticks, i, step) in steps {
+            world.now += ticks;
+            world.check(&demand)?;
+            world.take(i, &step, &mut demand);
+            world.check(&demand)?;
+        }
+    }
+}
