@@ -108,3 +108,19 @@ fn difference(later: u64, earlier: u64) -> f64 {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_reports_takes_a_bounded_number_of_samples_and_the_mean_stays_exact() {
+        let mut history = History::default();
+        for millis in 0..60_000 {
+            let at = Duration::from_millis(millis);
+            history.observe(at, nanos(at) * 3, 3, at);
+        }
+        assert!(history.samples.len() <= 110, "{} samples", history.samples.len());
+        assert!((history.mean(Duration::from_secs(60)) - 3.0).abs() < 1e-9);
+    }
+}
