@@ -3,6 +3,7 @@
 pub mod directory;
 
 use std::any::Any;
+use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, watch};
 
@@ -31,9 +32,12 @@ pub struct Problem {
 /// Objects and their changes.
 #[derive(Debug)]
 pub struct Source {
+    /// The initial state, piece by piece; `None` when all of it has been handed out.
+    pub(crate) pieces: Option<mpsc::Receiver<Vec<Change>>>,
     pub(crate) changes: mpsc::UnboundedReceiver<Vec<Change>>,
     pub(crate) problems: watch::Receiver<Vec<Problem>>,
-    /// What ends the watching when it is dropped.
+    /// Pieces that have been received for a batch that is not complete: [`Source::next`] may be cancelled.
+    pub(crate) gathered: Vec<Change>,
     #[expect(dead_code, reason = "held for its drop")]
     pub(crate) watching: Option<Box<dyn Any + Send>>,
 }
@@ -41,12 +45,56 @@ pub struct Source {
 impl Source {
     /// The next changes, all that belong together in one batch; the first batch is the whole initial state (a `Reset`
     /// for each kind). `None` when the source has ended, which only happens when it is broken beyond repair.
+    ///
+    /// Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Vec<Change>> {
+        if self.pieces.is_some() {
+            while let Some(piece) = self.initial().await {
+                self.gathered.extend(piece);
+            }
+            return Some(resets(std::mem::take(&mut self.gathered)));
+        }
         self.changes.recv().await
+    }
+
+    /// The initial state in pieces, so that tens of thousands of objects need not be in memory at once: first an empty
+    /// `Reset` for each kind, then `Apply`s. `None` when it is complete; [`Source::next`] goes on from there.
+    ///
+    /// Cancelling loses nothing.
+    pub async fn initial(&mut self) -> Option<Vec<Change>> {
+        let piece = self.pieces.as_mut()?.recv().await;
+        if piece.is_none() {
+            self.pieces = None;
+        }
+        piece
     }
 
     /// What could not be read, as it stands now.
     pub fn problems(&self) -> watch::Receiver<Vec<Problem>> {
         self.problems.clone()
     }
+}
+
+/// An empty `Reset` for each kind: how the initial state begins.
+pub(crate) fn nothing() -> Vec<Change> {
+    Kind::ALL
+        .into_iter()
+        .map(|kind| Change::Reset(kind, Vec::new()))
+        .collect()
+}
+
+/// All pieces of the initial state as one batch.
+fn resets(pieces: Vec<Change>) -> Vec<Change> {
+    let mut kinds: BTreeMap<Kind, Vec<Object>> = Kind::ALL.into_iter().map(|kind| (kind, Vec::new())).collect();
+    for change in pieces {
+        match change {
+            Change::Apply(object) => kinds.entry(object.kind()).or_default().push(object),
+            Change::Reset(kind, objects) => kinds.entry(kind).or_default().extend(objects),
+            Change::Delete(id) => kinds.entry(id.kind).or_default().retain(|object| object.id() != id),
+        }
+    }
+    kinds
+        .into_iter()
+        .map(|(kind, objects)| Change::Reset(kind, objects))
+        .collect()
 }

@@ -26,7 +26,7 @@ fn route(name: &str, spec: &Value) -> Value {
 }
 
 /// A route to `service`, with what else is given.
-fn to(service: &str, more: Value) -> Value {
+fn to(service: &str, more: &Value) -> Value {
     let mut spec = json!({
         "target": {"service": service, "port": 80},
         "rules": [{"hosts": ["api.example.com"]}],
@@ -406,7 +406,7 @@ fn what_cannot_be_used_says_what_is_allowed() {
     ];
     for (more, expected) in table {
         let mut index = RouteIndex::default();
-        apply(&mut index, &route("api", &to("a", more)));
+        apply(&mut index, &route("api", &to("a", &more)));
         assert_eq!(refused(&index, Kind::InterceptorRoute, "api"), [expected]);
     }
 }
@@ -414,8 +414,11 @@ fn what_cannot_be_used_says_what_is_allowed() {
 #[test]
 fn a_refused_object_keeps_its_last_good_route_until_it_is_deleted() {
     let mut index = RouteIndex::default();
-    assert_eq!(apply(&mut index, &route("api", &to("a", json!({})))), ["shop/api -> a"]);
-    let bad = route("api", &to("b", json!({"timeouts": {"request": "1"}})));
+    assert_eq!(
+        apply(&mut index, &route("api", &to("a", &json!({})))),
+        ["shop/api -> a"]
+    );
+    let bad = route("api", &to("b", &json!({"timeouts": {"request": "1"}})));
     assert_eq!(apply(&mut index, &bad), [""; 0]);
     assert_eq!(index.refused().len(), 1);
     assert_eq!(
@@ -429,7 +432,7 @@ fn a_refused_object_keeps_its_last_good_route_until_it_is_deleted() {
 #[test]
 fn what_changes_no_route_tells_nothing() {
     let mut index = RouteIndex::default();
-    let mut document = route("api", &to("a", json!({})));
+    let mut document = route("api", &to("a", &json!({})));
     assert_eq!(apply(&mut index, &document), ["shop/api -> a"]);
     document["metadata"]["labels"] = json!({"team": "a"});
     document["status"] = json!({"conditions": []});
@@ -448,7 +451,7 @@ fn the_same_name_is_used_in_the_order_of_kinds() {
         ["shop/api -> scaled"]
     );
     assert_eq!(
-        apply(&mut index, &route("api", &to("new", json!({})))),
+        apply(&mut index, &route("api", &to("new", &json!({})))),
         ["shop/api -> new"]
     );
     assert_eq!(apply(&mut index, &old), [""; 0]);
@@ -464,9 +467,9 @@ fn the_same_name_is_used_in_the_order_of_kinds() {
 #[test]
 fn a_reset_takes_away_what_is_not_in_it() {
     let mut index = RouteIndex::default();
-    apply(&mut index, &route("a", &to("a", json!({}))));
-    apply(&mut index, &route("b", &to("b", json!({}))));
-    apply(&mut index, &route("bad", &to("", json!({}))));
+    apply(&mut index, &route("a", &to("a", &json!({}))));
+    apply(&mut index, &route("b", &to("b", &json!({}))));
+    apply(&mut index, &route("bad", &to("", &json!({}))));
     apply(
         &mut index,
         &scaled(
@@ -478,8 +481,8 @@ fn a_reset_takes_away_what_is_not_in_it() {
         ),
     );
     let rest = vec![
-        object(&route("b", &to("b", json!({})))),
-        object(&route("c", &to("c", json!({})))),
+        object(&route("b", &to("b", &json!({})))),
+        object(&route("c", &to("c", &json!({})))),
     ];
     assert_eq!(
         told(&index.apply(&Change::Reset(Kind::InterceptorRoute, rest))),
@@ -498,7 +501,7 @@ fn any_document() -> impl Strategy<Value = Value> {
     let to_service = || prop::sample::select(vec!["x", "y"]);
     let triggers = prop::collection::btree_map(prop::sample::select(vec!["r", "w"]), to_service(), 0..3);
     prop_oneof![
-        (name(), to_service()).prop_map(|(name, service)| route(name, &to(service, json!({})))),
+        (name(), to_service()).prop_map(|(name, service)| route(name, &to(service, &json!({})))),
         (name(), to_service())
             .prop_map(|(name, service)| old(name, &json!({"scaleTargetRef": {"service": service, "port": 80}}))),
         (name(), triggers).prop_map(|(name, triggers)| {

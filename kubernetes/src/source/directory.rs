@@ -22,8 +22,8 @@ use notify::{Event, EventKind, RecommendedWatcher};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc as batches, watch};
 
-use super::{Change, Problem, Source};
-use crate::object::{Kind, Object};
+use super::{Change, Problem, Source, nothing};
+use reading::first_failure;
 use tree::Tree;
 
 /// Why a directory cannot be a source.
@@ -42,7 +42,12 @@ pub enum DirectoryError {
     Malformed(Problem),
 }
 
+/// How many files make a piece of the initial state.
+const FILES_PER_PIECE: usize = 256;
+
 /// Reads the directory (and its subdirectories), then watches it on a thread of its own until the source is dropped.
+///
+/// Everything is read twice at the start: to say at once what is wrong, and then piece by piece as it is asked for.
 ///
 /// # Errors
 /// When the directory cannot be read or watched, or a file in it does not parse.
@@ -51,24 +56,40 @@ pub fn open(path: &Path) -> Result<Source, DirectoryError> {
     let watcher = watcher(signals).map_err(|error| unreadable(path, &error))?;
     let watcher = Arc::new(Mutex::new(watcher));
     let mut tree = Tree::new(path, Arc::downgrade(&watcher)).map_err(|error| unreadable(path, &error))?;
-    let first = tree.read_all().map_err(|error| unreadable(path, &error))?;
-    if let Some(problem) = tree.malformed() {
+    let files = tree.list().map_err(|error| unreadable(path, &error))?;
+    if let Some(problem) = first_failure(&files) {
         return Err(DirectoryError::Malformed(problem));
     }
+    let (pieces, initial) = batches::channel(1);
     let (changes, batches) = batches::unbounded_channel();
     let (report, problems) = watch::channel(Vec::new());
     let publisher = Publisher { changes, report };
-    publisher.problems(tree.problems());
-    publisher.changes(resets(first));
     let follower = std::thread::Builder::new().name("manifests".into());
-    follower
-        .spawn(move || follow(&mut tree, &arrivals, &publisher))
-        .map_err(|error| unreadable(path, &error))?;
+    let started = follower.spawn(move || {
+        if hand_out(&mut tree, &files, pieces, &publisher) {
+            follow(&mut tree, &arrivals, &publisher);
+        }
+    });
+    started.map_err(|error| unreadable(path, &error))?;
+    let watching = Some(Box::new(watcher) as _);
     Ok(Source {
+        pieces: Some(initial),
         changes: batches,
         problems,
-        watching: Some(Box::new(watcher)),
+        gathered: Vec::new(),
+        watching,
     })
+}
+
+/// Hands the initial state out; `false` when nobody wants it any more.
+fn hand_out(tree: &mut Tree, files: &[PathBuf], pieces: batches::Sender<Vec<Change>>, publisher: &Publisher) -> bool {
+    let mut wanted = pieces.blocking_send(nothing()).is_ok();
+    for files in files.chunks(FILES_PER_PIECE) {
+        wanted = wanted && pieces.blocking_send(tree.read(files)).is_ok();
+    }
+    publisher.problems(tree.problems());
+    drop(pieces); // the initial state is complete
+    wanted
 }
 
 fn unreadable(path: &Path, error: &impl std::fmt::Display) -> DirectoryError {
@@ -76,20 +97,6 @@ fn unreadable(path: &Path, error: &impl std::fmt::Display) -> DirectoryError {
         path: path.into(),
         reason: error.to_string(),
     }
-}
-
-/// A `Reset` for each kind.
-fn resets(changes: Vec<Change>) -> Vec<Change> {
-    let mut kinds: BTreeMap<Kind, Vec<Object>> = Kind::ALL.into_iter().map(|kind| (kind, Vec::new())).collect();
-    for change in changes {
-        if let Change::Apply(object) = change {
-            kinds.entry(object.kind()).or_default().push(object);
-        }
-    }
-    kinds
-        .into_iter()
-        .map(|(kind, objects)| Change::Reset(kind, objects))
-        .collect()
 }
 
 /// What the file system tells.

@@ -8,8 +8,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::Malformed;
-use super::reading::{Content, Failure, Held, Loaded, Reading, Stamp};
+use super::reading::{Content, Held, Loaded, Reading, Stamp};
 use crate::object::ObjectId;
 use crate::source::{Change, Problem};
 
@@ -60,19 +59,18 @@ impl Contents {
     pub(super) fn put(&mut self, path: &Path, loaded: Loaded, outcome: &mut Outcome) {
         match loaded.documents {
             Ok(documents) => self.replace(path, documents, outcome),
-            Err(Failure::Gone) => return self.remove(path, outcome),
-            Err(Failure::Unreadable(error)) => self.put_problem(path, None, format!("cannot be read: {error}")),
-            Err(Failure::Malformed(Malformed { document, reason })) => self.put_problem(path, Some(document), reason),
+            Err(failure) => match failure.problem(path) {
+                Some(problem) => self.put_problem(path, problem),
+                None => return self.remove(path, outcome),
+            },
         }
         if let Some(file) = self.files.get_mut(path) {
             file.stamp = loaded.stamp;
         }
     }
 
-    fn put_problem(&mut self, path: &Path, document: Option<usize>, reason: String) {
-        let document = document.map_or(String::new(), |number| format!(": document {number}"));
-        let place = format!("{}{document}", path.display());
-        self.problems.insert(path.into(), Problem { place, reason });
+    fn put_problem(&mut self, path: &Path, problem: Problem) {
+        self.problems.insert(path.into(), problem);
         self.files.entry(path.into()).or_default();
     }
 
@@ -104,11 +102,6 @@ impl Contents {
         self.problems.values().cloned().chain(twice).collect()
     }
 
-    /// The first file that cannot be used.
-    pub(super) fn malformed(&self) -> Option<&Problem> {
-        self.problems.values().next()
-    }
-
     fn replace(&mut self, path: &Path, readings: Vec<Reading>, outcome: &mut Outcome) {
         self.problems.remove(path);
         let known = self.files.get_key_value(path).map(|(path, _)| path.clone());
@@ -125,14 +118,15 @@ impl Contents {
     fn hold(&mut self, reading: Reading, path: &Arc<Path>, outcome: &mut Outcome) -> Held {
         let ids = match reading.content {
             Content::Known(ids) => ids,
-            Content::New(objects) => objects
-                .into_iter()
-                .map(|object| {
+            Content::New(objects) => {
+                let mut ids = Vec::with_capacity(objects.len());
+                for object in objects {
                     let (id, ours) = self.claim(object.id(), path);
                     outcome.changes.extend(ours.then_some(Change::Apply(object)));
-                    id
-                })
-                .collect(),
+                    ids.push(id);
+                }
+                ids.into_boxed_slice()
+            }
         };
         Held {
             hash: Some(reading.hash),

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use super::manifest::{Document, Malformed, documents};
 use crate::object::{Object, ObjectId};
+use crate::source::Problem;
 
 /// A document and the objects in it, as they were when it was read.
 #[derive(Debug)]
@@ -94,23 +95,57 @@ pub(super) fn load(path: &Path, known: &[Held]) -> Loaded {
     Loaded { stamp, documents }
 }
 
-/// Reads files of which nothing is known yet, on several threads. The objects are allocated there and nothing that
-/// stays is, so that their memory can be given back as a whole when they have been used.
-pub(super) fn load_all(files: Vec<PathBuf>) -> Vec<(PathBuf, Loaded)> {
+/// Reads files of which nothing is known yet.
+pub(super) fn load_all(files: &[PathBuf]) -> Vec<Loaded> {
+    on_threads(files, |files| {
+        files.iter().map(|path| load(path, &[])).collect::<Vec<_>>()
+    })
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The first of the files that cannot be used, and why. A file that has gone meanwhile is none.
+pub(super) fn first_failure(files: &[PathBuf]) -> Option<Problem> {
+    let first_of = |files: &[PathBuf]| {
+        files
+            .iter()
+            .find_map(|path| load(path, &[]).documents.err()?.problem(path))
+    };
+    on_threads(files, first_of).into_iter().flatten().next()
+}
+
+/// Shares the files out, and says what became of each share, in the files' order.
+fn on_threads<T: Send>(files: &[PathBuf], work: impl Fn(&[PathBuf]) -> T + Sync) -> Vec<T> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     let share = files.len().div_ceil(threads).max(1);
-    let loaded = std::thread::scope(|scope| {
-        let load_share = |files: &[PathBuf]| files.iter().map(|path| load(path, &[])).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let work = &work;
         let shares: Vec<_> = files
             .chunks(share)
-            .map(|files| scope.spawn(move || load_share(files)))
+            .map(|files| scope.spawn(move || work(files)))
             .collect();
         shares
             .into_iter()
-            .map(|share| share.join().unwrap_or_default())
-            .collect::<Vec<_>>()
-    });
-    files.into_iter().zip(loaded.into_iter().flatten()).collect()
+            .map(|share| share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+impl Failure {
+    /// What people are told; nothing when the file is gone.
+    pub(super) fn problem(&self, path: &Path) -> Option<Problem> {
+        let path = path.display();
+        let (place, reason) = match self {
+            Self::Gone => return None,
+            Self::Unreadable(error) => (path.to_string(), format!("cannot be read: {error}")),
+            Self::Malformed(malformed) => (
+                format!("{path}: document {}", malformed.document),
+                malformed.reason.clone(),
+            ),
+        };
+        Some(Problem { place, reason })
+    }
 }
 
 /// The documents of a file's text; those that are known already are not read again.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
+use crate::object::{Kind, Object};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -117,6 +118,33 @@ async fn the_first_batch_is_everything() {
         told(source.next().await.unwrap()),
         ["first a 1", "first b 1", "first c 1"]
     );
+}
+
+#[tokio::test]
+async fn the_first_batch_can_be_had_in_pieces() {
+    let directory = tempfile::tempdir().unwrap();
+    let count = 2 * FILES_PER_PIECE + 1;
+    for number in 0..count {
+        fs::write(
+            directory.path().join(format!("{number}.yaml")),
+            service(&format!("s{number}"), 1),
+        )
+        .unwrap();
+    }
+    let mut source = open(directory.path()).unwrap();
+    let mut sizes = Vec::new();
+    while let Some(piece) = timeout(SOON, source.initial()).await.unwrap() {
+        sizes.push(piece.len());
+    }
+    assert_eq!(sizes, [Kind::ALL.len(), FILES_PER_PIECE, FILES_PER_PIECE, 1]);
+    fs::write(directory.path().join("0.yaml"), service("s0", 2)).unwrap();
+    assert_eq!(
+        told(timeout(SOON, source.next()).await.unwrap().unwrap()),
+        ["apply s0 2"]
+    );
+
+    let whole = open(directory.path()).unwrap().next().await.unwrap();
+    assert_eq!((whole.len(), told(whole).len()), (Kind::ALL.len(), count));
 }
 
 #[tokio::test]
@@ -252,7 +280,8 @@ async fn lost_signals_make_everything_be_read_again() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("a.yaml"), service("a", 1)).unwrap();
     let mut tree = Tree::new(directory.path(), std::sync::Weak::new()).unwrap();
-    assert_eq!(told(tree.read_all().unwrap()), ["apply a 1"]);
+    let files = tree.list().unwrap();
+    assert_eq!(told(tree.read(&files)), ["apply a 1"]);
     fs::write(directory.path().join("a.yaml"), service("a", 2)).unwrap();
     fs::write(directory.path().join("b.yaml"), service("b", 1)).unwrap();
     let lost = || Touched {
@@ -367,8 +396,9 @@ proptest! {
             }
             let mut fresh = Tree::new(watched.directory.path(), std::sync::Weak::new()).unwrap();
             let mut expected = BTreeMap::new();
-            take_in(&mut expected, fresh.read_all().unwrap());
-            let broken = fresh.malformed().is_some();
+            let files = fresh.list().unwrap();
+            take_in(&mut expected, fresh.read(&files));
+            let broken = first_failure(&files).is_some();
             let same = if broken { expected.keys().all(|name| state.contains_key(name)) } else { state == expected };
             assert!(same, "{state:?} is not {expected:?}");
         });

@@ -41,19 +41,25 @@ impl Tree {
         })
     }
 
-    /// Watches and reads everything for the first time.
-    pub(super) fn read_all(&mut self) -> io::Result<Vec<Change>> {
+    /// Watches everything for the first time, and says which files there are.
+    pub(super) fn list(&mut self) -> io::Result<Vec<PathBuf>> {
         let root = self.root.clone();
         fs::read_dir(&root)?; // says more plainly than the watch why it cannot be done
-        let (mut files, mut outcome) = (Vec::new(), Outcome::default());
-        self.walk(&root, &mut files, &mut outcome);
-        if let Some(problem) = self.unwatched.get(&root) {
-            return Err(io::Error::other(problem.reason.clone()));
+        let mut files = Vec::new();
+        self.walk(&root, &mut files, &mut Outcome::default());
+        match self.unwatched.get(&root) {
+            Some(problem) => Err(io::Error::other(problem.reason.clone())),
+            None => Ok(files),
         }
-        for (path, loaded) in load_all(files) {
-            self.contents.put(&path, loaded, &mut outcome);
+    }
+
+    /// Reads files for the first time.
+    pub(super) fn read(&mut self, files: &[PathBuf]) -> Vec<Change> {
+        let mut outcome = Outcome::default();
+        for (path, loaded) in files.iter().zip(load_all(files)) {
+            self.contents.put(path, loaded, &mut outcome);
         }
-        Ok(outcome.changes)
+        outcome.changes
     }
 
     /// Reads what has been touched.
@@ -81,11 +87,6 @@ impl Tree {
             .cloned()
             .chain(self.contents.problems())
             .collect()
-    }
-
-    /// The first file that cannot be used.
-    pub(super) fn malformed(&self) -> Option<Problem> {
-        self.contents.malformed().cloned()
     }
 
     /// Whether the directory itself is gone. What was read from it stays.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::object::Object;
-use crate::source::directory::reading::read;
+use crate::source::directory::reading::{Failure, read};
 
 fn service(name: &str, port: u16) -> String {
     format!(
