@@ -1,1 +1,74 @@
-//! local
+//! Plays Kubernetes and KEDA for processes on one machine, through the very contracts a cluster would use.
+//!
+//! Interceptor and scaler are the real programs and do not know the difference: they read a directory of manifests, and
+//! the scaler is called as KEDA calls it.
+//!
+//! # Layout
+//!
+//! - [`cli`]: the command line.
+//! - [`app`]: everything started together, and stopped in order.
+//! - [`demo`]: one cold and one warm request, and whether all went as it should.
+//! - [`manifests`]: the user's objects, checked before anything starts and at every change.
+//! - [`workload`]: what a Deployment asks for, as far as it can be had here.
+//! - [`run_directory`]: the directory that interceptor and scaler read.
+//! - [`kubelet`]: a process for each replica; readiness probes; restarts.
+//! - [`scale`]: how many replicas a Deployment shall have.
+//! - [`endpoint_slices`]: an EndpointSlice for each ready replica.
+//! - [`keda`]: calls the scaler as KEDA does, and scales.
+//! - [`program`]: interceptor and scaler, started again when they die.
+//! - [`process`]: a child process in a group of its own that does not outlive us.
+//! - [`ports`]: free ports.
+//! - [`traces`]: an OTLP receiver, and cold starts drawn as waterfalls.
+//! - [`output`]: the terminal.
+//! - [`backoff`]: pauses that double.
+
+pub mod app;
+pub mod backoff;
+pub mod cli;
+pub mod demo;
+pub mod endpoint_slices;
+pub mod keda;
+pub mod kubelet;
+pub mod manifests;
+pub mod output;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod run_directory;
+pub mod scale;
+pub mod traces;
+pub mod workload;
+
+/// The identity of a namespaced object of a kind that the context tells.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// From both parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Of an object; the namespace is `default` where a manifest names none.
+    pub fn of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Self {
+        let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        Self::new(
+            namespace.unwrap_or("default"),
+            metadata.name.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

@@ -1,0 +1,142 @@
+//! `hello`: the app of the example. It listens on `PORT`, answers every path, and can be slow when asked to.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{any, get};
+use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::telemetry::{LogConfig, Telemetry, Tracing, propagation};
+use keda_http_runtime::{EXIT_USAGE, shutdown};
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, TraceContextExt, Tracer as _, TracerProvider as _};
+use opentelemetry::{Context, KeyValue};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+const HELP: &str = "\
+hello: the app of keda-http-local's example. Settings come from the environment:
+
+  PORT               required: the port it listens on
+  STARTUP_DELAY_MS   how long it takes until it listens (0)
+  RESPONSE_DELAY_MS  how long it takes to answer (0)
+  HOSTNAME           what it calls itself
+
+/healthz answers 200 without delay, /echo answers with the request's body, every other path with a greeting.
+Spans are sent as OTEL_EXPORTER_OTLP_TRACES_* say.
+";
+
+struct Settings {
+    port: u16,
+    startup_delay: Duration,
+    response_delay: Duration,
+    name: String,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    if std::env::args()
+        .skip(1)
+        .any(|argument| matches!(argument.as_str(), "-h" | "--help"))
+    {
+        eprint!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let environment = Environment::process();
+    let started = Settings::read(&environment).and_then(|settings| {
+        Ok((
+            settings,
+            Telemetry::start("hello", &LogConfig::default(), &environment)?,
+        ))
+    });
+    match started {
+        Ok((settings, telemetry)) => match run(settings, &telemetry).await {
+            Ok(()) => {
+                telemetry.shutdown().await;
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&format!("{error:#}"), 1),
+        },
+        Err(error) => fail(&error.to_string(), EXIT_USAGE),
+    }
+}
+
+fn fail(reason: &str, code: u8) -> ExitCode {
+    eprintln!("hello: {reason}");
+    ExitCode::from(code)
+}
+
+impl Settings {
+    fn read(environment: &Environment) -> Result<Self, EnvError> {
+        let milliseconds = |name| Ok::<_, EnvError>(Duration::from_millis(environment.number(name)?.unwrap_or(0)));
+        Ok(Self {
+            port: environment
+                .port("PORT")?
+                .ok_or_else(|| EnvError::missing("PORT", "a port, 1 to 65535"))?,
+            startup_delay: milliseconds("STARTUP_DELAY_MS")?,
+            response_delay: milliseconds("RESPONSE_DELAY_MS")?,
+            name: environment.get("HOSTNAME").unwrap_or_else(|| "nobody".to_owned()),
+        })
+    }
+}
+
+async fn run(settings: Settings, telemetry: &Telemetry) -> Result<()> {
+    let shutdown = shutdown::on_signal()?;
+    tokio::select! {
+        () = sleep(settings.startup_delay) => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    let listener = TcpListener::bind(("0.0.0.0", settings.port))
+        .await
+        .with_context(|| format!("port {} cannot be bound", settings.port))?;
+    let app = router(&settings, telemetry.tracing());
+    axum::serve(listener, app)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+fn router(settings: &Settings, tracing: Option<Tracing>) -> Router {
+    let greeting = format!("Hello from {}\n", settings.name);
+    let delay = settings.response_delay;
+    let greet = async move || {
+        sleep(delay).await;
+        greeting
+    };
+    let echo = async move |request: Request| {
+        sleep(delay).await;
+        Response::new(request.into_body())
+    };
+    let traced = Router::new()
+        .route("/echo", any(echo))
+        .fallback(greet)
+        .layer(from_fn_with_state(tracing, trace));
+    Router::new()
+        .route("/healthz", get(async || "OK\n"))
+        .fallback_service(traced)
+}
+
+/// The server span of a request, below the caller's.
+async fn trace(State(tracing): State<Option<Tracing>>, request: Request, next: Next) -> Response<Body> {
+    let Some(tracing) = tracing else {
+        return next.run(request).await;
+    };
+    let parent = propagation::extract(request.headers(), tracing.propagation);
+    let context = parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+    let route = if request.uri().path() == "/echo" { "/echo" } else { "/" };
+    let builder = SpanBuilder::from_name(format!("{} {route}", request.method())).with_kind(SpanKind::Server);
+    let mut span = tracing.provider.tracer("hello").build_with_context(builder, &context);
+    span.set_attribute(KeyValue::new("http.request.method", request.method().to_string()));
+    span.set_attribute(KeyValue::new("url.path", request.uri().path().to_owned()));
+    let response = next.run(request).await;
+    span.set_attribute(KeyValue::new(
+        "http.response.status_code",
+        i64::from(response.status().as_u16()),
+    ));
+    span.end();
+    response
+}

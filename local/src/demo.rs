@@ -1,0 +1,348 @@
+//! One cold and one warm request from a traced client, and whether all went as it should.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use http::HeaderMap;
+use keda_http_runtime::env::Environment;
+use keda_http_runtime::telemetry::{LogConfig, Telemetry, Tracing, propagation};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer as _, TracerProvider as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::app::{Local, tracing_environment};
+use crate::kubelet;
+use crate::manifests::Example;
+use crate::output::Output;
+use crate::traces::{Kind, Span, WIDTH, waterfall};
+use crate::workload::Workload;
+
+const SERVICE: &str = "demo-client";
+const SPAN: &str = "demo request";
+const INTERCEPTOR: &str = "keda-http-interceptor";
+/// How long a request may take, the cold start included.
+const REQUEST_LIMIT: Duration = Duration::from_secs(120);
+/// How long the app may take to zero: more than the window, the cooldown and two polls of any sensible example.
+const ZERO_LIMIT: Duration = Duration::from_secs(180);
+/// How long spans may be under way.
+const TRACE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Says where things listen and what to try.
+pub fn tell_where(local: &Local, output: &Output) {
+    let at = local.listening();
+    output.text(&format!(
+        "
+  interceptor   http://127.0.0.1:{}    (admin: http://127.0.0.1:{}/queue, metrics: http://127.0.0.1:{}/metrics)
+  scaler        127.0.0.1:{} (gRPC)      (probes and metrics: http://127.0.0.1:{}/metrics)
+  spans         127.0.0.1:{} (OTLP over gRPC)
+",
+        at.proxy, at.admin, at.metrics, at.scaler, at.scaler_metrics, at.otlp
+    ));
+    if let Some(example) = local.example() {
+        output.text(&format!("  try: {}\n", curl(example, at.proxy)));
+    }
+}
+
+fn curl(example: &Example, port: u16) -> String {
+    let host = example
+        .host
+        .as_ref()
+        .map(|host| format!("-H 'Host: {host}' "))
+        .unwrap_or_default();
+    format!("curl -i {host}http://127.0.0.1:{port}{}", example.path)
+}
+
+/// Runs the demo; `false` when something was not as it should be, which is told.
+///
+/// # Errors
+/// When it cannot be run at all.
+pub async fn run(local: &Local, output: &Output) -> Result<bool> {
+    let example = local.example().context("there is no route to send a request to")?;
+    let workload = local.workload().context("no Deployment is behind the first route")?;
+    let mut status = local
+        .kubelet()
+        .status(&workload.key)
+        .context("the Deployment does not run")?;
+    timeout(ZERO_LIMIT, local.keda().settled())
+        .await
+        .context("waiting until KEDA has polled the scaler")?;
+    at_zero(&mut status).await.context("waiting until the app is at zero")?;
+    let before = status.borrow().history.len() - 1;
+
+    let client = Client::new(local, example)?;
+    let cold = client.send().await?;
+    let warm = client.send().await?;
+    tell(output, "cold", &cold);
+    tell(output, "warm", &warm);
+    client.telemetry.shutdown().await;
+
+    let app_is_traced = is_hello(workload);
+    let is_whole = |spans: &[Span]| missing(spans, &cold.span, app_is_traced).is_empty();
+    let spans = local.traces().wait(&cold.trace, TRACE_LIMIT, is_whole).await;
+    output.text(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
+
+    output.text("waiting until the app is at zero again");
+    let mut wrong = missing(&spans, &cold.span, app_is_traced);
+    wrong.extend(unanswered("cold", &cold));
+    wrong.extend(unanswered("warm", &warm));
+    if let Err(error) = at_zero(&mut status).await {
+        wrong.push(error.to_string());
+    }
+    wrong.extend(wrong_history(status.borrow().history.get(before..).unwrap_or_default()));
+    conclude(&wrong, output);
+    Ok(wrong.is_empty())
+}
+
+/// Ours is; of others nobody knows.
+fn is_hello(workload: &Workload) -> bool {
+    workload
+        .template
+        .command
+        .first()
+        .is_some_and(|program| program == "hello")
+}
+
+async fn at_zero(status: &mut watch::Receiver<kubelet::Status>) -> Result<()> {
+    match timeout(ZERO_LIMIT, status.wait_for(|status| status.pods == 0)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => bail!("the Deployment was deleted"),
+        Err(_) => bail!("the app was not scaled to zero within {} s", ZERO_LIMIT.as_secs()),
+    }
+}
+
+fn wrong_history(history: &[usize]) -> Option<String> {
+    let shown: Vec<String> = history.iter().map(ToString::to_string).collect();
+    (history != [0, 1, 0]).then(|| format!("replicas went {}, not 0 -> 1 -> 0", shown.join(" -> ")))
+}
+
+fn unanswered(name: &str, answer: &Answer) -> Option<String> {
+    match &answer.status {
+        Ok(200) => None,
+        Ok(status) => Some(format!("the {name} request was answered {status}, not 200")),
+        Err(error) => Some(format!("the {name} request was not answered: {error}")),
+    }
+}
+
+fn tell(output: &Output, name: &str, answer: &Answer) {
+    let status = match &answer.status {
+        Ok(status) => status.to_string(),
+        Err(error) => error.clone(),
+    };
+    let nanoseconds = u64::try_from(answer.took.as_nanos()).unwrap_or(u64::MAX);
+    output.text(&format!(
+        "{name} request: {status} in {}",
+        waterfall::duration(nanoseconds)
+    ));
+}
+
+fn conclude(wrong: &[String], output: &Output) {
+    if wrong.is_empty() {
+        output.text("well: both requests were answered 200, replicas went 0 -> 1 -> 0, and the trace is whole");
+    }
+    for reason in wrong {
+        output.text(&format!("wrong: {reason}"));
+    }
+}
+
+/// A traced client of the interceptor.
+struct Client {
+    http: reqwest::Client,
+    telemetry: Telemetry,
+    tracing: Tracing,
+    url: String,
+    host: Option<String>,
+}
+
+struct Answer {
+    status: Result<u16, String>,
+    took: Duration,
+    trace: String,
+    span: String,
+}
+
+impl Client {
+    fn new(local: &Local, example: &Example) -> Result<Self> {
+        let variables = tracing_environment(local.listening().otlp);
+        let environment = Environment::of(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let telemetry = Telemetry::start(SERVICE, &LogConfig::default(), &environment)?;
+        Ok(Self {
+            http: reqwest::Client::builder().no_proxy().timeout(REQUEST_LIMIT).build()?,
+            tracing: telemetry.tracing().context("the client's spans are off")?,
+            telemetry,
+            url: format!("http://127.0.0.1:{}{}", local.listening().proxy, example.path),
+            host: example.host.clone(),
+        })
+    }
+
+    async fn send(&self) -> Result<Answer> {
+        let tracer = self.tracing.provider.tracer(SERVICE);
+        let attributes = vec![
+            KeyValue::new("http.request.method", "GET"),
+            KeyValue::new("url.full", self.url.clone()),
+        ];
+        let builder = SpanBuilder::from_name(SPAN)
+            .with_kind(SpanKind::Client)
+            .with_attributes(attributes);
+        let mut span = tracer.build_with_context(builder, &opentelemetry::Context::new());
+        let mut headers = HeaderMap::new();
+        if let Some(host) = &self.host {
+            headers.insert(http::header::HOST, host.parse()?);
+        }
+        propagation::inject(span.span_context(), &mut headers, self.tracing.propagation);
+        let started = Instant::now();
+        let status = self.exchange(headers).await;
+        match &status {
+            Ok(status) => span.set_attribute(KeyValue::new("http.response.status_code", i64::from(*status))),
+            Err(error) => span.set_status(Status::error(error.clone())),
+        }
+        let context = span.span_context().clone();
+        span.end();
+        Ok(Answer {
+            status,
+            took: started.elapsed(),
+            trace: context.trace_id().to_string(),
+            span: context.span_id().to_string(),
+        })
+    }
+
+    /// Status and body: the request has ended when its body has.
+    async fn exchange(&self, headers: HeaderMap) -> Result<u16, String> {
+        let response = self
+            .http
+            .get(&self.url)
+            .headers(headers)
+            .send()
+            .await
+            .map_err(|error| chain(&error))?;
+        let status = response.status().as_u16();
+        response.bytes().await.map_err(|error| chain(&error))?;
+        Ok(status)
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What a whole trace of a cold start has, and this one has not.
+pub fn missing(spans: &[Span], client: &str, app_is_traced: bool) -> Vec<String> {
+    let mut missing = Vec::new();
+    if !spans.iter().any(|span| span.id == client && span.kind == Kind::Client) {
+        missing.push("the trace has no span of the client".to_owned());
+    }
+    let of = |parent: &str, kind, is_interceptor| {
+        let parent = parent.to_owned();
+        let found = move |span: &&Span| {
+            span.parent == parent && span.kind == kind && (span.service == INTERCEPTOR) == is_interceptor
+        };
+        spans.iter().find(found)
+    };
+    let Some(server) = of(client, Kind::Server, true).filter(|span| span.name == INTERCEPTOR) else {
+        missing.push(format!("the trace has no server span {INTERCEPTOR} below the client's"));
+        return missing;
+    };
+    if of(&server.id, Kind::Internal, true).is_none() {
+        missing.push("the trace has no span of the wait".to_owned());
+    }
+    match of(&server.id, Kind::Client, true) {
+        None => missing.push("the trace has no span of the call to the app".to_owned()),
+        Some(call) if app_is_traced && of(&call.id, Kind::Server, false).is_none() => {
+            missing.push("the trace has no server span of the app below the call to it".to_owned());
+        }
+        Some(_) => {}
+    }
+    let is_lost = |span: &&Span| !span.parent.is_empty() && spans.iter().all(|other| other.id != span.parent);
+    missing.extend(
+        spans
+            .iter()
+            .filter(is_lost)
+            .map(|span| format!("the parent of span {} is not there", span.name)),
+    );
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(id: &str, parent: &str, service: &str, name: &str, kind: Kind) -> Span {
+        Span {
+            id: id.to_owned(),
+            parent: parent.to_owned(),
+            service: service.to_owned(),
+            name: name.to_owned(),
+            kind,
+            ..Span::default()
+        }
+    }
+
+    fn whole() -> Vec<Span> {
+        vec![
+            span("1", "", SERVICE, SPAN, Kind::Client),
+            span("2", "1", INTERCEPTOR, INTERCEPTOR, Kind::Server),
+            span("3", "2", INTERCEPTOR, "cold start", Kind::Internal),
+            span("4", "2", INTERCEPTOR, "HTTP GET", Kind::Client),
+            span("5", "4", "hello", "GET /", Kind::Server),
+        ]
+    }
+
+    #[test]
+    fn a_whole_trace_misses_nothing() {
+        assert_eq!(missing(&whole(), "1", true), [""; 0]);
+    }
+
+    #[test]
+    fn every_span_that_is_not_there_is_told() {
+        let expected = [
+            "span of the client",
+            "server span keda-http",
+            "span of the wait",
+            "call to the app",
+            "of the app",
+        ];
+        for (index, part) in expected.into_iter().enumerate() {
+            let mut spans = whole();
+            spans.remove(index);
+            let missing = missing(&spans, "1", true);
+            assert!(
+                missing.iter().any(|reason| reason.contains(part)),
+                "without span {index}: {missing:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_app_that_is_not_traced_is_no_fault_but_an_orphan_is() {
+        let mut spans = whole();
+        spans.pop();
+        assert_eq!(missing(&spans, "1", false), [""; 0]);
+        spans.push(span("6", "9", "other", "lost", Kind::Internal));
+        assert_eq!(missing(&spans, "1", false), ["the parent of span lost is not there"]);
+    }
+
+    #[test]
+    fn replicas_go_up_by_one_and_back() {
+        assert_eq!(wrong_history(&[0, 1, 0]), None);
+        assert_eq!(
+            wrong_history(&[0, 1, 2, 0]).unwrap(),
+            "replicas went 0 -> 1 -> 2 -> 0, not 0 -> 1 -> 0"
+        );
+    }
+
+    #[test]
+    fn the_line_to_try_can_be_pasted() {
+        let example = Example {
+            host: Some("hello.local".to_owned()),
+            path: "/api".to_owned(),
+        };
+        assert_eq!(
+            curl(&example, 8080),
+            "curl -i -H 'Host: hello.local' http://127.0.0.1:8080/api"
+        );
+        let any = Example { host: None, ..example };
+        assert_eq!(curl(&any, 8080), "curl -i http://127.0.0.1:8080/api");
+    }
+}

@@ -1,0 +1,258 @@
+//! What a ScaledObject asks of KEDA, as KEDA sees it after admission.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use keda_http_core::trigger::{KEDIFY_HTTP, TRIGGER_NAME_KEY};
+use keda_http_kubernetes::resources::{ScaleTrigger, ScaledObject};
+
+use crate::Key;
+use crate::workload::FieldError;
+
+/// A ScaledObject.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Which one.
+    pub key: Key,
+    /// The Deployment it scales.
+    pub workload: Key,
+    /// `minReplicaCount`, default 0.
+    pub min: u32,
+    /// `maxReplicaCount`, default 100.
+    pub max: u32,
+    /// `idleReplicaCount`
+    pub idle: Option<u32>,
+    /// `pollingInterval`, default 30 s.
+    pub polling_interval: Duration,
+    /// `cooldownPeriod`, default 300 s: from the last activity to zero.
+    pub cooldown: Duration,
+    /// `initialCooldownPeriod`, default 0: the same for an object that was never active.
+    pub initial_cooldown: Duration,
+    /// `fallback`: after more than this many failures in a row, this many replicas.
+    pub fallback: Option<(u32, u32)>,
+    /// What it is scaled by: the triggers that are ours.
+    pub triggers: Vec<Trigger>,
+    /// Triggers of other kinds, which are not played here.
+    pub others: Vec<String>,
+}
+
+/// A trigger of type `external-push`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trigger {
+    /// Its place in the ScaledObject, which KEDA puts before metric names (`s0-`).
+    pub index: usize,
+    /// All of its metadata, as it is handed to the scaler.
+    pub metadata: BTreeMap<String, String>,
+    /// How the HPA reads its metrics.
+    pub metric: Metric,
+}
+
+/// `metricType`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Metric {
+    /// The value is shared out among the replicas.
+    #[default]
+    AverageValue,
+    /// The value is that of each replica.
+    Value,
+}
+
+impl Plan {
+    /// Reads a ScaledObject and does to its triggers what admission does in a cluster: `kedify-http` becomes
+    /// `external-push`, with the scaler's address and, with several of them, the trigger's name in the metadata.
+    ///
+    /// # Errors
+    /// Every field that cannot be used.
+    pub fn read(object: &ScaledObject, scaler: &str) -> Result<Self, Vec<FieldError>> {
+        let spec = &object.spec;
+        let key = Key::of(&object.metadata);
+        let mut errors = Vec::new();
+        let target = &spec.scale_target_ref;
+        if target.kind.as_deref().is_some_and(|kind| kind != "Deployment") {
+            errors.push(FieldError::new("spec.scaleTargetRef.kind", "allowed here: Deployment"));
+        }
+        let mut count = |field: &str, value: Option<i32>, default: u32| {
+            let Some(value) = value else { return default };
+            u32::try_from(value).unwrap_or_else(|_| {
+                errors.push(FieldError::new(
+                    format_args!("spec.{field}"),
+                    format_args!("{value} must not be negative"),
+                ));
+                default
+            })
+        };
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let mut plan = Self {
+            workload: Key::new(&key.namespace, &target.name),
+            key,
+            min: count("minReplicaCount", spec.min_replica_count, 0),
+            max: count("maxReplicaCount", spec.max_replica_count, 100),
+            idle: spec
+                .idle_replica_count
+                .map(|idle| count("idleReplicaCount", Some(idle), 0)),
+            polling_interval: seconds(count("pollingInterval", spec.polling_interval, 30).max(1)),
+            cooldown: seconds(count("cooldownPeriod", spec.cooldown_period, 300)),
+            initial_cooldown: seconds(count("initialCooldownPeriod", spec.initial_cooldown_period, 0)),
+            fallback: spec.fallback.as_ref().map(|fallback| {
+                let threshold = count("fallback.failureThreshold", Some(fallback.failure_threshold), 0);
+                (threshold, count("fallback.replicas", Some(fallback.replicas), 0))
+            }),
+            triggers: triggers(&spec.triggers, scaler),
+            others: Vec::new(),
+        };
+        let ours: Vec<usize> = plan.triggers.iter().map(|trigger| trigger.index).collect();
+        let others = spec
+            .triggers
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !ours.contains(index));
+        plan.others = others.map(|(_, trigger)| trigger.type_.clone()).collect();
+        errors.extend(plan.contradictions());
+        if errors.is_empty() { Ok(plan) } else { Err(errors) }
+    }
+
+    fn contradictions(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if self.min > self.max {
+            let reason = format!("{} is less than minReplicaCount, {}", self.max, self.min);
+            errors.push(FieldError::new("spec.maxReplicaCount", reason));
+        }
+        if let Some(idle) = self.idle.filter(|idle| *idle >= self.min) {
+            let reason = format!("{idle} must be less than minReplicaCount, {}", self.min);
+            errors.push(FieldError::new("spec.idleReplicaCount", reason));
+        }
+        if self.triggers.is_empty() {
+            let reason = format!(
+                "none of them is {KEDIFY_HTTP}, or external-push with interceptorRoute, httpScaledObject or \
+                 interceptorTargetPendingRequests; others are not played here"
+            );
+            errors.push(FieldError::new("spec.triggers", reason));
+        }
+        errors
+    }
+}
+
+/// The keys by which an `external-push` trigger is known to be meant for our scaler and not for somebody else's.
+const OURS: [&str; 4] = [
+    "interceptorRoute",
+    "httpScaledObject",
+    "interceptorTargetPendingRequests",
+    "hosts",
+];
+
+fn triggers(declared: &[ScaleTrigger], scaler: &str) -> Vec<Trigger> {
+    let several = declared.iter().filter(|trigger| trigger.type_ == KEDIFY_HTTP).count() > 1;
+    let is_ours = |trigger: &ScaleTrigger| match trigger.type_.as_str() {
+        KEDIFY_HTTP => true,
+        "external-push" => OURS.iter().any(|key| trigger.metadata.contains_key(*key)),
+        _ => false,
+    };
+    let ours = declared.iter().enumerate().filter(|(_, trigger)| is_ours(trigger));
+    ours.map(|(index, trigger)| Trigger {
+        index,
+        metadata: metadata(trigger, several, scaler),
+        metric: match trigger.metric_type.as_deref() {
+            Some("Value") => Metric::Value,
+            Some(_) | None => Metric::AverageValue,
+        },
+    })
+    .collect()
+}
+
+fn metadata(trigger: &ScaleTrigger, several: bool, scaler: &str) -> BTreeMap<String, String> {
+    let mut metadata = trigger.metadata.clone();
+    metadata.insert("scalerAddress".to_owned(), scaler.to_owned());
+    if let Some(name) = trigger
+        .name
+        .as_ref()
+        .filter(|_| several && trigger.type_ == KEDIFY_HTTP)
+    {
+        metadata
+            .entry(TRIGGER_NAME_KEY.to_owned())
+            .or_insert_with(|| name.clone());
+    }
+    metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(spec: &str) -> Result<Plan, Vec<String>> {
+        let yaml =
+            format!("{{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {{name: so}}, spec: {spec}}}");
+        let object: ScaledObject = serde_saphyr::from_str(&yaml).unwrap();
+        Plan::read(&object, "127.0.0.1:9").map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn defaults_are_those_of_keda() {
+        let plan =
+            read("{scaleTargetRef: {name: app}, triggers: [{type: kedify-http, metadata: {hosts: a}}]}").unwrap();
+        assert_eq!((plan.min, plan.max, plan.idle, plan.fallback), (0, 100, None, None));
+        let seconds = [plan.polling_interval, plan.cooldown, plan.initial_cooldown].map(|duration| duration.as_secs());
+        assert_eq!(seconds, [30, 300, 0]);
+        assert_eq!(plan.workload, Key::new("default", "app"));
+        let metadata = &plan.triggers[0].metadata;
+        assert_eq!(metadata["scalerAddress"], "127.0.0.1:9");
+        assert_eq!(metadata["hosts"], "a");
+        assert!(!metadata.contains_key(TRIGGER_NAME_KEY));
+    }
+
+    #[test]
+    fn several_triggers_are_told_apart_by_their_names() {
+        let plan = read(
+            "{scaleTargetRef: {name: app}, triggers: [{type: cron}, {type: kedify-http, name: read, metadata: {hosts: a}}, \
+             {type: kedify-http, name: write, metadata: {hosts: b}}]}",
+        )
+        .unwrap();
+        let names: Vec<(usize, &str)> = plan
+            .triggers
+            .iter()
+            .map(|trigger| (trigger.index, trigger.metadata[TRIGGER_NAME_KEY].as_str()))
+            .collect();
+        assert_eq!(names, [(1, "read"), (2, "write")]);
+        assert_eq!(plan.others, ["cron"]);
+    }
+
+    #[test]
+    fn an_upstream_trigger_gets_our_address() {
+        let plan = read(
+            "{scaleTargetRef: {name: app}, triggers: [{type: external-push, metadata: {interceptorRoute: r, scalerAddress: \
+             'scaler.keda:9090'}}]}",
+        )
+        .unwrap();
+        assert_eq!(plan.triggers[0].metadata["scalerAddress"], "127.0.0.1:9");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_field() {
+        let trigger = "triggers: [{type: kedify-http, metadata: {hosts: a}}]";
+        let table = [
+            (
+                format!("{{scaleTargetRef: {{name: a, kind: StatefulSet}}, {trigger}}}"),
+                "spec.scaleTargetRef.kind: ",
+            ),
+            (
+                format!("{{scaleTargetRef: {{name: a}}, minReplicaCount: -1, {trigger}}}"),
+                "spec.minReplicaCount: -1 ",
+            ),
+            (
+                format!("{{scaleTargetRef: {{name: a}}, minReplicaCount: 3, maxReplicaCount: 2, {trigger}}}"),
+                "spec.maxReplicaCount: 2 ",
+            ),
+            (
+                format!("{{scaleTargetRef: {{name: a}}, idleReplicaCount: 0, {trigger}}}"),
+                "spec.idleReplicaCount: 0 ",
+            ),
+            (
+                "{scaleTargetRef: {name: a}, triggers: [{type: cpu}]}".to_owned(),
+                "spec.triggers: none of them is kedify-http",
+            ),
+        ];
+        for (spec, start) in table {
+            let errors = read(&spec).unwrap_err();
+            assert!(errors.len() == 1 && errors[0].starts_with(start), "{errors:?}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Free ports for processes that are told theirs before they listen.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Hands out ports that nobody listens on, none of them twice at a time. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Ports {
+    taken: Arc<Mutex<HashSet<u16>>>,
+}
+
+/// A port that is ours until this is dropped.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    taken: Arc<Mutex<HashSet<u16>>>,
+}
+
+impl Port {
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.taken.lock().remove(&self.number);
+    }
+}
+
+/// Attempts before the system is asked for any port at all.
+const ATTEMPTS: u64 = 200;
+
+impl Ports {
+    /// A free port of 127.0.0.1. Outside of the range the system takes for outgoing connections where that is possible:
+    /// the port is bound some time after it was found free, and until then a connection must not take it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn free(&self) -> io::Result<Port> {
+        let candidates = quiet_range();
+        let seed = RandomState::new();
+        for attempt in 0..ATTEMPTS {
+            let offset = seed.hash_one(attempt) % u64::from(candidates.end - candidates.start);
+            let number = candidates.start + u16::try_from(offset).unwrap_or_default();
+            if let Some(port) = self.take(number) {
+                return Ok(port);
+            }
+        }
+        let number = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        self.take(number).ok_or_else(|| io::Error::other("no port is free"))
+    }
+
+    fn take(&self, number: u16) -> Option<Port> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+        self.taken.lock().insert(number).then(|| Port {
+            number,
+            taken: self.taken.clone(),
+        })
+    }
+}
+
+/// Ports below those of outgoing connections.
+fn quiet_range() -> Range<u16> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first = text
+        .split_whitespace()
+        .next()
+        .and_then(|first| first.parse::<u16>().ok());
+    match first {
+        Some(first) if first > 12_000 => 10_240..first,
+        _ => 20_000..32_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_handed_out_twice_until_it_is_given_back() {
+        let ports = Ports::default();
+        let held: Vec<Port> = (0..50).map(|_| ports.free().unwrap()).collect();
+        let numbers: HashSet<u16> = held.iter().map(Port::number).collect();
+        assert_eq!(numbers.len(), 50);
+        let number = held[0].number();
+        assert!(ports.take(number).is_none());
+        drop(held);
+        assert!(ports.take(number).is_some());
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_not_free() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(Ports::default().take(listener.local_addr().unwrap().port()).is_none());
+    }
+}

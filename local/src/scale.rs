@@ -1,0 +1,36 @@
+//! The `/scale` subresource of a Deployment: how many replicas it shall have.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Read and set by whoever scales, followed by the kubelet. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Scale {
+    replicas: Arc<watch::Sender<u32>>,
+}
+
+impl Scale {
+    /// With this many replicas.
+    pub fn new(replicas: u32) -> Self {
+        Self {
+            replicas: Arc::new(watch::Sender::new(replicas)),
+        }
+    }
+
+    /// How many there shall be.
+    pub fn replicas(&self) -> u32 {
+        *self.replicas.borrow()
+    }
+
+    /// From now on this many.
+    pub fn set(&self, replicas: u32) {
+        self.replicas
+            .send_if_modified(|known| std::mem::replace(known, replicas) != replicas);
+    }
+
+    /// Every change.
+    pub fn watch(&self) -> watch::Receiver<u32> {
+        self.replicas.subscribe()
+    }
+}

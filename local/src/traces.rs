@@ -1,0 +1,221 @@
+//! Spans that arrive over OTLP, gathered into traces; cold starts are drawn once their spans have come.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::output::Output;
+
+pub mod receiver;
+pub mod span;
+pub mod waterfall;
+
+pub use span::{Kind, Span};
+
+/// How many traces are remembered; the oldest go first.
+const REMEMBERED: usize = 500;
+/// How many spans of one trace are remembered.
+const SPANS: usize = 1000;
+/// A trace to which nothing has come for this long is whole: three times as long as our programs keep spans back.
+const QUIET: Duration = Duration::from_millis(600);
+/// How wide waterfalls are drawn.
+pub const WIDTH: usize = 100;
+
+/// All traces. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    state: Arc<Mutex<State>>,
+    arrivals: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    traces: HashMap<String, Trace>,
+}
+
+#[derive(Debug)]
+struct Trace {
+    spans: Vec<Span>,
+    last: Instant,
+    drawn: bool,
+}
+
+impl Default for Traces {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            arrivals: Arc::new(watch::Sender::new(0)),
+        }
+    }
+}
+
+impl Traces {
+    /// Takes spans in.
+    pub fn add(&self, spans: Vec<Span>) {
+        if spans.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for span in spans {
+            state.add(span);
+        }
+        drop(state);
+        self.arrivals.send_modify(|arrivals| *arrivals += 1);
+    }
+
+    /// The spans of a trace that have come so far.
+    pub fn spans(&self, trace: &str) -> Vec<Span> {
+        let state = self.state.lock();
+        state
+            .traces
+            .get(trace)
+            .map(|trace| trace.spans.clone())
+            .unwrap_or_default()
+    }
+
+    /// Waits until the spans of a trace are as they should be, or `limit` has passed; either way those that came.
+    pub async fn wait(&self, trace: &str, limit: Duration, whole: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+        let mut arrivals = self.arrivals.subscribe();
+        let came = arrivals.wait_for(|_| whole(&self.spans(trace)));
+        let _ = tokio::time::timeout(limit, came).await; // what is missing is the caller's to tell
+        self.spans(trace)
+    }
+
+    /// Draws every cold start when its trace is whole. Runs for ever.
+    pub async fn draw_cold_starts(self, output: Output) {
+        let mut arrivals = self.arrivals.subscribe();
+        loop {
+            let (whole, next) = self.state.lock().whole_cold_starts(Instant::now());
+            for spans in whole {
+                output.text(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
+            }
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Ok(()) = arrivals.changed() => {}
+                () = due => {}
+            }
+        }
+    }
+}
+
+impl State {
+    fn add(&mut self, span: Span) {
+        if !self.traces.contains_key(&span.trace) && self.traces.len() >= REMEMBERED {
+            self.forget_oldest();
+        }
+        let now = Instant::now();
+        let trace = self.traces.entry(span.trace.clone()).or_insert_with(|| Trace {
+            spans: Vec::new(),
+            last: now,
+            drawn: false,
+        });
+        trace.last = now;
+        if trace.spans.len() < SPANS && trace.spans.iter().all(|known| known.id != span.id) {
+            trace.spans.push(span);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self
+            .traces
+            .iter()
+            .min_by_key(|(_, trace)| trace.last)
+            .map(|(id, _)| id.clone());
+        if let Some(oldest) = oldest {
+            self.traces.remove(&oldest);
+        }
+    }
+
+    /// The cold starts that are to be drawn now, and when the next one is due.
+    fn whole_cold_starts(&mut self, now: Instant) -> (Vec<Vec<Span>>, Option<Instant>) {
+        let waiting = self
+            .traces
+            .values_mut()
+            .filter(|trace| !trace.drawn && is_cold_start(&trace.spans));
+        let (mut whole, mut next) = (Vec::new(), None);
+        for trace in waiting {
+            let due = trace.last + QUIET;
+            if due <= now {
+                trace.drawn = true;
+                whole.push(trace.spans.clone());
+            } else {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+            }
+        }
+        (whole, next)
+    }
+}
+
+/// Whether a request had to wait for its app: the interceptor says so on its server span.
+pub fn is_cold_start(spans: &[Span]) -> bool {
+    spans
+        .iter()
+        .any(|span| span.kind == Kind::Server && span.attribute("cold-start") == Some("true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cold(trace: &str, id: &str) -> Span {
+        Span {
+            trace: trace.to_owned(),
+            id: id.to_owned(),
+            kind: Kind::Server,
+            name: "keda-http-interceptor".to_owned(),
+            attributes: vec![("cold-start".to_owned(), "true".to_owned())],
+            ..Span::default()
+        }
+    }
+
+    #[test]
+    fn a_cold_start_is_drawn_once_when_nothing_more_comes() {
+        let mut state = State::default();
+        state.add(cold("a", "1"));
+        state.add(Span {
+            attributes: Vec::new(),
+            ..cold("b", "1")
+        });
+        let (whole, next) = state.whole_cold_starts(Instant::now());
+        assert!(whole.is_empty());
+        let due = next.unwrap();
+        let (whole, next) = state.whole_cold_starts(due);
+        assert_eq!((whole.len(), next), (1, None));
+        assert_eq!(state.whole_cold_starts(due), (Vec::new(), None));
+    }
+
+    #[test]
+    fn the_oldest_trace_is_forgotten_and_no_span_counts_twice() {
+        let mut state = State::default();
+        for number in 0..=REMEMBERED {
+            state.add(cold(&number.to_string(), "1"));
+            state.add(cold(&number.to_string(), "1"));
+        }
+        assert_eq!(state.traces.len(), REMEMBERED);
+        assert!(!state.traces.contains_key("0"));
+        assert_eq!(state.traces["1"].spans.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_the_spans_have_come_or_the_time_has_passed() {
+        let traces = Traces::default();
+        let two = |spans: &[Span]| spans.len() == 2;
+        let waiting = tokio::spawn({
+            let traces = traces.clone();
+            async move { traces.wait("a", Duration::from_secs(60), two).await }
+        });
+        traces.add(vec![cold("a", "1")]);
+        traces.add(vec![cold("a", "2")]);
+        assert_eq!(waiting.await.unwrap().len(), 2);
+        assert_eq!(traces.wait("none", Duration::from_millis(10), two).await, []);
+    }
+}

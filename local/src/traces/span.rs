@@ -1,0 +1,149 @@
+//! A span, as it is needed for drawing and checking.
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span as Wire, Status};
+
+/// A span that has ended.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Span {
+    /// The trace, in hexadecimal digits.
+    pub trace: String,
+    /// The span, in hexadecimal digits.
+    pub id: String,
+    /// Its parent; empty for a root.
+    pub parent: String,
+    /// What it is called.
+    pub name: String,
+    /// Whose it is.
+    pub service: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Nanoseconds since 1970.
+    pub start: u64,
+    /// Nanoseconds since 1970.
+    pub end: u64,
+    /// Attributes as texts.
+    pub attributes: Vec<(String, String)>,
+    /// When its status is an error: what it says, which may be nothing.
+    pub error: Option<String>,
+}
+
+/// What a span is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// Work within a service.
+    #[default]
+    Internal,
+    /// A request that is served.
+    Server,
+    /// A request that is made.
+    Client,
+    /// A message that is sent.
+    Producer,
+    /// A message that is received.
+    Consumer,
+}
+
+impl Kind {
+    /// In small letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+impl Span {
+    /// The attribute of that name.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// All spans of an export.
+pub fn spans(export: ExportTraceServiceRequest) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for resource in export.resource_spans {
+        let service = service_of(resource.resource.as_ref());
+        let scopes = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        spans.extend(scopes.map(|span| read(span, &service)));
+    }
+    spans
+}
+
+fn service_of(resource: Option<&Resource>) -> String {
+    let attributes = resource.map(|resource| texts(&resource.attributes)).unwrap_or_default();
+    let name = attributes.into_iter().find(|(key, _)| key == "service.name");
+    name.map_or_else(|| "unknown".to_owned(), |(_, name)| name)
+}
+
+fn read(span: Wire, service: &str) -> Span {
+    Span {
+        kind: kind(span.kind()),
+        trace: hexadecimal(&span.trace_id),
+        id: hexadecimal(&span.span_id),
+        parent: hexadecimal(&span.parent_span_id),
+        name: span.name,
+        service: service.to_owned(),
+        start: span.start_time_unix_nano,
+        end: span.end_time_unix_nano,
+        attributes: texts(&span.attributes),
+        error: span.status.and_then(error),
+    }
+}
+
+fn kind(kind: SpanKind) -> Kind {
+    match kind {
+        SpanKind::Unspecified | SpanKind::Internal => Kind::Internal,
+        SpanKind::Server => Kind::Server,
+        SpanKind::Client => Kind::Client,
+        SpanKind::Producer => Kind::Producer,
+        SpanKind::Consumer => Kind::Consumer,
+    }
+}
+
+fn error(status: Status) -> Option<String> {
+    (status.code() == StatusCode::Error).then_some(status.message)
+}
+
+/// All zeros is no id.
+fn hexadecimal(bytes: &[u8]) -> String {
+    if bytes.iter().all(|byte| *byte == 0) {
+        return String::new();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn texts(attributes: &[KeyValue]) -> Vec<(String, String)> {
+    attributes
+        .iter()
+        .map(|pair| (pair.key.clone(), text(pair.value.as_ref())))
+        .collect()
+}
+
+fn text(value: Option<&AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::BoolValue(value)) => value.to_string(),
+        Some(Value::IntValue(value)) => value.to_string(),
+        Some(Value::DoubleValue(value)) => value.to_string(),
+        Some(Value::ArrayValue(array)) => {
+            let texts: Vec<String> = array.values.iter().map(|value| text(Some(value))).collect();
+            texts.join(",")
+        }
+        Some(_) => "…".to_owned(),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,312 @@
+//! What a Deployment asks for, as far as it can be had here.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::Key;
+
+pub mod environment;
+pub mod probe;
+
+use probe::Probe;
+
+/// Something in an object that cannot be had here: which field, and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// Where in the object, such as `spec.template.spec.containers[0].command`.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub reason: String,
+}
+
+impl FieldError {
+    /// From both parts.
+    pub fn new(field: impl Display, reason: impl Display) -> Self {
+        Self {
+            field: field.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// A Deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Which one.
+    pub key: Key,
+    /// `spec.replicas`: how many there are before anybody scales it.
+    pub replicas: u32,
+    /// What each replica is.
+    pub template: Template,
+    /// What Kubernetes would do and we do not.
+    pub notes: Vec<String>,
+}
+
+/// What a replica is: the part of a pod template that is played here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template {
+    /// Its labels, by which Services find it.
+    pub labels: BTreeMap<String, String>,
+    /// `command` and `args`, not expanded yet.
+    pub command: Vec<String>,
+    /// `env`, in order, not expanded yet.
+    pub env: Vec<Variable>,
+    /// `workingDir`.
+    pub directory: Option<String>,
+    /// The container's declared ports.
+    pub ports: Vec<ContainerPort>,
+    /// `readinessProbe`.
+    pub readiness: Option<Probe>,
+    /// `terminationGracePeriodSeconds`, default 30 s.
+    pub grace: Duration,
+}
+
+/// A declared port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerPort {
+    /// Its name.
+    pub name: Option<String>,
+    /// The number it has in a cluster.
+    pub number: u16,
+}
+
+/// A variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Where its value comes from.
+    pub value: Value,
+}
+
+/// Where a variable's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `value`, with `$(NAME)` expanded.
+    Text(String),
+    /// `fieldRef: metadata.name`
+    PodName,
+    /// `fieldRef: metadata.namespace`
+    Namespace,
+    /// `fieldRef: status.podIP` or `status.hostIP`
+    Address,
+}
+
+const PREFIX: &str = "spec.template.spec";
+
+impl Workload {
+    /// Reads a Deployment.
+    ///
+    /// # Errors
+    /// Every field that cannot be had here.
+    pub fn read(deployment: &Deployment) -> Result<Self, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let spec = deployment.spec.clone().unwrap_or_default();
+        let labels = spec
+            .template
+            .metadata
+            .and_then(|metadata| metadata.labels)
+            .unwrap_or_default();
+        let selector = spec.selector.match_labels.unwrap_or_default();
+        if !matches(&selector, &labels) {
+            let reason = format!("{selector:?} does not match the labels of the pod template, {labels:?}");
+            errors.push(FieldError::new("spec.selector.matchLabels", reason));
+        }
+        let replicas = spec.replicas.unwrap_or(1);
+        let count = u32::try_from(replicas);
+        if count.is_err() {
+            errors.push(FieldError::new(
+                "spec.replicas",
+                format!("{replicas} must not be negative"),
+            ));
+        }
+        let pod = spec.template.spec.unwrap_or_default();
+        let template = template(&pod, labels, &mut errors);
+        match (template, count) {
+            (Some(template), Ok(replicas)) if errors.is_empty() => Ok(Self {
+                key: Key::of(&deployment.metadata),
+                replicas,
+                template,
+                notes: notes(&pod),
+            }),
+            _ => Err(errors),
+        }
+    }
+}
+
+/// Whether all of `selector` is among `labels`. An empty selector matches nothing, as in a Service.
+pub fn matches(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    !selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value))
+}
+
+fn template(pod: &PodSpec, labels: BTreeMap<String, String>, errors: &mut Vec<FieldError>) -> Option<Template> {
+    let Some((index, container)) = runnable(pod) else {
+        let reason = "no container names a command; here an image cannot be run, so one of them must say which \
+                      program of this machine it is, such as command: [\"python3\", \"app.py\"]";
+        errors.push(FieldError::new(format_args!("{PREFIX}.containers[*].command"), reason));
+        return None;
+    };
+    let at = format!("{PREFIX}.containers[{index}]");
+    let readiness = match container.readiness_probe.as_ref().map(|probe| Probe::read(probe, &at)) {
+        Some(Err(error)) => {
+            errors.push(error);
+            None
+        }
+        Some(Ok(probe)) => Some(probe),
+        None => None,
+    };
+    Some(Template {
+        labels,
+        command: command(container),
+        env: variables(container, &at, errors),
+        directory: container.working_dir.clone().filter(|directory| !directory.is_empty()),
+        ports: ports(container, &at, errors),
+        readiness,
+        grace: grace(pod),
+    })
+}
+
+/// The first container that names a command.
+fn runnable(pod: &PodSpec) -> Option<(usize, &Container)> {
+    let has_command = |container: &Container| container.command.as_ref().is_some_and(|command| !command.is_empty());
+    pod.containers
+        .iter()
+        .enumerate()
+        .find(|(_, container)| has_command(container))
+}
+
+fn command(container: &Container) -> Vec<String> {
+    let parts = container.command.iter().chain(container.args.iter());
+    parts.flatten().cloned().collect()
+}
+
+fn variables(container: &Container, at: &str, errors: &mut Vec<FieldError>) -> Vec<Variable> {
+    let mut variables = Vec::new();
+    for (index, variable) in container.env.iter().flatten().enumerate() {
+        match value(variable) {
+            Ok(value) => variables.extend(value.map(|value| Variable {
+                name: variable.name.clone(),
+                value,
+            })),
+            Err(reason) => errors.push(FieldError::new(format_args!("{at}.env[{index}].valueFrom"), reason)),
+        }
+    }
+    variables
+}
+
+/// `None` leaves the variable to the environment that we were started with.
+fn value(variable: &EnvVar) -> Result<Option<Value>, String> {
+    let Some(source) = &variable.value_from else {
+        return Ok(Some(Value::Text(variable.value.clone().unwrap_or_default())));
+    };
+    match source.field_ref.as_ref().map(|field| field.field_path.as_str()) {
+        Some("metadata.name") => return Ok(Some(Value::PodName)),
+        Some("metadata.namespace") => return Ok(Some(Value::Namespace)),
+        Some("status.podIP" | "status.hostIP") => return Ok(Some(Value::Address)),
+        Some(_) | None => {}
+    }
+    if std::env::var_os(&variable.name).is_some() {
+        return Ok(None);
+    }
+    Err(format!(
+        "cannot be had here; allowed: fieldRef of metadata.name, metadata.namespace or status.podIP, or set {} in the \
+         environment of keda-http-local",
+        variable.name
+    ))
+}
+
+fn ports(container: &Container, at: &str, errors: &mut Vec<FieldError>) -> Vec<ContainerPort> {
+    let mut ports = Vec::new();
+    for (index, port) in container.ports.iter().flatten().enumerate() {
+        match u16::try_from(port.container_port) {
+            Ok(number @ 1..) => ports.push(ContainerPort {
+                name: port.name.clone(),
+                number,
+            }),
+            Ok(0) | Err(_) => {
+                let reason = format!("{} is no port, 1 to 65535", port.container_port);
+                errors.push(FieldError::new(
+                    format_args!("{at}.ports[{index}].containerPort"),
+                    reason,
+                ));
+            }
+        }
+    }
+    ports
+}
+
+fn grace(pod: &PodSpec) -> Duration {
+    let seconds = pod.termination_grace_period_seconds.unwrap_or(30);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+fn notes(pod: &PodSpec) -> Vec<String> {
+    let Some((index, container)) = runnable(pod) else {
+        return Vec::new();
+    };
+    let others = pod.containers.iter().enumerate().filter(|(other, _)| *other != index);
+    let mut notes: Vec<String> = others
+        .map(|(_, other)| format!("container {} is not run; one for each pod is", other.name))
+        .collect();
+    let given = [
+        (container.liveness_probe.is_some(), "livenessProbe"),
+        (container.startup_probe.is_some(), "startupProbe"),
+        (container.lifecycle.is_some(), "lifecycle"),
+        (
+            container.env_from.as_ref().is_some_and(|from| !from.is_empty()),
+            "envFrom",
+        ),
+        (
+            container
+                .volume_mounts
+                .as_ref()
+                .is_some_and(|mounts| !mounts.is_empty()),
+            "volumeMounts",
+        ),
+        (
+            pod.init_containers
+                .as_ref()
+                .is_some_and(|containers| !containers.is_empty()),
+            "initContainers",
+        ),
+    ];
+    notes.extend(
+        given
+            .iter()
+            .filter(|(is_given, _)| *is_given)
+            .map(|(_, name)| format!("{name} has no effect here")),
+    );
+    notes
+}
+
+/// A port that an object gives by number or by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PortRef {
+    /// The container's number.
+    Number(u16),
+    /// The name of a declared port.
+    Name(String),
+}
+
+impl PortRef {
+    /// `None` for a number that is no port.
+    pub fn read(port: &IntOrString) -> Option<Self> {
+        match port {
+            IntOrString::Int(number) => u16::try_from(*number)
+                .ok()
+                .filter(|number| *number > 0)
+                .map(Self::Number),
+            // Quoted numbers are numbers in Kubernetes, too.
+            IntOrString::String(name) => Some(name.parse().map_or_else(|_| Self::Name(name.clone()), Self::Number)),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,211 @@
+//! Readiness probes: what is asked, and what the answers mean.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{HTTPGetAction, Probe as Declared};
+
+use super::{FieldError, PortRef};
+
+/// A readiness probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// What is asked.
+    pub action: Action,
+    /// `initialDelaySeconds`, default 0.
+    pub initial_delay: Duration,
+    /// `periodSeconds`, default 10.
+    pub period: Duration,
+    /// `timeoutSeconds`, default 1.
+    pub timeout: Duration,
+    /// `successThreshold`, default 1.
+    pub successes: u32,
+    /// `failureThreshold`, default 3.
+    pub failures: u32,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// `httpGet`: statuses 200 to 399 are good.
+    HttpGet {
+        /// Path and query.
+        path: String,
+        /// The container's port.
+        port: PortRef,
+        /// `httpHeaders`.
+        headers: Vec<(String, String)>,
+    },
+    /// `tcpSocket`: a connection that opens is good.
+    TcpSocket(PortRef),
+    /// `exec`: exit code 0 is good.
+    Exec(Vec<String>),
+}
+
+impl Probe {
+    /// Reads the readiness probe of the container at `at`.
+    ///
+    /// # Errors
+    /// When it asks for something that cannot be had here.
+    pub fn read(declared: &Declared, at: &str) -> Result<Self, FieldError> {
+        let seconds =
+            |given: Option<i32>, default: u32| given.and_then(|given| u32::try_from(given).ok()).unwrap_or(default);
+        let at_least_one = |given, default| seconds(given, default).max(1);
+        let duration = |seconds: u32| Duration::from_secs(seconds.into());
+        Ok(Self {
+            action: Action::read(declared)
+                .map_err(|(field, reason)| FieldError::new(format_args!("{at}.readinessProbe{field}"), reason))?,
+            initial_delay: duration(seconds(declared.initial_delay_seconds, 0)),
+            period: duration(at_least_one(declared.period_seconds, 10)),
+            timeout: duration(at_least_one(declared.timeout_seconds, 1)),
+            successes: at_least_one(declared.success_threshold, 1),
+            failures: at_least_one(declared.failure_threshold, 3),
+        })
+    }
+}
+
+impl Action {
+    fn read(declared: &Declared) -> Result<Self, (&'static str, String)> {
+        if let Some(get) = &declared.http_get {
+            return http_get(get);
+        }
+        if let Some(socket) = &declared.tcp_socket {
+            let port = PortRef::read(&socket.port).ok_or((".tcpSocket.port", no_port()))?;
+            return Ok(Self::TcpSocket(port));
+        }
+        let command = declared
+            .exec
+            .as_ref()
+            .and_then(|exec| exec.command.clone())
+            .filter(|command| !command.is_empty());
+        command
+            .map(Self::Exec)
+            .ok_or(("", "allowed here: httpGet, tcpSocket, exec with a command".to_owned()))
+    }
+
+    /// The port it asks, if it asks one.
+    pub fn port(&self) -> Option<&PortRef> {
+        match self {
+            Self::HttpGet { port, .. } | Self::TcpSocket(port) => Some(port),
+            Self::Exec(_) => None,
+        }
+    }
+}
+
+fn http_get(get: &HTTPGetAction) -> Result<Action, (&'static str, String)> {
+    if get.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
+        return Err((".httpGet.scheme", "allowed here: HTTP".to_owned()));
+    }
+    let headers = get.http_headers.iter().flatten();
+    Ok(Action::HttpGet {
+        path: get
+            .path
+            .clone()
+            .filter(|path| !path.is_empty())
+            .unwrap_or_else(|| "/".to_owned()),
+        port: PortRef::read(&get.port).ok_or((".httpGet.port", no_port()))?,
+        headers: headers
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect(),
+    })
+}
+
+fn no_port() -> String {
+    "is no port, 1 to 65535 or a name".to_owned()
+}
+
+/// Whether a pod is ready, by what its probe has answered so far.
+#[derive(Debug, Clone, Default)]
+pub struct Answers {
+    ready: bool,
+    successes: u32,
+    failures: u32,
+}
+
+impl Answers {
+    /// Takes an answer in; `Some` when it has made the pod ready or unready.
+    pub fn take(&mut self, good: bool, probe: &Probe) -> Option<bool> {
+        if good {
+            self.successes += 1;
+            self.failures = 0;
+        } else {
+            self.failures += 1;
+            self.successes = 0;
+        }
+        let ready = match self.ready {
+            false => self.successes >= probe.successes,
+            true => self.failures < probe.failures,
+        };
+        (std::mem::replace(&mut self.ready, ready) != ready).then_some(ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Probe, FieldError> {
+        Probe::read(&serde_saphyr::from_str(yaml).unwrap(), "c")
+    }
+
+    #[test]
+    fn defaults_are_those_of_kubernetes() {
+        let probe = read("httpGet: {port: http}").unwrap();
+        let seconds = |duration: Duration| duration.as_secs();
+        assert_eq!(
+            (
+                seconds(probe.initial_delay),
+                seconds(probe.period),
+                seconds(probe.timeout)
+            ),
+            (0, 10, 1)
+        );
+        assert_eq!((probe.successes, probe.failures), (1, 3));
+        let action = Action::HttpGet {
+            path: "/".to_owned(),
+            port: PortRef::Name("http".to_owned()),
+            headers: Vec::new(),
+        };
+        assert_eq!(probe.action, action);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_here_is_refused_by_field() {
+        let table = [
+            (
+                "httpGet: {port: 8080, scheme: HTTPS}",
+                "c.readinessProbe.httpGet.scheme: allowed here: HTTP",
+            ),
+            (
+                "httpGet: {port: 0}",
+                "c.readinessProbe.httpGet.port: is no port, 1 to 65535 or a name",
+            ),
+            (
+                "grpc: {port: 1}",
+                "c.readinessProbe: allowed here: httpGet, tcpSocket, exec with a command",
+            ),
+            (
+                "exec: {command: []}",
+                "c.readinessProbe: allowed here: httpGet, tcpSocket, exec with a command",
+            ),
+        ];
+        for (yaml, message) in table {
+            assert_eq!(read(yaml).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_pod_is_ready_after_enough_successes_in_a_row_and_unready_after_enough_failures() {
+        let probe = read("{tcpSocket: {port: 1}, successThreshold: 2, failureThreshold: 3}").unwrap();
+        let mut answers = Answers::default();
+        let told: Vec<_> = [
+            true, false, true, true, true, false, false, true, false, false, false, false,
+        ]
+        .map(|good| answers.take(good, &probe))
+        .to_vec();
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(
+            told,
+            [None, None, None, yes, None, None, None, None, None, None, no, None]
+        );
+    }
+}
