@@ -1,1 +1,31 @@
-//! scaler
+//! KEDA's external scaler: hears from every interceptor what is pending, and tells KEDA at once who must be awake.
+//!
+//! # Layout
+//!
+//! In the order in which a report travels:
+//!
+//! - [`interceptors`]: who they are, as a set that is published through a watch.
+//! - [`peers`]: how each of them is doing: streaming, polled, or not reachable and why.
+//! - [`subscription`]: one task per interceptor, which keeps its reports coming; [`queue`] reads peers that only have `GET /queue`.
+//! - [`demand`]: the reports of all interceptors folded, and a signal to those who wait for a target's rising edge.
+//! - [`objects`]: upstream's objects, which say what their targets are scaled by.
+//! - [`subject`]: what a call of KEDA is about, worked out once from its metadata.
+//! - [`external_scaler`]: KEDA's gRPC service: translation only. [`activity`] and [`specs`] are its two streams.
+//!
+//! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`].
+
+pub mod activity;
+pub mod admin;
+pub mod app;
+pub mod backoff;
+pub mod config;
+pub mod demand;
+pub mod external_scaler;
+pub mod interceptors;
+pub mod metrics;
+pub mod objects;
+pub mod peers;
+pub mod queue;
+pub mod specs;
+pub mod subject;
+pub mod subscription;

@@ -1,0 +1,240 @@
+//! The scaler's life: what is bound, what is started, and in which order it stops.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use futures_util::FutureExt;
+use keda_http_kubernetes::source::Source;
+use keda_http_proto::FILE_DESCRIPTOR_SET;
+use keda_http_proto::externalscaler::external_scaler_server::ExternalScalerServer;
+use keda_http_runtime::readiness::{PendingTask, Readiness};
+use keda_http_runtime::telemetry::LogLevel;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::config::{Config, InterceptorsConfig};
+use crate::demand::SharedDemand;
+use crate::external_scaler::Service;
+use crate::interceptors::{self, Interceptors};
+use crate::metrics::Metrics;
+use crate::objects::Objects;
+use crate::peers::Peers;
+use crate::queue::QueueClient;
+use crate::subscription::Subscriptions;
+
+/// A peer whose network is gone is noticed within fifteen seconds, so that its streams do not stay open for ever.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long calls may take after shutdown began. They take microseconds, so what is left then hangs.
+const DRAIN: Duration = Duration::from_secs(1);
+/// The service names of gRPC health that upstream's probes ask for.
+const LIVENESS: &str = "liveness";
+const READINESS: &str = "readiness";
+
+/// The scaler.
+pub struct App;
+
+/// The scaler with its ports bound: whoever connects from now on is served as soon as it runs.
+pub struct Bound {
+    /// Where KEDA calls.
+    pub address: SocketAddr,
+    /// Where metrics and probes are, when they are on.
+    pub metrics_address: Option<SocketAddr>,
+    incoming: TcpIncoming,
+    admin: Option<(TcpListener, axum::Router)>,
+    source: Option<Source>,
+    interceptors: watch::Sender<Interceptors>,
+    subscriptions: Subscriptions,
+    service: Service,
+    readiness: Readiness,
+    reflection: bool,
+}
+
+impl App {
+    /// Reads the manifests and binds the ports. With a log level the metrics port also serves probes and `/log-level`.
+    ///
+    /// # Errors
+    /// When the manifests cannot be read or a port cannot be bound.
+    pub async fn bind(config: Config, log_level: Option<LogLevel>) -> Result<Bound> {
+        let (objects, source) = open_objects(&config).await?;
+        let incoming = TcpIncoming::bind(config.listen);
+        let incoming = incoming.with_context(|| format!("cannot listen for KEDA on {}", config.listen))?;
+        let listener = bind_metrics(config.metrics).await?;
+        let (metrics, readiness) = (Metrics::default(), Readiness::new());
+        let subscriptions = subscriptions(&config.interceptors, &metrics, &readiness)?;
+        let router = admin::router(metrics, readiness.clone(), log_level);
+        Ok(Bound {
+            address: incoming.local_addr()?,
+            metrics_address: listener.as_ref().map(TcpListener::local_addr).transpose()?,
+            incoming: incoming.with_nodelay(Some(true)),
+            admin: listener.map(|listener| (listener, router)),
+            source,
+            interceptors: interceptors::fixed(config.interceptors.list),
+            service: service(&subscriptions, objects),
+            subscriptions,
+            readiness,
+            reflection: config.reflection,
+        })
+    }
+}
+
+impl Bound {
+    /// Serves until `shutdown`: then it is not ready, all streams end with OK, and calls that are being answered are finished.
+    ///
+    /// # Errors
+    /// When something without which there is no scaler has failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let stop = self.service.shutdown.clone();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let readiness = self.readiness.clone();
+        let health = HealthReporter::new();
+        let mut tasks = self.start(&health)?;
+        let outcome = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            failure = first_failure(&mut tasks) => Err(failure),
+            () = publish_readiness(&health, &readiness) => Ok(()),
+        };
+        readiness.drain();
+        health.set_service_status(READINESS, ServingStatus::NotServing).await;
+        stop.cancel();
+        if timeout(DRAIN, finish(&mut tasks)).await.is_err() {
+            warn!(tasks = tasks.len(), "calls did not end in time and are cut off");
+        }
+        outcome
+    }
+
+    fn start(self, health: &HealthReporter) -> Result<JoinSet<Result<()>>> {
+        let stop = self.service.shutdown.clone();
+        let listed = self.readiness.register("list of interceptors");
+        let mut tasks = JoinSet::new();
+        if let Some(source) = self.source {
+            let follow = self.service.objects.clone().follow(source, self.readiness);
+            tasks.spawn(stop.clone().run_until_cancelled_owned(follow).map(|ended| match ended {
+                None => Ok(()),
+                Some(()) => Err(anyhow!("the manifests can no longer be followed")),
+            }));
+        }
+        tasks.spawn(follow_interceptors(
+            self.subscriptions,
+            self.interceptors,
+            listed,
+            stop.clone(),
+        ));
+        let server = server(self.service, health.clone(), self.reflection)?;
+        let serve = server.serve_with_incoming_shutdown(self.incoming, stop.clone().cancelled_owned());
+        tasks.spawn(serve.map(|ended| ended.context("KEDA's port")));
+        if let Some((listener, router)) = self.admin {
+            let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+            tasks.spawn(serve.into_future().map(|ended| ended.context("the metrics port")));
+        }
+        info!(address = %self.address, metrics = ?self.metrics_address, "the scaler listens");
+        Ok(tasks)
+    }
+}
+
+async fn open_objects(config: &Config) -> Result<(Objects, Option<Source>)> {
+    match &config.manifests {
+        None => Ok((Objects::default(), None)),
+        Some(directory) => Objects::open(directory)
+            .await
+            .map(|(objects, source)| (objects, Some(source)))
+            .map_err(Into::into),
+    }
+}
+
+async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    Ok(Some(
+        listener.with_context(|| format!("cannot listen for metrics on {address}"))?,
+    ))
+}
+
+fn subscriptions(config: &InterceptorsConfig, metrics: &Metrics, readiness: &Readiness) -> Result<Subscriptions> {
+    Ok(Subscriptions {
+        demand: SharedDemand::new(config.retention),
+        peers: Peers::new(readiness.clone(), metrics.clone()),
+        metrics: metrics.clone(),
+        queue: QueueClient::new(config.poll_every)?,
+        poll_every: config.poll_every,
+    })
+}
+
+fn service(subscriptions: &Subscriptions, objects: Objects) -> Service {
+    Service {
+        demand: subscriptions.demand.clone(),
+        objects,
+        peers: subscriptions.peers.clone(),
+        metrics: subscriptions.metrics.clone(),
+        shutdown: CancellationToken::new(),
+    }
+}
+
+/// Keeps the sender of the set: without it nobody would look for interceptors any more.
+async fn follow_interceptors(
+    subscriptions: Subscriptions,
+    interceptors: watch::Sender<Interceptors>,
+    listed: PendingTask,
+    stop: CancellationToken,
+) -> Result<()> {
+    subscriptions.run(interceptors.subscribe(), listed, stop).await;
+    Ok(())
+}
+
+fn server(service: Service, health: HealthReporter, reflection: bool) -> Result<Router> {
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT));
+    let reflection = reflection.then(reflection_service).transpose()?;
+    Ok(server
+        .add_service(ExternalScalerServer::new(service))
+        .add_service(HealthServer::new(HealthService::from_health_reporter(health)))
+        .add_optional_service(reflection))
+}
+
+fn reflection_service() -> Result<ServerReflectionServer<impl ServerReflection>> {
+    let builder = tonic_reflection::server::Builder::configure();
+    let builder = builder.register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
+    Ok(builder
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?)
+}
+
+/// Ready from the moment when all first attempts to reach an interceptor have ended; only shutdown takes that back.
+async fn publish_readiness(health: &HealthReporter, readiness: &Readiness) {
+    health.set_service_status(LIVENESS, ServingStatus::Serving).await;
+    health.set_service_status(READINESS, ServingStatus::NotServing).await;
+    readiness.ready().await;
+    health.set_service_status(READINESS, ServingStatus::Serving).await;
+    info!("the scaler is ready");
+    std::future::pending::<()>().await;
+}
+
+/// Every task lasts as long as the scaler: the first one that ends has failed.
+async fn first_failure(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
+    match tasks.join_next().await {
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => error.into(),
+        Some(Ok(Ok(()))) | None => anyhow!("a task ended that lasts as long as the scaler"),
+    }
+}
+
+async fn finish(tasks: &mut JoinSet<Result<()>>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Ok(Err(error)) = ended {
+            warn!(%error, "a task did not end well");
+        }
+    }
+}

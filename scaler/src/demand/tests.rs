@@ -1,0 +1,80 @@
+use super::*;
+
+use futures_util::FutureExt;
+use keda_http_core::demand::TargetReport;
+
+const RETENTION: Duration = Duration::from_secs(30);
+
+fn key() -> TargetKey {
+    TargetKey::object("shop", "api")
+}
+
+fn scope(window: u64) -> Scope {
+    Scope::Target {
+        key: key(),
+        window: Duration::from_secs(window),
+    }
+}
+
+/// How many rising edges the watcher knows of, when it has been told anything.
+fn told(watcher: &mut Watcher) -> u64 {
+    watcher.changed().now_or_never().unwrap().risen
+}
+
+fn report(origin: Instant, key: TargetKey, arrivals: u64, pending: u64) -> Report {
+    let target = TargetReport {
+        key,
+        arrivals,
+        pending,
+        waiting: 0,
+        pending_nanos: None,
+        recent_arrivals: Vec::new(),
+    };
+    Report {
+        boot: Some("boot".to_owned()),
+        uptime: origin.elapsed(),
+        complete: false,
+        targets: vec![target],
+        removed: Vec::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_is_told_once_and_again_after_the_window_ran_out_with_no_timer_in_between() {
+    let (demand, origin) = (SharedDemand::new(RETENTION), Instant::now());
+    demand.observe("a", report(origin, key(), 0, 0));
+    let (mut watcher, active) = demand.watch(scope(10));
+    assert_eq!(active, Reading::Known(false));
+
+    demand.observe("a", report(origin, key(), 1, 0));
+    assert_eq!(told(&mut watcher), 1);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    demand.observe("a", report(origin, key(), 2, 0));
+    assert_eq!(told(&mut watcher), 1, "still active: no edge");
+
+    // Nobody looks while the window runs out, yet the next arrival is an edge.
+    tokio::time::advance(Duration::from_secs(20)).await;
+    demand.observe("a", report(origin, key(), 3, 0));
+    assert_eq!(told(&mut watcher), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_of_other_targets_wake_nobody_but_those_who_watch_everything() {
+    let (demand, origin) = (SharedDemand::new(RETENTION), Instant::now());
+    let (watcher, active) = demand.watch(scope(10));
+    assert_eq!(active, Reading::NoData);
+    let (mut everything, _) = demand.watch(Scope::Everything);
+    demand.observe("a", report(origin, TargetKey::object("shop", "other"), 1, 1));
+    assert!(!watcher.changes.has_changed().unwrap());
+    assert_eq!(told(&mut everything), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_that_are_gone_are_dropped() {
+    let demand = SharedDemand::new(RETENTION);
+    let origin = Instant::now();
+    drop(demand.watch(scope(10)));
+    tokio::time::advance(EXPIRE_EVERY).await;
+    demand.observe("a", report(origin, TargetKey::object("shop", "other"), 1, 1));
+    assert!(demand.inner.lock().targets.is_empty());
+}
