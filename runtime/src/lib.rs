@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`env`]: settings from the environment, read through one lookup function; errors name variable, value and what is allowed.
+//! - [`mod@env`]: settings from the environment, read through one lookup function; errors name variable, value and what is allowed.
 //! - [`telemetry`]: logs, and the pipeline of OpenTelemetry spans by the `OTEL_*` names.
 //! - [`readiness`]: tasks that must finish before the process is ready.
 //! - [`shutdown`]: SIGTERM and SIGINT as a value to wait for.

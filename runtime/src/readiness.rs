@@ -160,6 +160,11 @@ impl Readiness {
 mod tests {
     use super::*;
 
+    async fn in_time<T>(future: impl Future<Output = T>) -> T {
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, future).await.unwrap()
+    }
+
     #[test]
     fn a_process_without_tasks_is_ready() {
         let report = Readiness::new().report();
@@ -216,17 +221,17 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(task);
-        waiting.await.unwrap();
-        readiness.ready().await;
+        in_time(waiting).await.unwrap();
+        in_time(readiness.ready()).await;
     }
 
     #[tokio::test]
     async fn a_change_is_announced_in_both_directions() {
         let readiness = Readiness::new();
         let task = readiness.register("routes");
-        let (now, ()) = tokio::join!(readiness.changed(), async { drop(task) });
+        let (now, ()) = tokio::join!(in_time(readiness.changed()), async { drop(task) });
         assert!(now);
-        let (now, ()) = tokio::join!(readiness.changed(), async { readiness.drain() });
+        let (now, ()) = tokio::join!(in_time(readiness.changed()), async { readiness.drain() });
         assert!(!now);
     }
 }

@@ -58,7 +58,8 @@ async fn the_signalled_process() {
     token.cancelled().await;
     println!("\nstopping");
     if role == "stubborn" {
-        std::future::pending::<()>().await;
+        // As good as for ever, and yet no orphan stays.
+        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
     }
 }
 
