@@ -1,1 +1,39 @@
-//! interceptor
+//! The data path of the KEDA HTTP add-on: holds requests while a workload starts from zero, and forwards them the
+//! moment a pod is ready.
+//!
+//! # Layout
+//!
+//! The request, in the order it meets them:
+//!
+//! - [`worker`]: a thread per CPU that accepts and speaks HTTP; [`inbound`]: what it may read; [`client`]: who is there.
+//! - [`proxy`]: THE request, one function from top to bottom; [`record`]: what happens at its end.
+//! - [`routing`]: the routes, made from the source's objects; [`pending`]: the counters; [`backends`]: who is ready, and
+//!   who waits.
+//! - [`upstream`]: a connection to an endpoint, and one request over it; [`replay`]: a request that is sent again;
+//!   [`body`]: bodies both ways.
+//! - [`error`]: what can go wrong, as HTTP and gRPC.
+//!
+//! Around it:
+//!
+//! - [`report`]: tells scalers what is pending; [`metrics`], [`spans`], [`access`]: tell people.
+//! - [`admin`], [`config`], [`app`]: ports, settings, life and end.
+
+pub mod access;
+pub mod admin;
+pub mod app;
+pub mod backends;
+pub mod body;
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod inbound;
+pub mod metrics;
+pub mod pending;
+pub mod proxy;
+pub mod record;
+pub mod replay;
+pub mod report;
+pub mod routing;
+pub mod spans;
+pub mod upstream;
+pub mod worker;

@@ -1,0 +1,82 @@
+//! The admin port: probes, `/queue`, `/routes`, `/config`, log level, and the gRPC stream of reports; and the port of
+//! the metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use keda_http_core::queue::{Queue, QueueEntry};
+use keda_http_runtime::readiness::Readiness;
+use keda_http_runtime::telemetry::LogLevel;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::pending::PendingRequests;
+use crate::report::Reports;
+use crate::routing::{RouteView, Routes};
+
+/// What the admin port shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// The counters.
+    pub pending: PendingRequests,
+    /// The routes.
+    pub routes: Routes,
+    /// The settings.
+    pub config: Arc<Config>,
+}
+
+/// The admin port's routes.
+pub fn router(admin: Admin, reports: Reports, readiness: Readiness, log_level: LogLevel) -> Router {
+    let grpc = keda_http_runtime::admin::grpc(tonic::service::Routes::new(reports.service()));
+    Router::new()
+        .route("/queue", any(queue))
+        .route("/routes", get(routes))
+        .route("/config", get(config))
+        .with_state(admin)
+        .merge(keda_http_runtime::admin::router(readiness, log_level))
+        .merge(grpc)
+}
+
+/// The metrics port's only route.
+pub fn metrics_router(metrics: Metrics) -> Router {
+    Router::new().route("/metrics", get(expose)).with_state(metrics)
+}
+
+/// The counters in upstream's shape; every known route appears, idle ones too.
+async fn queue(State(admin): State<Admin>) -> Json<Queue> {
+    let counts = admin.pending.snapshot().into_iter();
+    let entry = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    Json(
+        counts
+            .map(|(key, counts)| {
+                let entry = QueueEntry {
+                    concurrency: entry(counts.pending),
+                    request_count: entry(counts.arrivals),
+                };
+                (key.as_str().to_owned(), entry)
+            })
+            .collect(),
+    )
+}
+
+async fn routes(State(admin): State<Admin>) -> Json<Vec<RouteView>> {
+    let table = admin.routes.load();
+    let mut views: Vec<RouteView> = table.values().map(|route| route.view()).collect();
+    views.sort_by(RouteView::by_key);
+    Json(views)
+}
+
+async fn config(State(admin): State<Admin>) -> Json<Config> {
+    Json(Config::clone(&admin.config))
+}
+
+async fn expose(State(metrics): State<Metrics>) -> Response {
+    match metrics.expose() {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

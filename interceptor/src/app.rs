@@ -1,0 +1,299 @@
+//! The whole program, without its process: bind, run, drain.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use keda_http_kubernetes::source::{Source, directory};
+use keda_http_runtime::readiness::{PendingTask, Readiness};
+use keda_http_runtime::telemetry::{LogLevel, Tracing};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Admin};
+use crate::backends::{Backends, PoolSettings};
+use crate::config::{Config, Listen};
+use crate::metrics::Metrics;
+use crate::pending::PendingRequests;
+use crate::proxy::Proxy;
+use crate::report::{self, Reporter};
+use crate::routing::{Routes, Routing};
+use crate::spans::Spans;
+use crate::upstream::Upstream;
+use crate::upstream::upgrade::Pipes;
+use crate::worker::{Lifetime, Worker};
+
+/// How many connections may wait to be accepted, per worker: a burst of first requests must not be turned away.
+const BACKLOG: i32 = 4096;
+
+/// The interceptor with everything bound and nothing served yet.
+pub struct App {
+    config: Config,
+    bound: Bound,
+    source: Source,
+    initial: PendingTask,
+    admin: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    proxies: Vec<std::net::TcpListener>,
+    readiness: Readiness,
+    tracing: Option<Tracing>,
+    log_level: LogLevel,
+}
+
+/// The addresses that were bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    /// Requests.
+    pub proxy: SocketAddr,
+    /// Probes, queue, reports.
+    pub admin: SocketAddr,
+    /// Metrics, when they are on.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl App {
+    /// Opens the source and binds every port.
+    ///
+    /// # Errors
+    /// When the source cannot be read, or a port is taken; the message says which.
+    pub async fn bind(config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
+        let source = directory::open(&config.source.manifests)?;
+        let readiness = Readiness::new();
+        let initial = readiness.register("routes");
+        let proxies = bind_proxy(&config.listen).with_context(|| format!("proxy port {}", config.listen.proxy_port))?;
+        let admin = bind_tokio(&config.listen, config.listen.admin_port).with_context(|| format!("admin port {}", config.listen.admin_port))?;
+        let metrics_listener = match config.listen.metrics_port {
+            Some(port) => Some(bind_tokio(&config.listen, port).with_context(|| format!("metrics port {port}"))?),
+            None => None,
+        };
+        let bound = Bound {
+            proxy: proxies.first().context("no worker")?.local_addr()?,
+            admin: admin.local_addr()?,
+            metrics: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
+        };
+        Ok(Self {
+            config,
+            bound,
+            source,
+            initial,
+            admin,
+            metrics_listener,
+            proxies,
+            readiness,
+            tracing,
+            log_level,
+        })
+    }
+
+    /// The addresses that were bound.
+    pub fn bound(&self) -> Bound {
+        self.bound
+    }
+
+    /// Tells when it is ready, and drains.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Serves until `shutdown`, then drains: not ready, the delay, no new connections, what is there finishes or is
+    /// cut at the drain timeout, and only then the reports end.
+    ///
+    /// # Errors
+    /// When something the process cannot do without has ended.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let config = Arc::new(self.config);
+        let pending = PendingRequests::default();
+        let metrics = Metrics::new(pending.clone());
+        let routes = Routes::default();
+        let lifetime = Lifetime {
+            close: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        };
+        // However this ends, the workers end with it.
+        let _workers_end = (lifetime.close.clone().drop_guard(), lifetime.cut.clone().drop_guard());
+        let (reporter, reports) = report::reporter(pending.clone());
+        let admin = Admin {
+            pending: pending.clone(),
+            routes: routes.clone(),
+            config: config.clone(),
+        };
+        let backends = Arc::new(Backends::new(PoolSettings {
+            workers: self.proxies.len(),
+            max_idle: config.upstream.max_idle_per_endpoint.div_ceil(self.proxies.len()),
+        }));
+        let routing = Routing::new(
+            routes.clone(),
+            backends.clone(),
+            pending,
+            metrics.clone(),
+            config.timeouts.clone(),
+            self.readiness.clone(),
+        );
+        let proxy = |worker| Proxy {
+            routes: routes.clone(),
+            upstream: Upstream {
+                worker,
+                connect_timeout: config.timeouts.connect,
+            },
+            cold_start_header: config.responses.cold_start_header,
+            log_requests: config.responses.log_requests,
+            metrics: metrics.clone(),
+            spans: self.tracing.as_ref().map(Spans::new),
+            readiness: self.readiness.clone(),
+            pipes: Pipes {
+                tracker: TaskTracker::new(),
+                cut: lifetime.cut.clone(),
+            },
+        };
+        let workers = start_workers(self.proxies, proxy, config.timeouts.request_head, &lifetime)?;
+        let background = Background {
+            reporter,
+            routing,
+            source: self.source,
+            initial: self.initial,
+            backends,
+            idle_timeout: config.upstream.idle_timeout,
+            admin: (self.admin, admin::router(admin, reports, self.readiness.clone(), self.log_level)),
+            metrics: self.metrics_listener.map(|listener| (listener, admin::metrics_router(metrics))),
+        };
+        let ended = CancellationToken::new();
+        let mut background = std::pin::pin!(background.run(ended.clone()));
+        tokio::select! {
+            failed = background.as_mut() => return failed,
+            drained = drain(shutdown, &self.readiness, &config, lifetime, workers) => drained?,
+        }
+        ended.cancel();
+        background.await
+    }
+}
+
+/// One worker for each listener.
+fn start_workers(
+    listeners: Vec<std::net::TcpListener>,
+    proxy: impl Fn(usize) -> Proxy,
+    head_timeout: Duration,
+    lifetime: &Lifetime,
+) -> Result<Vec<std::thread::JoinHandle<()>>> {
+    let start = |(number, listener)| {
+        let worker = Worker {
+            listener,
+            proxy: proxy(number),
+            head_timeout,
+            lifetime: lifetime.clone(),
+        };
+        worker.start(number).context("starting a worker thread")
+    };
+    listeners.into_iter().enumerate().map(start).collect()
+}
+
+/// What runs beside the workers.
+struct Background {
+    reporter: Reporter,
+    routing: Routing,
+    source: Source,
+    initial: PendingTask,
+    backends: Arc<Backends>,
+    idle_timeout: Duration,
+    admin: (TcpListener, Router),
+    metrics: Option<(TcpListener, Router)>,
+}
+
+impl Background {
+    /// Runs until `ended`; when one part ends by itself the process ends with it rather than go on half-dead.
+    async fn run(self, ended: CancellationToken) -> Result<()> {
+        let admin = keda_http_runtime::admin::serve(self.admin.0, self.admin.1, ended.clone());
+        let metrics = async {
+            match self.metrics {
+                Some((listener, router)) => keda_http_runtime::admin::serve(listener, router, ended.clone()).await,
+                None => ended.cancelled().await,
+            }
+        };
+        // With the reporter the streams of reports end, and so the scalers learn that this is no failure.
+        let reporter = tokio::spawn(ended.clone().run_until_cancelled_owned(self.reporter.run()));
+        let routing = tokio::spawn(self.routing.run(self.source, self.initial));
+        let failed = tokio::select! {
+            () = close_idle(self.backends, self.idle_timeout) => "the idle connections are no longer looked after",
+            ((), ()) = async { tokio::join!(admin, metrics) } => "the admin and metrics ports are closed",
+            _ = routing => "the source of objects has ended",
+            Err(_) | Ok(Some(())) = reporter => "the reports have ended",
+        };
+        if ended.is_cancelled() { Ok(()) } else { Err(anyhow::anyhow!(failed)) }
+    }
+}
+
+async fn close_idle(backends: Arc<Backends>, limit: Duration) {
+    let mut interval = tokio::time::interval(limit / 4);
+    loop {
+        interval.tick().await;
+        backends.close_idle(limit);
+    }
+}
+
+async fn drain(
+    shutdown: CancellationToken,
+    readiness: &Readiness,
+    config: &Config,
+    lifetime: Lifetime,
+    workers: Vec<std::thread::JoinHandle<()>>,
+) -> Result<()> {
+    let mut workers = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok()));
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = &mut workers => anyhow::bail!("a worker has ended"),
+    }
+    readiness.drain();
+    tracing::info!(delay = ?config.shutdown.delay, "draining: not ready, still accepting");
+    tokio::time::sleep(config.shutdown.delay).await;
+    lifetime.close.cancel();
+    tracing::info!(limit = ?config.shutdown.drain, "draining: no new connections");
+    let drained = match config.shutdown.drain {
+        Some(limit) => tokio::time::timeout(limit, &mut workers).await.is_ok(),
+        None => (&mut workers).await.is_ok(),
+    };
+    if drained {
+        tracing::info!("drained");
+    } else {
+        tracing::warn!("the drain timeout has passed: cutting what is left");
+        lifetime.cut.cancel();
+        workers.await.context("workers")?;
+    }
+    Ok(())
+}
+
+/// A listener for each worker on one port. The first socket is bound without sharing, so that a port that another
+/// process shares is refused, too.
+fn bind_proxy(listen: &Listen) -> Result<Vec<std::net::TcpListener>> {
+    let probe = bind(listen.address, listen.proxy_port, false)?;
+    if listen.workers == 1 {
+        return Ok(vec![probe]);
+    }
+    let port = probe.local_addr()?.port();
+    drop(probe);
+    (0..listen.workers).map(|_| bind(listen.address, port, true)).collect()
+}
+
+fn bind_tokio(listen: &Listen, port: u16) -> Result<TcpListener> {
+    Ok(TcpListener::from_std(bind(listen.address, port, false)?)?)
+}
+
+/// `::` takes IPv4 too; where the machine has no IPv6 it means all of IPv4.
+fn bind(address: IpAddr, port: u16, shared: bool) -> Result<std::net::TcpListener> {
+    let socket = match Socket::new(Domain::for_address((address, port).into()), Type::STREAM, Some(Protocol::TCP)) {
+        Err(_) if address.is_ipv6() && address.is_unspecified() => return bind(Ipv4Addr::UNSPECIFIED.into(), port, shared),
+        socket => socket?,
+    };
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    let address = SocketAddr::new(address, port);
+    socket.bind(&address.into()).with_context(|| format!("{address} cannot be bound"))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,370 @@
+//! Per service port: who is ready, who is chosen, and who waits.
+//!
+//! The ready endpoints are published as a snapshot; a request on the warm path reads it without a lock. A request that
+//! finds none waits on its own backend only, so a pod that gets ready wakes nobody else, and waiters are released in
+//! the order they came.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use keda_http_core::route::ServiceRef;
+use keda_http_kubernetes::endpoints::{AppProtocol, Endpoints, ServiceKey};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::pending::nanos;
+use crate::upstream::pool::Pool;
+
+/// For how long an endpoint that refused a connection is avoided while another one is ready.
+const QUARANTINE: Duration = Duration::from_secs(1);
+
+/// What quarantine times count from.
+static ORIGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+
+/// All backends that routes refer to. Owned by `routing`; requests reach theirs through their route.
+pub struct Backends {
+    by_service: Mutex<HashMap<ServiceKey, Vec<Arc<Backend>>>>,
+    pools: PoolSettings,
+}
+
+/// How many pools an endpoint needs and what they may keep.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSettings {
+    /// One pool for each worker.
+    pub workers: usize,
+    /// Idle connections kept to one endpoint by one worker.
+    pub max_idle: usize,
+}
+
+/// A port of a Service.
+pub struct Backend {
+    /// Which.
+    pub service: ServiceRef,
+    ready: ArcSwap<Ready>,
+    changed: Notify,
+    /// Why there are no endpoints, where there is more to say than that none is ready.
+    problem: Mutex<Option<String>>,
+}
+
+struct Ready {
+    endpoints: Vec<Arc<Endpoint>>,
+    protocol: AppProtocol,
+    /// When this snapshot was published.
+    since: Instant,
+}
+
+/// A ready pod. Its connections live as long as somebody refers to it: once it has left its backend's snapshot and
+/// the last request has let go of it, its idle connections close by themselves.
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it speaks.
+    pub protocol: AppProtocol,
+    in_flight: AtomicUsize,
+    /// Nanoseconds since `ORIGIN` until which it is avoided; 0 is not at all.
+    quarantined_until: AtomicU64,
+    /// Nanoseconds since `ORIGIN` of the first failure since it last answered; 0 is none.
+    failing_since: AtomicU64,
+    removed: AtomicBool,
+    pools: Box<[Pool]>,
+}
+
+/// An endpoint in use by one request.
+pub struct Lease {
+    endpoint: Arc<Endpoint>,
+}
+
+impl Backends {
+    /// No backends yet.
+    pub fn new(pools: PoolSettings) -> Self {
+        Self {
+            by_service: Mutex::default(),
+            pools,
+        }
+    }
+
+    /// The backend of a service port, made with no endpoints when it is new.
+    pub fn backend(&self, service: &ServiceRef) -> Arc<Backend> {
+        let mut by_service = self.by_service.lock();
+        let ports = by_service.entry(service_key(service)).or_default();
+        if let Some(backend) = ports.iter().find(|backend| backend.service == *service) {
+            return backend.clone();
+        }
+        let backend = Arc::new(Backend::new(service.clone()));
+        ports.push(backend.clone());
+        backend
+    }
+
+    /// The backends of a Service.
+    pub fn of_service(&self, service: &ServiceKey) -> Vec<Arc<Backend>> {
+        self.by_service.lock().get(service).cloned().unwrap_or_default()
+    }
+
+    /// Drops the backends that no route refers to any more.
+    pub fn drop_unused(&self, services: impl IntoIterator<Item = ServiceKey>) {
+        let mut by_service = self.by_service.lock();
+        for service in services {
+            if let Some(ports) = by_service.get_mut(&service) {
+                ports.retain(|backend| Arc::strong_count(backend) > 1);
+                if ports.is_empty() {
+                    by_service.remove(&service);
+                }
+            }
+        }
+    }
+
+    /// Publishes what is ready for a backend.
+    pub fn publish(&self, backend: &Backend, endpoints: Result<Endpoints, String>) {
+        match endpoints {
+            Ok(endpoints) => backend.publish(&endpoints, self.pools, None),
+            Err(problem) => backend.publish(&Endpoints::default(), self.pools, Some(problem)),
+        }
+    }
+
+    /// Closes connections that have been idle for longer than `limit`.
+    pub fn close_idle(&self, limit: Duration) {
+        let backends: Vec<_> = self.by_service.lock().values().flatten().cloned().collect();
+        for endpoint in backends.iter().flat_map(|backend| backend.ready.load().endpoints.clone()) {
+            endpoint.pools.iter().for_each(|pool| pool.close_idle(limit));
+        }
+    }
+}
+
+/// The Service of a service port.
+pub fn service_key(service: &ServiceRef) -> ServiceKey {
+    ServiceKey {
+        namespace: service.namespace.clone(),
+        name: service.service.clone(),
+    }
+}
+
+impl Backend {
+    fn new(service: ServiceRef) -> Self {
+        Self {
+            service,
+            ready: ArcSwap::from_pointee(Ready {
+                endpoints: Vec::new(),
+                protocol: AppProtocol::default(),
+                since: Instant::now(),
+            }),
+            changed: Notify::new(),
+            problem: Mutex::new(None),
+        }
+    }
+
+    /// An endpoint for one request: of two chosen at random the one with less to do, quarantined ones last.
+    /// `None` when none is ready.
+    pub fn pick(&self) -> Option<Lease> {
+        let ready = self.ready.load();
+        let chosen = match ready.endpoints.as_slice() {
+            [] => return None,
+            [only] => only,
+            several => choose(several),
+        };
+        Some(Lease::new(chosen.clone()))
+    }
+
+    /// The endpoint of that address, when it is ready.
+    #[cfg(test)]
+    pub fn endpoint(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
+        self.ready.load().endpoints.iter().find(|endpoint| endpoint.address == address).cloned()
+    }
+
+    /// Waits until an endpoint is ready and picks one. Waiters are woken in the order in which they came.
+    pub async fn ready(&self) -> Lease {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(lease) = self.pick() {
+                return lease;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether another endpoint than this one can be tried right away.
+    pub fn has_alternative(&self, tried: &Endpoint) -> bool {
+        let ready = self.ready.load();
+        let other = |endpoint: &&Arc<Endpoint>| endpoint.address != tried.address && !endpoint.is_avoided();
+        ready.endpoints.iter().any(|endpoint| other(&endpoint))
+    }
+
+    /// Since when the endpoints are what they are.
+    pub fn since(&self) -> Instant {
+        self.ready.load().since
+    }
+
+    /// How many endpoints are ready.
+    pub fn ready_count(&self) -> usize {
+        self.ready.load().endpoints.len()
+    }
+
+    /// Their addresses, for people.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.ready.load().endpoints.iter().map(|endpoint| endpoint.address).collect()
+    }
+
+    /// Why there are none, where there is more to say than that none is ready.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    /// Endpoints that stay keep their counters and connections.
+    fn publish(&self, endpoints: &Endpoints, pools: PoolSettings, problem: Option<String>) {
+        *self.problem.lock() = problem;
+        let old = self.ready.load_full();
+        if old.protocol == endpoints.protocol && old.endpoints.iter().map(|e| e.address).eq(endpoints.ready.iter().copied()) {
+            return;
+        }
+        let kept = |address: &SocketAddr| {
+            let same = |endpoint: &&Arc<Endpoint>| endpoint.address == *address && endpoint.protocol == endpoints.protocol;
+            old.endpoints.iter().find(same).cloned()
+        };
+        let new: Vec<_> = endpoints
+            .ready
+            .iter()
+            .map(|address| kept(address).unwrap_or_else(|| Arc::new(Endpoint::new(*address, endpoints.protocol, pools))))
+            .collect();
+        for gone in old.endpoints.iter().filter(|endpoint| !new.iter().any(|other| Arc::ptr_eq(other, endpoint))) {
+            gone.remove();
+        }
+        let any = !new.is_empty();
+        self.ready.store(Arc::new(Ready {
+            endpoints: new,
+            protocol: endpoints.protocol,
+            since: Instant::now(),
+        }));
+        if any {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+/// Power of two choices among the endpoints that are not quarantined, or among all when all are.
+fn choose(endpoints: &[Arc<Endpoint>]) -> &Arc<Endpoint> {
+    let now = ORIGIN.elapsed();
+    let better = |a: usize, b: usize| {
+        let rank = |i: usize| (endpoints[i].is_quarantined(now), endpoints[i].in_flight.load(Ordering::Relaxed));
+        if rank(b) < rank(a) { b } else { a }
+    };
+    let (first, second) = two_of(endpoints.len());
+    let chosen = better(first, second);
+    if endpoints[chosen].is_quarantined(now) {
+        let all = (0..endpoints.len()).reduce(better).unwrap_or(chosen);
+        return &endpoints[all];
+    }
+    &endpoints[chosen]
+}
+
+/// Two different indices below `len` (at least 2).
+fn two_of(len: usize) -> (usize, usize) {
+    let first = random_below(len);
+    let second = random_below(len - 1);
+    (first, if second >= first { second + 1 } else { second })
+}
+
+/// A number below `bound`; cheap, good enough to spread load.
+pub(crate) fn random_below(bound: usize) -> usize {
+    use std::cell::Cell;
+    use std::hash::{BuildHasher, RandomState};
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0_u8) | 1);
+    }
+    let random = STATE.with(|state| {
+        // xorshift64*
+        let mut x = state.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        state.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
+    });
+    let bound = bound.max(1) as u64;
+    usize::try_from((random * bound) >> 32).unwrap_or(0)
+}
+
+impl Endpoint {
+    fn new(address: SocketAddr, protocol: AppProtocol, settings: PoolSettings) -> Self {
+        Self {
+            address,
+            protocol,
+            in_flight: AtomicUsize::new(0),
+            quarantined_until: AtomicU64::new(0),
+            failing_since: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+            pools: (0..settings.workers).map(|_| Pool::new(settings.max_idle)).collect(),
+        }
+    }
+
+    /// The pool of a worker.
+    pub fn pool(&self, worker: usize) -> &Pool {
+        &self.pools[worker]
+    }
+
+    /// It refused, reset, or did not answer: avoid it for a while when there is another. Says for how long it has been failing.
+    pub fn quarantine(&self) -> Duration {
+        let now = ORIGIN.elapsed();
+        self.quarantined_until.store(nanos(now + QUARANTINE), Ordering::Relaxed);
+        let first = self.failing_since.compare_exchange(0, nanos(now), Ordering::Relaxed, Ordering::Relaxed);
+        now.saturating_sub(Duration::from_nanos(first.err().unwrap_or(nanos(now))))
+    }
+
+    /// It answered.
+    pub fn trust(&self) {
+        self.quarantined_until.store(0, Ordering::Relaxed);
+        self.failing_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be avoided now.
+    pub fn is_avoided(&self) -> bool {
+        self.is_quarantined(ORIGIN.elapsed())
+    }
+
+    fn is_quarantined(&self, now: Duration) -> bool {
+        let until = self.quarantined_until.load(Ordering::Relaxed);
+        until != 0 && u128::from(until) > now.as_nanos()
+    }
+
+    /// Whether it has left its backend; connections to it are not kept then.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    fn remove(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+        self.pools.iter().for_each(Pool::close_all);
+    }
+
+    /// Requests it is working on.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Lease {
+    fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { endpoint }
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Arc<Endpoint>;
+
+    fn deref(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! What is known of one client connection, for all requests that come over it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use http::HeaderValue;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::upstream::headers::ClientFacts;
+
+/// A client connection. Lives inside the connection's own task, so never longer than its socket.
+pub struct Client {
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// What endpoints are told of it.
+    pub facts: ClientFacts,
+    socket: RawFd,
+}
+
+impl Client {
+    /// A plain connection.
+    pub fn new(stream: &TcpStream, peer: SocketAddr) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let forwarded_for = HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        Self {
+            peer,
+            facts: ClientFacts {
+                forwarded_for,
+                scheme: HeaderValue::from_static("http"),
+            },
+            socket: stream.as_raw_fd(),
+        }
+    }
+
+    /// Waits until the client has closed its side. While a request with a body is held nobody reads from the
+    /// connection, so its end would not be noticed; the socket is watched by itself instead, without reading.
+    pub async fn gone(&self) {
+        if self.watch().await.is_err() {
+            // No descriptor left to watch with: the end is then noticed when the body is read.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn watch(&self) -> io::Result<()> {
+        let socket = TcpStream::from_std(self.second_descriptor()?.into())?;
+        while !socket.ready(Interest::READABLE).await?.is_read_closed() {
+            // What has come is left unread; only what comes next is to wake us.
+            let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+        Ok(())
+    }
+
+    /// Another descriptor of the same socket: the event queue takes each descriptor only once.
+    fn second_descriptor(&self) -> io::Result<OwnedFd> {
+        #[expect(unsafe_code, reason = "hyper owns the stream and lends it to nobody; see below why it is open")]
+        // SAFETY: a request that waits is owned by its connection's task, which owns the socket and drops it after the request.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.socket) };
+        socket.try_clone_to_owned()
+    }
+}

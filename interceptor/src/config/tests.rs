@@ -1,0 +1,94 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+/// The least that is needed, and what a test adds.
+fn read(variables: &[(&str, &str)]) -> Result<Config, EnvError> {
+    let manifests = std::env::temp_dir();
+    let least = [
+        ("KEDA_HTTP_PROXY_PORT", "8080"),
+        ("KEDA_HTTP_ADMIN_PORT", "9090"),
+        ("KEDA_HTTP_MANIFESTS", manifests.to_str().unwrap()),
+    ];
+    Config::from_env(&Environment::of(least.into_iter().chain(variables.iter().copied())))
+}
+
+#[test]
+fn the_defaults_are_upstreams() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.listen.metrics_port, Some(2223));
+    assert_eq!(config.timeouts.request, None);
+    assert_eq!(config.timeouts.response_header, Some(Duration::from_secs(300)));
+    assert_eq!(config.timeouts.connect, Duration::from_millis(500));
+    assert_eq!(config.shutdown.delay, Duration::from_secs(5));
+    assert_eq!(config.shutdown.drain, Some(Duration::from_secs(30)));
+    assert_eq!(config.upstream.max_idle_per_endpoint, 200);
+    assert!(config.responses.cold_start_header && !config.responses.log_requests);
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_its_value_and_what_is_allowed() {
+    let table = [
+        ("KEDA_HTTP_PROXY_PORT", "eighty"),
+        ("KEDA_HTTP_CONNECT_TIMEOUT", "5"),
+        ("KEDA_HTTP_DRAIN_TIMEOUT", "-1s"),
+        ("KEDA_HTTP_LOG_REQUESTS", "yes"),
+        ("KEDA_HTTP_WORKERS", "0"),
+        ("KEDA_HTTP_BIND_ADDRESS", "localhost"),
+        ("KEDA_HTTP_MANIFESTS", "/no/such/directory"),
+        ("OTEL_PROM_EXPORTER_PORT", "70000"),
+    ];
+    for (name, value) in table {
+        let error = read(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(value) && error.contains("must be"), "{error}");
+    }
+}
+
+#[test]
+fn ports_are_required() {
+    let error = Config::from_env(&Environment::of([])).unwrap_err().to_string();
+    assert!(error.contains("KEDA_HTTP_PROXY_PORT is not set"), "{error}");
+}
+
+#[test]
+fn zero_is_no_limit() {
+    let config = read(&[("KEDA_HTTP_RESPONSE_HEADER_TIMEOUT", "0s"), ("KEDA_HTTP_DRAIN_TIMEOUT", "0")]).unwrap();
+    assert_eq!((config.timeouts.response_header, config.shutdown.drain), (None, None));
+}
+
+#[test]
+fn deprecated_names_win_when_they_say_something() {
+    let both = |old| read(&[("KEDA_CONDITION_WAIT_TIMEOUT", old), ("KEDA_HTTP_READINESS_TIMEOUT", "7s")]).unwrap();
+    assert_eq!(both("20m").timeouts.readiness, ReadinessTimeout::Set(Duration::from_secs(1200)));
+    assert_eq!(both("0s").timeouts.readiness, ReadinessTimeout::Set(Duration::from_secs(7)));
+}
+
+#[test]
+fn a_request_is_held_as_long_as_the_route_or_the_setting_says() {
+    let seconds = Duration::from_secs;
+    let table = [
+        // setting, route, fallback -> limit
+        (ReadinessTimeout::Default, None, false, Some(seconds(1200))),
+        (ReadinessTimeout::Default, None, true, Some(seconds(30))),
+        (ReadinessTimeout::Set(seconds(9)), None, true, Some(seconds(9))),
+        (ReadinessTimeout::Set(seconds(0)), None, false, None),
+        (ReadinessTimeout::Set(seconds(0)), None, true, Some(seconds(30))),
+        (ReadinessTimeout::Set(seconds(9)), Some(seconds(2)), false, Some(seconds(2))),
+        (ReadinessTimeout::Set(seconds(9)), Some(seconds(0)), false, None),
+        (ReadinessTimeout::Set(seconds(9)), Some(seconds(0)), true, Some(seconds(30))),
+    ];
+    for (setting, route, fallback, limit) in table {
+        assert_eq!(setting.limit(route, fallback), limit, "{setting:?} {route:?} {fallback}");
+    }
+}
+
+#[test]
+fn metrics_can_be_switched_off() {
+    assert_eq!(read(&[("OTEL_PROM_EXPORTER_ENABLED", "false")]).unwrap().listen.metrics_port, None);
+}
+
+#[test]
+fn the_whole_config_can_be_shown() {
+    let shown = serde_json::to_string(&read(&[]).unwrap()).unwrap();
+    assert!(shown.contains(r#""response_header":"5m0s""#), "{shown}");
+}

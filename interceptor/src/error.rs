@@ -1,0 +1,206 @@
+//! What can go wrong with a request, and its one translation to HTTP (and to gRPC for gRPC clients).
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::body::ResponseBody;
+use crate::upstream::ConnectError;
+use crate::upstream::connect::DialError;
+use crate::upstream::headers::InvalidRequest;
+
+/// Who failed decides status and log level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The client: what it sent, or that it went away.
+    Client,
+    /// The workload: not ready, not reachable, not answering.
+    Upstream,
+}
+
+/// Why a request was not answered by its workload. Each variant has a status of its own or is told differently.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The request itself cannot be passed on.
+    #[error("{0}")]
+    Invalid(#[from] InvalidRequest),
+    /// No route takes it.
+    #[error("no route for host {host:?}")]
+    NoRoute {
+        /// The Host header.
+        host: String,
+    },
+    /// It was held until its time ran out.
+    #[error("the workload was not ready within {waited:?}{why}")]
+    NotReady {
+        /// For how long it was held.
+        waited: Duration,
+        /// What is known of the reason, with a leading colon.
+        why: String,
+    },
+    /// The deadline of the whole request passed.
+    #[error("the request took longer than {0:?}")]
+    RequestTimeout(Duration),
+    /// The workload has the request and does not answer.
+    #[error("the workload sent no response header within {0:?}")]
+    ResponseHeaderTimeout(Duration),
+    /// Ready endpoints could not be reached for as long as was tried.
+    #[error("the workload could not be reached: {failure} ({attempts} attempts)")]
+    Unreachable {
+        /// The last failure.
+        failure: DialError,
+        /// How many there were.
+        attempts: u32,
+    },
+    /// Connections were had, but closed before they took the request, again and again.
+    #[error("the workload closed {0} connections before taking the request")]
+    Exhausted(u32),
+    /// The connection broke after the request was sent.
+    #[error("the workload broke the connection: {0}")]
+    Broken(hyper::Error),
+    /// The client's own body was malformed or ended early.
+    #[error("the request body could not be read: {0}")]
+    BadBody(hyper::Error),
+    /// The client has gone; nobody reads this answer.
+    #[error("the client went away")]
+    ClientGone,
+}
+
+/// nginx's status for a client that did not wait; upstream uses it too.
+pub const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl ProxyError {
+    /// A connection that could not be had.
+    pub fn connect(error: ConnectError, why: Option<String>) -> Self {
+        match error {
+            ConnectError::NotReady(waited) => Self::NotReady {
+                waited,
+                why: why.map_or_else(String::new, |why| format!(": {why}")),
+            },
+            ConnectError::Unreachable { failure, attempts } => Self::Unreachable { failure, attempts },
+        }
+    }
+
+    /// Who failed.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Invalid(_) | Self::NoRoute { .. } | Self::BadBody(_) | Self::ClientGone => Source::Client,
+            Self::NotReady { .. }
+            | Self::RequestTimeout(_)
+            | Self::ResponseHeaderTimeout(_)
+            | Self::Unreachable { .. }
+            | Self::Exhausted(_)
+            | Self::Broken(_) => Source::Upstream,
+        }
+    }
+
+    /// The HTTP status, as upstream's table has it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(InvalidRequest::Connect) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Invalid(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
+            Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unreachable { .. } | Self::Exhausted(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
+            Self::ClientGone => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// What the client is told: which limit was passed, without addresses of the inside.
+    fn public_text(&self) -> String {
+        match self {
+            Self::Unreachable { attempts, .. } => format!("the workload could not be reached ({attempts} attempts)"),
+            Self::Broken(_) => "the workload broke the connection".to_owned(),
+            Self::BadBody(_) => "the request body could not be read".to_owned(),
+            Self::NoRoute { .. } => "no route for this host, path and headers".to_owned(),
+            Self::NotReady { waited, .. } => format!("the workload was not ready within {waited:.1?}"),
+            Self::Invalid(_) | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) | Self::Exhausted(_) | Self::ClientGone => self.to_string(),
+        }
+    }
+
+    /// The response: plain text for HTTP clients, a trailers-only response for gRPC clients.
+    pub fn response(&self, is_grpc: bool) -> Response<ResponseBody> {
+        if is_grpc { self.grpc_response() } else { self.http_response() }
+    }
+
+    fn http_response(&self) -> Response<ResponseBody> {
+        let status = self.status();
+        let reason = status.canonical_reason().unwrap_or("Client Closed Request");
+        let mut response = Response::new(ResponseBody::own(format!("{reason}: {}\n", self.public_text())));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
+        }
+        response
+    }
+
+    fn grpc_response(&self) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::own(""));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(self.grpc_status()));
+        if let Ok(message) = HeaderValue::from_str(&self.public_text().replace('%', "%25")) {
+            headers.insert("grpc-message", message);
+        }
+        response
+    }
+
+    /// gRPC status codes by number: what a client should do decides (4 deadline, 12 wrong address, 14 try again).
+    fn grpc_status(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) | Self::BadBody(_) => "3",
+            Self::NoRoute { .. } => "12",
+            Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => "4",
+            Self::NotReady { .. } | Self::Unreachable { .. } | Self::Exhausted(_) | Self::Broken(_) => "14",
+            Self::ClientGone => "1",
+        }
+    }
+}
+
+/// Whether the client speaks gRPC and wants gRPC's errors.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_upstreams_status() {
+        let not_ready = ProxyError::NotReady {
+            waited: Duration::from_secs(1),
+            why: String::new(),
+        };
+        assert_eq!(not_ready.status(), 504);
+        assert_eq!(ProxyError::RequestTimeout(Duration::from_secs(1)).status(), 504);
+        assert_eq!(ProxyError::ResponseHeaderTimeout(Duration::from_secs(1)).status(), 504);
+        assert_eq!(ProxyError::NoRoute { host: "a".into() }.status(), 404);
+        assert_eq!(ProxyError::Invalid(InvalidRequest::Connect).status(), 405);
+        assert_eq!(ProxyError::Invalid(InvalidRequest::NoHost).status(), 400);
+        assert_eq!(ProxyError::ClientGone.status(), 499);
+    }
+
+    #[test]
+    fn a_grpc_client_gets_a_grpc_error() {
+        let response = ProxyError::NoRoute { host: "a".into() }.response(true);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "12");
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+    }
+
+    #[test]
+    fn the_inside_is_not_told_to_the_outside() {
+        let failure = DialError::Timeout {
+            address: ([10, 1, 2, 3], 80).into(),
+            timeout: Duration::from_millis(500),
+        };
+        let error = ProxyError::Unreachable { failure, attempts: 3 };
+        assert!(error.to_string().contains("10.1.2.3"));
+        assert!(!error.public_text().contains("10.1.2.3"));
+    }
+}

@@ -1,0 +1,317 @@
+//! The interceptor's instruments, by upstream's names and labels.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use keda_http_core::target::TargetKey;
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::pending::PendingRequests;
+
+/// Seconds; upstream's bounds, up to the longest hold that is usual.
+const DURATION_BUCKETS: [f64; 19] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0,
+];
+
+/// All instruments. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    families: Families,
+    /// The caches in use: a route that is changed, or comes back while its last requests run, keeps its own.
+    caches: Arc<Mutex<HashMap<TargetKey, Weak<SeriesCache>>>>,
+    /// Dials that failed; each is followed by another try.
+    pub dial_failures: Counter,
+    /// Requests that were sent again because a connection closed before it took them.
+    pub replays: Counter,
+    /// Routes that are live.
+    pub routes: Gauge,
+    /// Objects and files that could not be used, as it stands now.
+    pub problems: Gauge,
+    unmatched: Arc<SeriesCache>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    code: u32,
+    method: Method,
+    route_name: Arc<str>,
+    route_namespace: Arc<str>,
+    cold_start: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ColdStartLabels {
+    outcome: ColdStartOutcome,
+    route_name: Arc<str>,
+    route_namespace: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route_name: String,
+    route_namespace: String,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the variants are the label values of upstream's metric")]
+pub enum ColdStartOutcome {
+    /// An endpoint was reached.
+    ready,
+    /// Time ran out.
+    timeout,
+    /// The client went away.
+    cancelled,
+}
+
+/// The request method as a label: the nine of the standard, and one for all others, so that clients cannot make series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Method {
+    GET,
+    HEAD,
+    POST,
+    PUT,
+    PATCH,
+    DELETE,
+    CONNECT,
+    OPTIONS,
+    TRACE,
+    _OTHER,
+}
+
+impl Method {
+    /// The label of a method.
+    pub fn of(method: &http::Method) -> Self {
+        match *method {
+            http::Method::GET => Self::GET,
+            http::Method::HEAD => Self::HEAD,
+            http::Method::POST => Self::POST,
+            http::Method::PUT => Self::PUT,
+            http::Method::PATCH => Self::PATCH,
+            http::Method::DELETE => Self::DELETE,
+            http::Method::CONNECT => Self::CONNECT,
+            http::Method::OPTIONS => Self::OPTIONS,
+            http::Method::TRACE => Self::TRACE,
+            _ => Self::_OTHER,
+        }
+    }
+}
+
+/// What tells the series of one route apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The request's method.
+    pub method: Method,
+    /// The response's status.
+    pub status: u16,
+    /// Whether the request had to wait.
+    pub cold: bool,
+}
+
+/// The series of one route that have been used, so that a request finds its own without building labels. When the
+/// route goes, dropping this takes its series out of the registry.
+pub struct SeriesCache {
+    metrics: Families,
+    route_name: Arc<str>,
+    route_namespace: Arc<str>,
+    series: RwLock<Vec<(Outcome, Arc<Series>)>>,
+}
+
+#[derive(Clone)]
+struct Families {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    cold_starts: Family<ColdStartLabels, Histogram, fn() -> Histogram>,
+}
+
+struct Series {
+    count: Counter,
+    duration: Histogram,
+}
+
+fn duration_histogram() -> Histogram {
+    Histogram::new(DURATION_BUCKETS)
+}
+
+impl Metrics {
+    /// Registers the instruments; `pending` is read when they are scraped.
+    pub fn new(pending: PendingRequests) -> Self {
+        let requests = Family::default();
+        let durations = Family::new_with_constructor(duration_histogram as fn() -> Histogram);
+        let cold_starts = Family::new_with_constructor(duration_histogram as fn() -> Histogram);
+        let (dial_failures, replays, routes, problems) = (Counter::default(), Counter::default(), Gauge::default(), Gauge::default());
+        let rejections: Family<RouteLabels, Counter> = Family::default();
+        let mut registry = Registry::default();
+        let info = [("service_name", "keda-http-interceptor"), ("service_version", env!("CARGO_PKG_VERSION"))];
+        registry.register("target", "What is measured", Info::new(info.to_vec()));
+        registry.register("interceptor_request_count", "Requests by route, method, status and whether they had to wait", requests.clone());
+        registry.register("interceptor_request_duration_seconds", "From arrival to the end of the response, the hold included", durations.clone());
+        registry.register("interceptor_cold_start_duration_seconds", "How long held requests were held", cold_starts.clone());
+        registry.register("interceptor_cold_start_rejections", "Requests that were refused because too many were held", rejections);
+        registry.register("interceptor_upstream_dial_failures", "Dials of ready endpoints that failed; each was followed by another try", dial_failures.clone());
+        registry.register("interceptor_upstream_replays", "Requests sent again because a connection closed before it took them", replays.clone());
+        registry.register("interceptor_routes", "Routes that are live", routes.clone());
+        registry.register("interceptor_source_problems", "Files and objects that cannot be used", problems.clone());
+        registry.register_collector(Box::new(Concurrency(pending)));
+        let families = Families {
+            requests,
+            durations,
+            cold_starts,
+        };
+        Self {
+            registry: Arc::new(registry),
+            unmatched: Arc::new(SeriesCache::new(families.clone(), "", "")),
+            families,
+            caches: Arc::default(),
+            dial_failures,
+            replays,
+            routes,
+            problems,
+        }
+    }
+
+    /// The series of a route.
+    pub fn of_route(&self, key: &TargetKey) -> Arc<SeriesCache> {
+        let mut caches = self.caches.lock();
+        if let Some(cache) = caches.get(key).and_then(Weak::upgrade) {
+            return cache;
+        }
+        let cache = Arc::new(SeriesCache::new(self.families.clone(), key.name(), key.namespace()));
+        caches.insert(key.clone(), Arc::downgrade(&cache));
+        cache
+    }
+
+    /// A route is gone: its series go with its last request.
+    pub fn forget_route(&self, key: &TargetKey) {
+        let mut caches = self.caches.lock();
+        if caches.get(key).is_some_and(|cache| cache.strong_count() == 0) {
+            caches.remove(key);
+        }
+    }
+
+    /// The series of requests without a route.
+    pub fn unmatched(&self) -> Arc<SeriesCache> {
+        self.unmatched.clone()
+    }
+
+    /// The exposition of all instruments, in the OpenMetrics text format.
+    pub fn expose(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl SeriesCache {
+    fn new(metrics: Families, route_name: &str, route_namespace: &str) -> Self {
+        Self {
+            metrics,
+            route_name: route_name.into(),
+            route_namespace: route_namespace.into(),
+            series: RwLock::default(),
+        }
+    }
+
+    /// Counts and measures a request that has ended.
+    pub fn observe(&self, outcome: Outcome, duration: Duration) {
+        let series = self.find(outcome).unwrap_or_else(|| self.make(outcome));
+        series.count.inc();
+        series.duration.observe(duration.as_secs_f64());
+    }
+
+    /// Measures a hold that has ended.
+    pub fn observe_cold_start(&self, outcome: ColdStartOutcome, held: Duration) {
+        let labels = self.cold_start_labels(outcome);
+        self.metrics.cold_starts.get_or_create(&labels).observe(held.as_secs_f64());
+    }
+
+    fn find(&self, outcome: Outcome) -> Option<Arc<Series>> {
+        let series = self.series.read();
+        series.iter().find(|(of, _)| *of == outcome).map(|(_, series)| series.clone())
+    }
+
+    fn make(&self, outcome: Outcome) -> Arc<Series> {
+        let mut series = self.series.write();
+        if let Some((_, series)) = series.iter().find(|(of, _)| *of == outcome) {
+            return series.clone();
+        }
+        let labels = self.labels(outcome);
+        let made = Arc::new(Series {
+            count: self.metrics.requests.get_or_create(&labels).clone(),
+            duration: self.metrics.durations.get_or_create(&labels).clone(),
+        });
+        series.push((outcome, made.clone()));
+        made
+    }
+
+    fn labels(&self, outcome: Outcome) -> RequestLabels {
+        RequestLabels {
+            code: outcome.status.into(),
+            method: outcome.method,
+            route_name: self.route_name.clone(),
+            route_namespace: self.route_namespace.clone(),
+            cold_start: outcome.cold,
+        }
+    }
+
+    fn cold_start_labels(&self, outcome: ColdStartOutcome) -> ColdStartLabels {
+        ColdStartLabels {
+            outcome,
+            route_name: self.route_name.clone(),
+            route_namespace: self.route_namespace.clone(),
+        }
+    }
+}
+
+impl Drop for SeriesCache {
+    fn drop(&mut self) {
+        for (outcome, _) in self.series.get_mut().drain(..).collect::<Vec<_>>() {
+            let labels = self.labels(outcome);
+            self.metrics.requests.remove(&labels);
+            self.metrics.durations.remove(&labels);
+        }
+        for outcome in [ColdStartOutcome::ready, ColdStartOutcome::timeout, ColdStartOutcome::cancelled] {
+            self.metrics.cold_starts.remove(&self.cold_start_labels(outcome));
+        }
+    }
+}
+
+/// `interceptor_request_concurrency`, read from the counters when it is scraped.
+#[derive(Clone)]
+struct Concurrency(PendingRequests);
+
+impl std::fmt::Debug for Concurrency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Concurrency")
+    }
+}
+
+impl Collector for Concurrency {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counts = self.0.snapshot();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let mut family = encoder.encode_descriptor("interceptor_request_concurrency", "Requests pending now, by route", None, prometheus_client::metrics::MetricType::Gauge)?;
+        for (key, counts) in counts {
+            let labels = RouteLabels {
+                route_name: key.name().to_owned(),
+                route_namespace: key.namespace().to_owned(),
+            };
+            let pending = ConstGauge::new(i64::try_from(counts.pending).unwrap_or(i64::MAX));
+            pending.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! One request from arrival to end: dropping its record counts it out, measures it and ends its span.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::access::AccessLine;
+use crate::error::CLIENT_CLOSED_REQUEST;
+use crate::metrics::{Method, Outcome, SeriesCache};
+use crate::pending::Pending;
+use crate::spans::RequestSpan;
+
+/// The record of a request.
+pub struct Record {
+    metrics: Arc<SeriesCache>,
+    method: Method,
+    /// `None` for requests without a route, which are counted nowhere but in the metrics.
+    pending: Option<Pending>,
+    started: Instant,
+    /// The status that was answered; `None` until then, and for ever when the client goes away first.
+    status: Option<u16>,
+    cold: bool,
+    fallback: bool,
+    /// Whether a connection to the route's own upstream was had: then clients are told whether they waited.
+    reached: bool,
+    span: Option<Box<RequestSpan>>,
+    access: Option<Box<AccessLine>>,
+}
+
+impl Record {
+    /// A request has arrived.
+    pub fn begin(metrics: Arc<SeriesCache>, method: &http::Method, pending: Option<Pending>, span: Option<Box<RequestSpan>>) -> Self {
+        Self {
+            metrics,
+            method: Method::of(method),
+            pending,
+            started: Instant::now(),
+            status: None,
+            cold: false,
+            fallback: false,
+            reached: false,
+            span,
+            access: None,
+        }
+    }
+
+    /// The pending request, for whoever lets it wait.
+    pub fn pending(&self) -> Option<&Pending> {
+        self.pending.as_ref()
+    }
+
+    /// Its span, when it is sampled.
+    pub fn span(&mut self) -> Option<&mut RequestSpan> {
+        self.span.as_deref_mut()
+    }
+
+    /// It had to wait for an endpoint, and perhaps went to the fallback in the end.
+    pub fn cold(&mut self, fallback: bool) {
+        self.cold = true;
+        self.fallback |= fallback;
+    }
+
+    /// A connection was had.
+    pub fn connected(&mut self) {
+        self.reached = !self.fallback;
+    }
+
+    /// Whether it waited, once it has reached its upstream.
+    pub fn reached_upstream(&self) -> Option<bool> {
+        self.reached.then_some(self.cold)
+    }
+
+    /// A line is logged when it has ended.
+    pub fn log<B>(&mut self, peer: SocketAddr, request: &http::Request<B>) {
+        self.access = Some(Box::new(AccessLine::new(peer, request)));
+    }
+
+    /// Bytes of the response's body that were passed on.
+    pub fn passed(&mut self, bytes: usize) {
+        if let Some(access) = &mut self.access {
+            access.bytes += bytes as u64;
+        }
+    }
+
+    /// How long ago it arrived.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// It is answered with this status.
+    pub fn answered(&mut self, status: http::StatusCode) {
+        self.status = Some(status.as_u16());
+        if let Some(span) = &mut self.span {
+            span.called(status);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let outcome = Outcome {
+            method: self.method,
+            status: self.status.unwrap_or(CLIENT_CLOSED_REQUEST),
+            cold: self.cold,
+        };
+        self.metrics.observe(outcome, self.started.elapsed());
+        if let Some(span) = self.span.take() {
+            span.end(self.status, self.cold);
+        }
+        if let Some(access) = self.access.take() {
+            access.write(outcome.status);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Serves the counters: the gRPC stream of `pending.proto`, fed by one task that listens for edges.
+//!
+//! A target is in the reporter's hands from its first arrival after quiet until nothing has happened to it for one
+//! interval. Between edges it is looked at once per interval; when all are quiet nothing runs at all.
+
+mod history;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use keda_http_core::target::TargetKey;
+use keda_http_proto::pending::pending_requests_server::{PendingRequests as PendingService, PendingRequestsServer};
+use keda_http_proto::pending::{Report, Target as TargetReport, WatchRequest};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tonic::{Request, Response, Status};
+
+use crate::pending::{Counts, PendingRequests, Quiet, Target, nanos};
+use history::History;
+
+/// How long changes that are no edges are collected before they are reported.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Reports a slow subscriber may fall behind before it is given a complete one instead.
+const BACKLOG: usize = 256;
+
+/// Gives out streams of reports. Cheap to clone.
+#[derive(Clone)]
+pub struct Reports {
+    subscribe: mpsc::Sender<oneshot::Sender<Subscription>>,
+}
+
+/// The complete state, and everything after it.
+struct Subscription {
+    complete: Report,
+    changes: broadcast::Receiver<Arc<Report>>,
+}
+
+/// The task that makes the reports.
+pub struct Reporter {
+    pending: PendingRequests,
+    boot_id: String,
+    targets: HashMap<TargetKey, Reported>,
+    /// The ones that are not quiet.
+    active: Vec<Arc<Target>>,
+    subscriptions: mpsc::Receiver<oneshot::Sender<Subscription>>,
+    changes: broadcast::Sender<Arc<Report>>,
+}
+
+/// What was last reported of a target.
+#[derive(Default)]
+struct Reported {
+    counts: Counts,
+    at: Duration,
+    history: History,
+}
+
+/// A reporter, and the handle that gives out its reports.
+pub fn reporter(pending: PendingRequests) -> (Reporter, Reports) {
+    let (subscribe, subscriptions) = mpsc::channel(16);
+    let (changes, _) = broadcast::channel(BACKLOG);
+    let reporter = Reporter {
+        pending,
+        boot_id: boot_id(),
+        targets: HashMap::new(),
+        active: Vec::new(),
+        subscriptions,
+        changes,
+    };
+    (reporter, Reports { subscribe })
+}
+
+/// Different for each start of the process.
+fn boot_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:016x}-{:x}", RandomState::new().hash_one(std::process::id()), started.as_nanos())
+}
+
+impl Reporter {
+    /// Reports until all [`Reports`] handles are gone.
+    pub async fn run(mut self) {
+        let mut next = tokio::time::Instant::now();
+        loop {
+            let pending = self.pending.clone();
+            tokio::select! {
+                edges = pending.edges() => {
+                    if self.active.is_empty() {
+                        next = tokio::time::Instant::now() + INTERVAL;
+                    }
+                    self.report_edges(edges);
+                }
+                () = tokio::time::sleep_until(next), if !self.active.is_empty() => {
+                    next = tokio::time::Instant::now() + INTERVAL;
+                    self.report_active();
+                }
+                subscriber = self.subscriptions.recv() => match subscriber {
+                    Some(subscriber) => self.welcome(subscriber),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// At once, and only what has the edge.
+    fn report_edges(&mut self, edges: Vec<Arc<Target>>) {
+        let now = self.pending.uptime();
+        let mut changed = Vec::new();
+        for target in edges {
+            if !self.active.iter().any(|other| Arc::ptr_eq(other, &target)) {
+                self.active.push(target.clone());
+            }
+            changed.extend(self.take(&target, now));
+        }
+        self.send(now, changed, Vec::new());
+    }
+
+    /// Everything that is not quiet; what has become quiet is let go.
+    fn report_active(&mut self) {
+        let now = self.pending.uptime();
+        let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        for target in std::mem::take(&mut self.active) {
+            let report = self.take(&target, now);
+            let seen = target.counts(now);
+            let idle = report.is_none() && seen.pending == 0;
+            changed.extend(report);
+            if idle && target.is_retired() && self.pending.remove_retired(&target) {
+                self.targets.remove(&target.key);
+                removed.push(target.key.as_str().to_owned());
+            } else if !idle || target.is_retired() || target.try_quiet(seen) == Quiet::No {
+                self.active.push(target);
+            }
+        }
+        self.send(now, changed, removed);
+    }
+
+    /// Reads a target; `None` when it has not changed since it was last reported.
+    fn take(&mut self, target: &Target, now: Duration) -> Option<TargetReport> {
+        let reported = self.targets.entry(target.key.clone()).or_default();
+        let counts = reported.whole(target.counts(now), now);
+        let news = counts.arrivals - reported.counts.arrivals;
+        reported.history.record(now, news, target.window_secs());
+        let same = news == 0 && counts.pending == reported.counts.pending && counts.waiting == reported.counts.waiting;
+        // While something is pending its integral grows: worth a report, so that means are exact.
+        let unchanged = same && counts.pending == 0 && counts.pending_nanos == reported.counts.pending_nanos;
+        (reported.counts, reported.at) = (counts, now);
+        (!unchanged).then(|| report_of(&target.key, counts, Vec::new()))
+    }
+
+    fn send(&self, now: Duration, targets: Vec<TargetReport>, removed: Vec<String>) {
+        if targets.is_empty() && removed.is_empty() {
+            return;
+        }
+        let keys: Vec<TargetKey> = targets.iter().map(|target| target.key.as_str().into()).collect();
+        let report = Report {
+            boot_id: self.boot_id.clone(),
+            uptime_nanos: nanos(now),
+            complete: false,
+            targets,
+            removed,
+        };
+        if self.changes.send(Arc::new(report)).is_ok() {
+            for target in keys.iter().filter_map(|key| self.pending.existing(key)) {
+                target.mark_signalled(self.pending.uptime());
+            }
+        }
+    }
+
+    /// A new subscriber gets everything, with the arrivals of the last seconds.
+    fn welcome(&mut self, subscriber: oneshot::Sender<Subscription>) {
+        let now = self.pending.uptime();
+        let targets = self.pending.targets();
+        let complete = Report {
+            boot_id: self.boot_id.clone(),
+            uptime_nanos: nanos(now),
+            complete: true,
+            targets: targets.iter().map(|target| self.complete(target, now)).collect(),
+            removed: Vec::new(),
+        };
+        let changes = self.changes.subscribe();
+        if subscriber.send(Subscription { complete, changes }).is_ok() {
+            targets.iter().filter(|target| target.counts(now).pending > 0).for_each(|target| target.mark_signalled(now));
+        }
+    }
+
+    fn complete(&mut self, target: &Target, now: Duration) -> TargetReport {
+        let Some(reported) = self.targets.get_mut(&target.key) else {
+            return report_of(&target.key, target.counts(now), Vec::new());
+        };
+        let counts = reported.whole(target.counts(now), now);
+        let news = counts.arrivals - reported.counts.arrivals;
+        let recent = reported.history.recent(now, news, target.window_secs());
+        report_of(&target.key, counts, recent)
+    }
+}
+
+
+
+impl Reported {
+    /// An integral that could not be read whole is worked out from the last one. Arrivals never go back.
+    fn whole(&self, mut counts: Counts, now: Duration) -> Counts {
+        counts.arrivals = counts.arrivals.max(self.counts.arrivals);
+        if counts.pending_nanos.is_none() {
+            let since = nanos(now.saturating_sub(self.at));
+            let last = self.counts.pending_nanos.unwrap_or_default();
+            counts.pending_nanos = Some(last.wrapping_add(self.counts.pending.wrapping_mul(since)));
+        }
+        counts
+    }
+}
+
+fn report_of(key: &TargetKey, counts: Counts, recent_arrivals: Vec<u32>) -> TargetReport {
+    TargetReport {
+        key: key.as_str().to_owned(),
+        arrivals: counts.arrivals,
+        pending: counts.pending,
+        waiting: counts.waiting,
+        pending_nanos: counts.pending_nanos.unwrap_or_default(),
+        recent_arrivals,
+    }
+}
+
+impl Reports {
+    /// The gRPC service.
+    pub fn service(self) -> PendingRequestsServer<Self> {
+        PendingRequestsServer::new(self)
+    }
+
+    async fn subscription(&self) -> Option<Subscription> {
+        let (subscriber, subscription) = oneshot::channel();
+        self.subscribe.send(subscriber).await.ok()?;
+        subscription.await.ok()
+    }
+
+    /// Changes after a complete report; ends when the subscriber has fallen too far behind.
+    fn stream(subscription: Subscription) -> impl Stream<Item = Result<Report, BroadcastStreamRecvError>> {
+        let Subscription { complete, changes } = subscription;
+        let changes = BroadcastStream::new(changes).map(|change| change.map(|report| Report::clone(&report)));
+        futures_util::stream::once(std::future::ready(Ok(complete))).chain(changes)
+    }
+}
+
+#[tonic::async_trait]
+impl PendingService for Reports {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<Report, Status>> + Send>>;
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let subscription = self.subscription().await.ok_or_else(|| Status::unavailable("the interceptor is shutting down"))?;
+        let reports = Self::stream(subscription);
+        // A subscriber that fell behind starts over with a complete report on its next stream.
+        let reports = reports.map(|report| report.map_err(|_| Status::data_loss("too slow for the reports; watch again")));
+        Ok(Response::new(Box::pin(reports)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

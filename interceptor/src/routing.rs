@@ -1,0 +1,283 @@
+//! Takes the objects of the source in, and publishes the route table and the backends.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use http::HeaderMap;
+use keda_http_core::reply::Reply;
+use keda_http_core::route::{Route, RouteTable, ServiceRef};
+use keda_http_core::target::TargetKey;
+use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
+use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
+use keda_http_kubernetes::source::{Change, Problem, Source};
+use keda_http_runtime::readiness::{PendingTask, Readiness};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::backends::{Backend, Backends, service_key};
+use crate::config::TimeoutConfig;
+use crate::metrics::{Metrics, SeriesCache};
+use crate::pending::{PendingRequests, Target};
+
+/// The route table as it is now. Cheap to clone; a change is published whole.
+#[derive(Clone)]
+pub struct Routes {
+    table: Arc<ArcSwap<RouteTable<Arc<BoundRoute>>>>,
+}
+
+/// A route with everything a request of it needs, worked out when the route was made.
+pub struct BoundRoute {
+    /// What is counted for it.
+    pub key: TargetKey,
+    /// Its counters.
+    pub target: Arc<Target>,
+    /// Its series.
+    pub metrics: Arc<SeriesCache>,
+    /// Where requests go.
+    pub upstream: Arc<Backend>,
+    /// Where they go when that is not ready in time.
+    pub fallback: Option<Arc<Backend>>,
+    /// How long a request may be held.
+    pub readiness: Option<Duration>,
+    /// How long a request may take in all.
+    pub request: Option<Duration>,
+    /// From the request sent to the first response header.
+    pub response_header: Option<Duration>,
+    replies: Vec<Reply>,
+}
+
+/// What `/routes` shows of a route.
+#[derive(Debug, Serialize)]
+pub struct RouteView {
+    route: TargetKey,
+    upstream: String,
+    ready_endpoints: Vec<std::net::SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<String>,
+    pending: u64,
+    waiting: u64,
+}
+
+/// The fold of the source's changes into routes and backends.
+pub struct Routing {
+    routes: Routes,
+    backends: Arc<Backends>,
+    pending: PendingRequests,
+    metrics: Metrics,
+    timeouts: TimeoutConfig,
+    route_index: RouteIndex,
+    endpoint_index: EndpointIndex,
+    bound: HashMap<TargetKey, Arc<BoundRoute>>,
+    readiness: Readiness,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self {
+            table: Arc::new(ArcSwap::from_pointee(RouteTable::new())),
+        }
+    }
+}
+
+impl Routes {
+    /// The table, for one look-up.
+    pub fn load(&self) -> Guard<Arc<RouteTable<Arc<BoundRoute>>>> {
+        self.table.load()
+    }
+}
+
+impl BoundRoute {
+    /// A response of our own for a request to this path, when there is one now.
+    pub fn reply(&self, path: &str) -> Option<&Reply> {
+        if self.replies.is_empty() {
+            return None;
+        }
+        let available = self.upstream.ready_count() > 0;
+        self.replies.iter().find(|reply| reply.answers(path, available))
+    }
+
+    /// When a request that arrives now must have ended: by the route's limit, or sooner by its own `grpc-timeout`.
+    pub fn deadline(&self, headers: &HeaderMap) -> Option<Instant> {
+        let own = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
+        let limit = match (self.request, own) {
+            (Some(limit), Some(own)) => Some(limit.min(own)),
+            (limit, own) => limit.or(own),
+        };
+        limit.map(|limit| Instant::now() + limit)
+    }
+
+    /// What people are shown.
+    pub fn view(&self) -> RouteView {
+        let counts = self.target.now();
+        RouteView {
+            route: self.key.clone(),
+            upstream: describe(&self.upstream.service),
+            ready_endpoints: self.upstream.addresses(),
+            problem: self.upstream.problem(),
+            fallback: self.fallback.as_ref().map(|fallback| describe(&fallback.service)),
+            pending: counts.pending,
+            waiting: counts.waiting,
+        }
+    }
+}
+
+impl RouteView {
+    /// The order in which people are shown them.
+    pub fn by_key(&self, other: &Self) -> std::cmp::Ordering {
+        self.route.cmp(&other.route)
+    }
+}
+
+fn describe(service: &ServiceRef) -> String {
+    use keda_http_core::route::PortRef;
+    let port = match &service.port {
+        PortRef::Number(number) => number.to_string(),
+        PortRef::Name(name) => name.clone(),
+    };
+    format!("{}/{}:{port}", service.namespace, service.service)
+}
+
+/// gRPC's own deadline: up to eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+impl Routing {
+    /// Nothing taken in yet.
+    pub fn new(routes: Routes, backends: Arc<Backends>, pending: PendingRequests, metrics: Metrics, timeouts: TimeoutConfig, readiness: Readiness) -> Self {
+        Self {
+            routes,
+            backends,
+            pending,
+            metrics,
+            timeouts,
+            route_index: RouteIndex::default(),
+            endpoint_index: EndpointIndex::default(),
+            bound: HashMap::new(),
+            readiness,
+        }
+    }
+
+    /// Takes changes in until the source ends; `initial` is dropped when the first state is live.
+    pub async fn run(mut self, mut source: Source, initial: PendingTask) {
+        let mut problems = source.problems();
+        let mut initial = Some(initial);
+        loop {
+            tokio::select! {
+                changes = source.next() => match changes {
+                    Some(changes) => {
+                        self.apply(&changes);
+                        initial.take();
+                    }
+                    None => return,
+                },
+                Ok(()) = problems.changed() => {}
+            }
+            self.tell_problems(&problems.borrow_and_update());
+        }
+    }
+
+    /// One batch: routes first, then the endpoints of every service that was touched or is newly referred to.
+    fn apply(&mut self, changes: &[Change]) {
+        let mut touched = BTreeSet::new();
+        let mut route_changes = Vec::new();
+        for change in changes {
+            touched.extend(self.endpoint_index.apply(change));
+            route_changes.extend(self.route_index.apply(change));
+        }
+        if !route_changes.is_empty() {
+            self.apply_routes(route_changes, &mut touched);
+        }
+        for service in &touched {
+            for backend in self.backends.of_service(service) {
+                let endpoints = self.endpoint_index.endpoints(&backend.service);
+                self.backends.publish(&backend, endpoints.map_err(|error| error.to_string()));
+            }
+        }
+        tracing::debug!(changes = changes.len(), services = touched.len(), routes = self.bound.len(), "objects taken in");
+    }
+
+    fn apply_routes(&mut self, changes: Vec<RouteChange>, touched: &mut BTreeSet<ServiceKey>) {
+        let mut table = RouteTable::clone(&self.routes.load());
+        for change in changes {
+            match change {
+                RouteChange::Set(route) => {
+                    let bound = self.bind(&route);
+                    touched.extend(services(&bound));
+                    table.insert(&route, bound.clone());
+                    if let Some(old) = self.bound.insert(route.key.clone(), bound) {
+                        touched.extend(services(&old));
+                    }
+                }
+                RouteChange::Remove(key) => {
+                    table.remove(&key);
+                    if let Some(old) = self.bound.remove(&key) {
+                        touched.extend(services(&old));
+                        self.pending.retire(&key);
+                        self.metrics.forget_route(&key);
+                    }
+                }
+            }
+        }
+        self.metrics.routes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
+        self.routes.table.store(Arc::new(table));
+        self.backends.drop_unused(touched.iter().cloned());
+    }
+
+    fn bind(&self, route: &Route) -> Arc<BoundRoute> {
+        let own = |value: Option<Duration>, default: Option<Duration>| match value {
+            Some(value) if value.is_zero() => None,
+            Some(value) => Some(value),
+            None => default,
+        };
+        Arc::new(BoundRoute {
+            key: route.key.clone(),
+            target: self.pending.target(&route.key, route.window),
+            metrics: self.metrics.of_route(&route.key),
+            upstream: self.backends.backend(&route.upstream),
+            fallback: route.fallback.as_ref().map(|fallback| self.backends.backend(fallback)),
+            readiness: self.timeouts.readiness.limit(route.timeouts.readiness, route.fallback.is_some()),
+            request: own(route.timeouts.request, self.timeouts.request),
+            response_header: own(route.timeouts.response_header, self.timeouts.response_header),
+            replies: route.replies.clone(),
+        })
+    }
+
+    /// What cannot be used is told on `/readyz` and as a metric.
+    fn tell_problems(&self, unreadable: &[Problem]) {
+        let unreadable: Vec<String> = unreadable.iter().map(|problem| format!("{}: {}", problem.place, problem.reason)).collect();
+        let refused = self.route_index.refused();
+        let refused: Vec<String> = refused
+            .iter()
+            .flat_map(|(id, errors)| errors.iter().map(move |error| format!("{:?} {}/{}: {error}", id.kind, id.namespace, id.name)))
+            .collect();
+        self.metrics.problems.set(i64::try_from(unreadable.len() + refused.len()).unwrap_or(i64::MAX));
+        self.readiness.set_problems("manifests", unreadable);
+        self.readiness.set_problems("routes", refused);
+    }
+}
+
+fn services(route: &BoundRoute) -> Vec<ServiceKey> {
+    let backends = [Some(&route.upstream), route.fallback.as_ref()];
+    backends.into_iter().flatten().map(|backend| service_key(&backend.service)).collect()
+}
+
+#[cfg(test)]
+mod tests;

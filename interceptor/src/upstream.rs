@@ -1,0 +1,276 @@
+//! The way to an endpoint: get a connection, send one request over it, give it back.
+
+pub mod connect;
+pub mod headers;
+pub mod pool;
+pub mod upgrade;
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use tokio::time::Instant;
+
+use crate::backends::{Backend, Lease, random_below};
+use crate::body::RequestBody;
+use crate::pending::Pending;
+use connect::DialError;
+use keda_http_kubernetes::endpoints::AppProtocol;
+
+/// For how long an endpoint that is ready but cannot be reached is tried when nothing else bounds the request (upstream's limit).
+const DIAL_LIMIT: Duration = Duration::from_secs(60);
+/// The longest pause between two dials of the same endpoint in its first second of refusing; it decides how late a
+/// socket that opens late is noticed.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// The longest pause later on.
+const LONG_PAUSE: Duration = Duration::from_millis(50);
+
+/// How a worker reaches endpoints.
+#[derive(Debug, Clone, Copy)]
+pub struct Upstream {
+    /// Which worker; connections never leave theirs.
+    pub worker: usize,
+    /// For one dial; zero is no limit.
+    pub connect_timeout: Duration,
+}
+
+/// The sending half of a connection.
+pub enum Sender {
+    /// One request at a time.
+    Http1(http1::SendRequest<RequestBody>),
+    /// Shared by many requests.
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// A connection in the hands of one request.
+pub struct Connection {
+    sender: Sender,
+    lease: Lease,
+    worker: usize,
+    /// For how long it was idle before; `None` when it is new.
+    idle: Option<Duration>,
+}
+
+/// Why no connection was to be had in time.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No endpoint became ready.
+    #[error("no endpoint became ready within {0:?}")]
+    NotReady(Duration),
+    /// Endpoints were ready, but none could be reached.
+    #[error("{failure} ({attempts} attempts)")]
+    Unreachable {
+        /// The last failure.
+        failure: DialError,
+        /// How many there were.
+        attempts: u32,
+    },
+}
+
+/// What a request that had to wait for its connection went through.
+#[derive(Debug, Default)]
+pub struct ConnectStages {
+    /// When the wait for an endpoint began, when there was none.
+    pub held: Option<Instant>,
+    /// When an endpoint was ready after that.
+    pub ready: Option<Instant>,
+    /// Whether the route's own upstream was given up for its fallback.
+    pub fallback: bool,
+    /// Dials that failed, with their time, in order; the first few.
+    pub failures: Vec<(Instant, String)>,
+    /// How many dials failed.
+    pub attempts: u32,
+}
+
+impl Upstream {
+    /// A connection at once, when an endpoint is ready and an idle connection to it is at hand: the warm path.
+    pub fn at_hand(&self, backend: &Backend) -> Option<Connection> {
+        self.idle_connection(backend.pick()?).ok()
+    }
+
+    fn idle_connection(&self, lease: Lease) -> Result<Connection, Lease> {
+        let pool = lease.pool(self.worker);
+        let found = match lease.protocol {
+            AppProtocol::Http1 => pool.take().map(|(sender, idle)| (Sender::Http1(sender), idle)),
+            AppProtocol::H2c => pool.shared().map(|sender| (Sender::Http2(sender), Duration::ZERO)),
+        };
+        match found {
+            Some((sender, idle)) => Ok(self.connection(sender, lease, Some(idle))),
+            None => Err(lease),
+        }
+    }
+
+    fn connection(&self, sender: Sender, lease: Lease, idle: Option<Duration>) -> Connection {
+        Connection {
+            sender,
+            lease,
+            worker: self.worker,
+            idle,
+        }
+    }
+
+    /// A connection to whichever endpoint can be reached before `deadline`. A dial that is refused, reset or not
+    /// answered means "not yet": another endpoint is tried at once, the same one after a short pause.
+    /// While there is none at all, `pending` is told to be waiting.
+    pub async fn connect(
+        &self,
+        backend: &Backend,
+        pending: Option<&Pending>,
+        deadline: Option<Instant>,
+        stages: &mut ConnectStages,
+    ) -> Result<Connection, ConnectError> {
+        let started = Instant::now();
+        let mut failure = None;
+        let trying = self.try_until_connected(backend, pending, stages, &mut failure);
+        let connected = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, trying).await.ok().flatten(),
+            None => trying.await,
+        };
+        match (connected, failure) {
+            (Some(connection), _) => Ok(connection),
+            (None, Some(failure)) => Err(ConnectError::Unreachable {
+                failure,
+                attempts: stages.attempts,
+            }),
+            (None, None) => Err(ConnectError::NotReady(started.elapsed())),
+        }
+    }
+
+    /// `None` when endpoints were there but none could be reached for [`DIAL_LIMIT`].
+    async fn try_until_connected(
+        &self,
+        backend: &Backend,
+        pending: Option<&Pending>,
+        stages: &mut ConnectStages,
+        failure: &mut Option<DialError>,
+    ) -> Option<Connection> {
+        let mut give_up = None;
+        loop {
+            let lease = match backend.pick() {
+                Some(lease) => lease,
+                None => {
+                    // Being not ready again is no failure of a dial any more.
+                    (*failure, give_up) = (None, None);
+                    stages.held.get_or_insert_with(Instant::now);
+                    let _waiting = pending.map(Pending::wait);
+                    let lease = backend.ready().await;
+                    stages.ready = Some(Instant::now());
+                    lease
+                }
+            };
+            match self.open(lease, backend, give_up.is_some()).await {
+                Opened::Connected(connection) => return Some(connection),
+                Opened::Gone => {}
+                Opened::Failed(error) => {
+                    stages.note_failure(&error);
+                    *failure = Some(error);
+                    let limit = *give_up.get_or_insert_with(|| Instant::now() + DIAL_LIMIT);
+                    if Instant::now() >= limit {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for its turn at the endpoint, then takes an idle connection or dials. A failed dial is followed by a
+    /// pause before the next in turn may dial, unless there is another endpoint to try.
+    async fn open(&self, lease: Lease, backend: &Backend, retrying: bool) -> Opened {
+        let lease = match self.idle_connection(lease) {
+            Ok(connection) => return Opened::Connected(connection),
+            Err(lease) => lease,
+        };
+        let endpoint = std::sync::Arc::clone(&lease);
+        let Some(permit) = endpoint.pool(self.worker).permit().await else {
+            return Opened::Gone;
+        };
+        let lease = match self.idle_connection(lease) {
+            Ok(connection) => return Opened::Connected(connection),
+            Err(lease) => lease,
+        };
+        if !retrying && endpoint.is_avoided() && backend.has_alternative(&endpoint) {
+            return Opened::Gone;
+        }
+        match connect::dial(endpoint.address, endpoint.protocol, self.connect_timeout).await {
+            Ok(sender) => {
+                permit.proven();
+                endpoint.trust();
+                if let Sender::Http2(sender) = &sender {
+                    endpoint.pool(self.worker).share(sender);
+                }
+                Opened::Connected(self.connection(sender, lease, None))
+            }
+            Err(error) => {
+                drop(lease);
+                let failing_for = endpoint.quarantine();
+                if !backend.has_alternative(&endpoint) {
+                    tokio::time::sleep(pause(failing_for)).await;
+                }
+                Opened::Failed(error)
+            }
+        }
+    }
+}
+
+enum Opened {
+    Connected(Connection),
+    /// The endpoint is no longer worth waiting for: pick again.
+    Gone,
+    Failed(DialError),
+}
+
+/// The jittered pause after a failed dial of an endpoint that has been failing for so long.
+fn pause(failing_for: Duration) -> Duration {
+    let longest = if failing_for < Duration::from_secs(1) { SHORT_PAUSE } else { LONG_PAUSE };
+    let longest = longest.min(failing_for.max(Duration::from_millis(1)));
+    let micros = usize::try_from(longest.as_micros()).unwrap_or(usize::MAX);
+    Duration::from_micros((micros / 2 + random_below(micros / 2 + 1)) as u64)
+}
+
+impl ConnectStages {
+    /// Failures that are kept one by one.
+    const KEPT: usize = 8;
+
+    fn note_failure(&mut self, error: &DialError) {
+        self.attempts += 1;
+        if self.failures.len() < Self::KEPT {
+            self.failures.push((Instant::now(), error.to_string()));
+        }
+    }
+}
+
+impl Connection {
+    /// For how long it was idle before this request; `None` when it is new.
+    pub fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+
+    /// How it speaks.
+    pub fn protocol(&self) -> AppProtocol {
+        self.lease.protocol
+    }
+
+    /// Where it goes.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.lease.address
+    }
+
+    /// Sends a request whose headers and URI are fit for the connection's protocol, up to the response's head. A
+    /// request of which nothing was sent comes back in the error.
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(sender) => sender.try_send_request(request).await,
+        }
+    }
+
+    /// Back to the pool, when it can carry another request; otherwise it is closed.
+    pub fn give_back(self) {
+        if let Sender::Http1(sender) = self.sender {
+            if sender.is_ready() && !self.lease.is_removed() {
+                self.lease.pool(self.worker).put(sender);
+            }
+        }
+    }
+}

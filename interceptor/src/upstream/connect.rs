@@ -1,0 +1,88 @@
+//! One dial to one endpoint.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use keda_http_kubernetes::endpoints::AppProtocol;
+use tokio::net::TcpStream;
+
+use super::Sender;
+
+/// A shared HTTP/2 connection that says nothing for this long is asked for a sign of life.
+const H2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// And is given up when none comes within this.
+const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a dial failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The kernel said no: refused, reset, unreachable.
+    #[error("connecting to {address}: {source}")]
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Nobody answered.
+    #[error("connecting to {address}: no answer within {timeout:?}")]
+    Timeout {
+        /// Where.
+        address: SocketAddr,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// The connection stood, but the protocol did not start.
+    #[error("connecting to {address}: {source}")]
+    Handshake {
+        /// Where.
+        address: SocketAddr,
+        /// What went wrong.
+        source: hyper::Error,
+    },
+}
+
+/// Opens a connection; `timeout` of zero is none.
+pub async fn dial(address: SocketAddr, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+    let connecting = TcpStream::connect(address);
+    let connected = if timeout.is_zero() {
+        Ok(connecting.await)
+    } else {
+        tokio::time::timeout(timeout, connecting).await
+    };
+    let stream = connected
+        .map_err(|_| DialError::Timeout { address, timeout })?
+        .map_err(|source| DialError::Connect { address, source })?;
+    // Without it small requests wait for acknowledgements; a failure only costs speed.
+    let _ = stream.set_nodelay(true);
+    let handshake = match protocol {
+        AppProtocol::Http1 => handshake_http1(stream).await,
+        AppProtocol::H2c => handshake_http2(stream).await,
+    };
+    handshake.map_err(|source| DialError::Handshake { address, source })
+}
+
+async fn handshake_http1(stream: TcpStream) -> Result<Sender, hyper::Error> {
+    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        // Whoever uses the connection is told of its end; there is nobody else to tell.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(Sender::Http1(sender))
+}
+
+async fn handshake_http2(stream: TcpStream) -> Result<Sender, hyper::Error> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(H2_KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(H2_KEEPALIVE_TIMEOUT)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(Sender::Http2(sender))
+}

@@ -1,0 +1,194 @@
+//! Headers on their way through: hop-by-hop ones stay behind, forwarded ones are added, the URI fits the protocol.
+//!
+//! Bytes that are not ours to change pass as they came: query strings are not rewritten, no encoding is asked for.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri, Version, uri};
+use http_body::Body;
+use keda_http_kubernetes::endpoints::AppProtocol;
+
+/// Tells a client that its request waited for a cold start.
+pub const COLD_START: HeaderName = HeaderName::from_static("x-keda-http-cold-start");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// What every request of one client connection has in common.
+pub struct ClientFacts {
+    /// The client's address, as it is appended to `X-Forwarded-For`.
+    pub forwarded_for: HeaderValue,
+    /// `http` or `https`, by the listener.
+    pub scheme: HeaderValue,
+}
+
+/// A request that cannot be passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// Nothing says which host is meant.
+    #[error("the request names no host")]
+    NoHost,
+    /// The host is no host.
+    #[error("the Host header cannot be used")]
+    BadHost,
+    /// Tunnels are not our business.
+    #[error("CONNECT is not supported")]
+    Connect,
+}
+
+/// Makes sure that `Host` says what the request is for (an absolute-form or HTTP/2 request says it in its URI) and
+/// that the request is one we pass on.
+pub fn settle_host<B>(request: &mut Request<B>) -> Result<(), InvalidRequest> {
+    if request.method() == Method::CONNECT {
+        return Err(InvalidRequest::Connect);
+    }
+    if let Some(authority) = request.uri().authority() {
+        // User information in an authority is not part of a Host header.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let host = HeaderValue::from_str(host).map_err(|_| InvalidRequest::BadHost)?;
+        request.headers_mut().insert(header::HOST, host);
+    }
+    match request.headers().get(header::HOST) {
+        None => Err(InvalidRequest::NoHost),
+        Some(host) if host.to_str().is_err() => Err(InvalidRequest::BadHost),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether the client asks for another protocol on this connection (`Upgrade`), and we let it. `h2c` is not let
+/// through: behind it requests would pass unseen.
+pub fn wants_upgrade<B>(request: &Request<B>) -> bool {
+    if request.version() != Version::HTTP_11 || !request.headers().contains_key(header::UPGRADE) {
+        return false;
+    }
+    let h2c = lists(request.headers(), &header::UPGRADE, "h2c");
+    !h2c && lists(request.headers(), &header::CONNECTION, "upgrade")
+}
+
+/// Whether a comma-separated header lists a token, without case.
+fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    values.iter().filter_map(|value| value.to_str().ok()).any(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+}
+
+/// Removes what concerns one connection only: the headers that `Connection` names, and the well-known ones.
+/// `Trailer` stays, since trailers are passed on; `TE` stays when it is `trailers`.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        remove_named_by_connection(headers);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    if headers.contains_key(header::TE) {
+        let trailers = lists(headers, &header::TE, "trailers");
+        headers.remove(header::TE);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    headers.remove(header::CONNECTION);
+    for name in lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')) {
+        // Naming these would cut the request from its target or its body.
+        let kept = ["host", "content-length", "te", "trailer"];
+        let name = name.trim();
+        if !name.is_empty() && !kept.iter().any(|kept| name.eq_ignore_ascii_case(kept)) {
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+/// Adds who asked for what: `X-Forwarded-For` is appended to, `-Host` and `-Proto` are kept when they are there,
+/// `Forwarded` is dropped (it would contradict them).
+pub fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts) {
+    headers.remove(header::FORWARDED);
+    let forwarded_for = match headers.get_all(X_FORWARDED_FOR).iter().next() {
+        None => client.forwarded_for.clone(),
+        Some(_) => append_forwarded_for(headers, &client.forwarded_for),
+    };
+    headers.insert(X_FORWARDED_FOR, forwarded_for);
+    if !headers.contains_key(X_FORWARDED_HOST) {
+        if let Some(host) = headers.get(header::HOST).cloned() {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, client.scheme.clone());
+    }
+}
+
+fn append_forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> HeaderValue {
+    let mut list = Vec::new();
+    for line in headers.get_all(X_FORWARDED_FOR) {
+        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(client.as_bytes());
+    HeaderValue::from_bytes(&list).unwrap_or_else(|_| client.clone())
+}
+
+/// Gives the request the form that an endpoint's protocol wants: origin form and `Host` for HTTP/1.1, a full URI
+/// without `Host` for HTTP/2.
+pub fn fit_protocol<B: Body>(request: &mut Request<B>, protocol: AppProtocol) {
+    match protocol {
+        AppProtocol::Http1 => fit_http1(request),
+        AppProtocol::H2c => fit_http2(request),
+    }
+}
+
+fn fit_http1<B: Body>(request: &mut Request<B>) {
+    if request.version() == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
+    *request.version_mut() = Version::HTTP_11;
+    if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        // Said explicitly, since a method that rarely has a body would be sent without one.
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if let Some(authority) = request.uri().authority() {
+        if !request.headers().contains_key(header::HOST) {
+            if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+                request.headers_mut().insert(header::HOST, host);
+            }
+        }
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| uri::PathAndQuery::from_static("/")));
+    }
+}
+
+fn fit_http2<B>(request: &mut Request<B>) {
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().remove(header::TRANSFER_ENCODING);
+    let host = request.headers_mut().remove(header::HOST);
+    let authority = host.and_then(|host| uri::Authority::try_from(host.as_bytes()).ok());
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(uri::Scheme::HTTP);
+    parts.authority = authority.or(parts.authority).or_else(|| Some(uri::Authority::from_static("localhost")));
+    parts.path_and_query = parts.path_and_query.or_else(|| Some(uri::PathAndQuery::from_static("/")));
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
+
+/// HTTP/2 may split the cookie header into several lines; HTTP/1.1 may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use http_body_util::{Empty, StreamBody};
+
+use super::*;
+
+type NoBody = Empty<bytes::Bytes>;
+
+fn get(uri: &str) -> http::request::Builder {
+    Request::get(uri)
+}
+
+fn client() -> ClientFacts {
+    ClientFacts {
+        forwarded_for: HeaderValue::from_static("192.0.2.7"),
+        scheme: HeaderValue::from_static("http"),
+    }
+}
+
+fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(*name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
+fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut lines: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn hop_by_hop_headers_stay_behind() {
+    let mut map = headers(&[
+        ("connection", "keep-alive, X-Mine"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "close"),
+        ("proxy-authorization", "secret"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AAMAAABk"),
+        ("te", "gzip, trailers"),
+        ("trailer", "x-sum"),
+        ("x-mine", "1"),
+        ("x-yours", "2"),
+    ]);
+    remove_hop_by_hop(&mut map);
+    let kept = [("te", "trailers"), ("trailer", "x-sum"), ("x-yours", "2")];
+    assert_eq!(lines(&map), kept.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+#[test]
+fn te_without_trailers_goes_too() {
+    let mut map = headers(&[("te", "gzip")]);
+    remove_hop_by_hop(&mut map);
+    assert!(map.is_empty());
+}
+
+#[test]
+fn connection_cannot_name_the_host_or_the_body_away() {
+    let mut map = headers(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]);
+    remove_hop_by_hop(&mut map);
+    assert_eq!(map.len(), 2);
+}
+
+#[test]
+fn forwarded_headers_are_appended_to_or_kept() {
+    let mut map = headers(&[("host", "shop.example")]);
+    add_forwarded(&mut map, &client());
+    assert_eq!(map["x-forwarded-for"], "192.0.2.7");
+    assert_eq!(map["x-forwarded-host"], "shop.example");
+    assert_eq!(map["x-forwarded-proto"], "http");
+    let mut map = headers(&[
+        ("host", "shop.example"),
+        ("x-forwarded-for", "198.51.100.1"),
+        ("x-forwarded-for", "198.51.100.2"),
+        ("x-forwarded-host", "outer.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-port", "443"),
+        ("forwarded", "for=1.2.3.4"),
+    ]);
+    add_forwarded(&mut map, &client());
+    assert_eq!(map["x-forwarded-for"], "198.51.100.1, 198.51.100.2, 192.0.2.7");
+    assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
+    assert_eq!(map["x-forwarded-host"], "outer.example");
+    assert_eq!(map["x-forwarded-proto"], "https");
+    assert_eq!(map["x-forwarded-port"], "443");
+    assert!(!map.contains_key("forwarded"));
+}
+
+#[test]
+fn an_upgrade_is_let_through_but_not_to_h2c() {
+    let upgrade = |protocol: &'static str| get("/").header("connection", "keep-alive, Upgrade").header("upgrade", protocol).body(()).unwrap();
+    assert!(wants_upgrade(&upgrade("websocket")));
+    assert!(!wants_upgrade(&upgrade("h2c")));
+    assert!(!wants_upgrade(&upgrade("foo, h2c")));
+    let not_connected = get("/").header("upgrade", "websocket").body(()).unwrap();
+    assert!(!wants_upgrade(&not_connected));
+}
+
+#[test]
+fn the_host_is_settled_from_an_absolute_form() {
+    let mut request = get("http://user@inner.example:81/a?b").header("host", "outer.example").body(()).unwrap();
+    settle_host(&mut request).unwrap();
+    assert_eq!(request.headers()["host"], "inner.example:81");
+}
+
+#[test]
+fn a_request_without_host_and_a_tunnel_are_refused() {
+    assert_eq!(settle_host(&mut get("/").body(()).unwrap()), Err(InvalidRequest::NoHost));
+    let mut connect = Request::connect("inner.example:443").body(()).unwrap();
+    assert_eq!(settle_host(&mut connect), Err(InvalidRequest::Connect));
+}
+
+#[test]
+fn an_http2_request_becomes_an_http1_request() {
+    let request = get("http://shop.example/a/b?c=1;d=%20");
+    let request = request.version(Version::HTTP_2).header("cookie", "a=1").header("cookie", "b=2");
+    let mut request = request.body(NoBody::new()).unwrap();
+    settle_host(&mut request).unwrap();
+    fit_protocol(&mut request, AppProtocol::Http1);
+    assert_eq!(request.version(), Version::HTTP_11);
+    assert_eq!(request.uri(), "/a/b?c=1;d=%20", "the query passes as it came");
+    assert_eq!(request.headers()["host"], "shop.example");
+    assert_eq!(request.headers()["cookie"], "a=1; b=2");
+    assert!(!request.headers().contains_key("transfer-encoding"));
+}
+
+#[test]
+fn an_http1_request_becomes_an_http2_request_and_back() {
+    let mut request = get("/a?b").header("host", "shop.example:8080").body(NoBody::new()).unwrap();
+    fit_protocol(&mut request, AppProtocol::H2c);
+    assert_eq!(request.uri(), "http://shop.example:8080/a?b");
+    assert!(!request.headers().contains_key("host"));
+    fit_protocol(&mut request, AppProtocol::Http1);
+    assert_eq!(request.uri(), "/a?b");
+    assert_eq!(request.headers()["host"], "shop.example:8080");
+}
+
+#[test]
+fn a_body_of_unknown_length_is_sent_in_chunks_whatever_the_method() {
+    let body = StreamBody::new(futures_util::stream::empty::<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>());
+    let mut request = get("/").header("host", "a").body(body).unwrap();
+    fit_protocol(&mut request, AppProtocol::Http1);
+    assert_eq!(request.headers()["transfer-encoding"], "chunked");
+}

@@ -1,0 +1,129 @@
+//! Idle connections to one endpoint, kept by one worker, and the order in which new ones are dialled.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::body::RequestBody;
+
+/// New connections that are dialled to one endpoint at a time by one worker, once it has answered. Before that one
+/// request tries on behalf of all, so that 10,000 held requests do not knock on a closed door together.
+const DIALS: usize = 32;
+
+/// The connections of one worker to one endpoint. Empty ones take no memory beyond a pointer.
+pub struct Pool {
+    max_idle: usize,
+    inner: OnceLock<Box<Inner>>,
+}
+
+struct Inner {
+    /// Newest last; the newest is used first, so that the others can grow old.
+    idle: Mutex<Vec<Idle>>,
+    shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
+    dials: Semaphore,
+    proven: OnceLock<()>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// The right to dial.
+pub struct DialPermit<'a> {
+    inner: &'a Inner,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    /// An empty pool that keeps at most `max_idle` connections.
+    pub fn new(max_idle: usize) -> Self {
+        Self {
+            max_idle,
+            inner: OnceLock::new(),
+        }
+    }
+
+    fn inner(&self) -> &Inner {
+        self.inner.get_or_init(|| {
+            Box::new(Inner {
+                idle: Mutex::default(),
+                shared: Mutex::default(),
+                dials: Semaphore::new(1),
+                proven: OnceLock::new(),
+            })
+        })
+    }
+
+    /// An idle HTTP/1.1 connection, and for how long it was idle.
+    pub fn take(&self) -> Option<(http1::SendRequest<RequestBody>, Duration)> {
+        let mut idle = self.inner.get()?.idle.lock();
+        loop {
+            let Idle { sender, since } = idle.pop()?;
+            if sender.is_ready() {
+                return Some((sender, since.elapsed()));
+            }
+        }
+    }
+
+    /// The HTTP/2 connection that all requests share.
+    pub fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
+        let mut shared = self.inner.get()?.shared.lock();
+        if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            *shared = None;
+        }
+        shared.clone()
+    }
+
+    /// Keeps the HTTP/2 connection for all requests.
+    pub fn share(&self, sender: &http2::SendRequest<RequestBody>) {
+        *self.inner().shared.lock() = Some(sender.clone());
+    }
+
+    /// Keeps a connection for the next request, when there is room.
+    pub fn put(&self, sender: http1::SendRequest<RequestBody>) {
+        let mut idle = self.inner().idle.lock();
+        if idle.len() < self.max_idle {
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Waits for the right to dial, in the order of asking. `None` when the endpoint has been removed.
+    pub async fn permit(&self) -> Option<DialPermit<'_>> {
+        let inner = self.inner();
+        let permit = inner.dials.acquire().await.ok()?;
+        Some(DialPermit { inner, _permit: permit })
+    }
+
+    /// Closes the connections that have been idle for longer than `limit`.
+    pub fn close_idle(&self, limit: Duration) {
+        if let Some(inner) = self.inner.get() {
+            let mut idle = inner.idle.lock();
+            idle.retain(|idle| idle.since.elapsed() < limit && !idle.sender.is_closed());
+            idle.shrink_to_fit();
+        }
+    }
+
+    /// The endpoint is gone: nothing is kept, nobody dials.
+    pub fn close_all(&self) {
+        let inner = self.inner();
+        inner.idle.lock().clear();
+        *inner.shared.lock() = None;
+        inner.dials.close();
+    }
+}
+
+impl DialPermit<'_> {
+    /// The endpoint has answered a dial: from now on several are dialled at a time.
+    pub fn proven(&self) {
+        if self.inner.proven.set(()).is_ok() {
+            self.inner.dials.add_permits(DIALS - 1);
+        }
+    }
+}

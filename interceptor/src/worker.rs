@@ -1,0 +1,207 @@
+//! One thread per CPU: a current-thread runtime, a listener of its own, and everything that belongs to its connections.
+//!
+//! A work-stealing runtime keeps the median lower and lets the slowest request wait five times as long under load.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::body::ResponseBody;
+use crate::client::Client;
+use crate::inbound::{self, ClientIo};
+use crate::proxy::Proxy;
+
+/// Header fields of one HTTP/2 request in all; HTTP/1.1 heads are limited alike.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// Requests one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 1000;
+/// A silent HTTP/2 client is asked for a sign of life, so that a dead one does not hold its requests.
+const H2_KEEPALIVE: Duration = Duration::from_secs(30);
+/// The same for HTTP/1.1, by the kernel.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Pause after a failed accept, which happens when descriptors run out: the backlog keeps the others meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How and when a worker ends.
+#[derive(Clone)]
+pub struct Lifetime {
+    /// Stop accepting; finish what is there.
+    pub close: CancellationToken,
+    /// What is left is cut.
+    pub cut: CancellationToken,
+}
+
+/// A worker that has not started.
+pub struct Worker {
+    /// Its share of the listening socket.
+    pub listener: std::net::TcpListener,
+    /// What it handles requests with.
+    pub proxy: Proxy,
+    /// For the head of a request, from its first byte.
+    pub head_timeout: Duration,
+    /// When it ends.
+    pub lifetime: Lifetime,
+}
+
+impl Worker {
+    /// Starts the thread. It ends when every connection has, or at the cut.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be made.
+    pub fn start(self, number: usize) -> io::Result<std::thread::JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            if let Err(error) = runtime.block_on(self.run()) {
+                tracing::error!(%error, "worker ended");
+            }
+            // What was not finished at the cut is dropped here, not waited for.
+            runtime.shutdown_background();
+        })
+    }
+
+    async fn run(self) -> io::Result<()> {
+        let listener = TcpListener::from_std(self.listener)?;
+        let server = Arc::new(Server {
+            proxy: self.proxy,
+            head_timeout: self.head_timeout,
+            http1: http1_builder(),
+            http2: http2_builder(),
+            close: self.lifetime.close.clone(),
+        });
+        let connections = server.proxy.pipes.tracker.clone();
+        self.lifetime.close.run_until_cancelled(accept(listener, &server, &connections)).await;
+        connections.close();
+        self.lifetime.cut.run_until_cancelled(connections.wait()).await;
+        Ok(())
+    }
+}
+
+/// Accepts until cancelled; the listener closes with it.
+async fn accept(listener: TcpListener, server: &Arc<Server>, connections: &TaskTracker) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                prepare(&stream);
+                let client = Client::new(&stream, peer);
+                connections.spawn(server.clone().serve(stream, client));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Options that make the connection quick and a dead peer noticed; without them it still works.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 3);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .auto_date_header(false)
+        .header_read_timeout(None)
+        .max_header_size(inbound::MAX_HEAD_BYTES);
+    builder
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .keep_alive_interval(H2_KEEPALIVE)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST);
+    builder
+}
+
+/// What all connections of a worker share.
+struct Server {
+    proxy: Proxy,
+    head_timeout: Duration,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    close: CancellationToken,
+}
+
+impl Server {
+    /// Serves a connection by the protocol its first bytes speak. Errors end it and concern nobody else.
+    async fn serve(self: Arc<Self>, stream: TcpStream, client: Client) {
+        let peer = client.peer;
+        let served = match self.close.run_until_cancelled(speaks_http2(&stream, self.head_timeout)).await {
+            Some(Ok(true)) => self.serve_http2(stream, client).await,
+            Some(Ok(false)) => self.serve_http1(stream, client).await,
+            Some(Err(_)) | None => return,
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn serve_http1(self: Arc<Self>, stream: TcpStream, client: Client) -> hyper::Result<()> {
+        let io = TokioIo::new(ClientIo::new(stream, Some(self.head_timeout)));
+        let (server, client) = (self.clone(), Arc::new(client));
+        let service = service_fn(move |request| server.clone().handle(client.clone(), request));
+        let connection = self.http1.serve_connection(io, service).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = self.close.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+
+    async fn serve_http2(self: Arc<Self>, stream: TcpStream, client: Client) -> hyper::Result<()> {
+        let (server, client) = (self.clone(), Arc::new(client));
+        let service = service_fn(move |request| server.clone().handle(client.clone(), request));
+        let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = self.close.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+
+    async fn handle(self: Arc<Self>, client: Arc<Client>, request: Request<Incoming>) -> Result<Response<ResponseBody>, std::convert::Infallible> {
+        Ok(self.proxy.handle(&client, request).await)
+    }
+}
+
+/// Looks at the first bytes without taking them: the HTTP/2 preface starts like no HTTP/1 request does. A connection
+/// that has sent nothing takes no buffers; one that has begun has `limit` to go on.
+async fn speaks_http2(stream: &TcpStream, limit: Duration) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut first = [0; PREFACE.len()];
+    let mut deadline = None;
+    loop {
+        let length = stream.peek(&mut first).await?;
+        if length == 0 || first[..length] != PREFACE[..length] {
+            return Ok(false);
+        }
+        if length == PREFACE.len() {
+            return Ok(true);
+        }
+        // What was looked at is still there; only what comes next is to wake us.
+        let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+        tokio::time::timeout_at(deadline, stream.readable()).await??;
+    }
+}

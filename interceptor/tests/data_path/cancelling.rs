@@ -1,0 +1,79 @@
+//! A client that goes away frees everything at once.
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_held_request_whose_client_leaves_is_no_longer_pending() {
+    let interceptor = Interceptor::start().await;
+    interceptor.idle("api").await;
+    let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    interceptor.waiting("api", 1).await;
+    drop(client);
+    interceptor.waiting("api", 0).await;
+    interceptor.pending("api", 0).await;
+    let metrics = interceptor.metrics().await;
+    assert!(metrics.contains(r#"code="499""#), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_held_upload_whose_client_leaves_is_no_longer_pending() {
+    let interceptor = Interceptor::start().await;
+    interceptor.idle("api").await;
+    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1000000\r\n\r\n").await;
+    client.write(&"x".repeat(100_000)).await;
+    interceptor.waiting("api", 1).await;
+    drop(client);
+    interceptor.pending("api", 0).await;
+    let metrics = interceptor.metrics().await;
+    assert!(metrics.contains(r#"outcome="cancelled""#), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_held_http2_request_that_is_reset_is_no_longer_pending() {
+    let interceptor = Interceptor::start().await;
+    interceptor.idle("api").await;
+    let mut client = super::protocols::http2_client(interceptor.bound.proxy).await;
+    let request = http::Request::get("http://api.example/").body("".into()).unwrap();
+    let held = tokio::spawn(client.send_request(request));
+    interceptor.waiting("api", 1).await;
+    held.abort();
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_learns_that_the_client_has_left() {
+    let (gone, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let app = raw_app(move |_, mut raw| {
+        let gone = gone.clone();
+        async move {
+            raw.read_until("\r\n\r\n").await;
+            raw.read_to_end().await;
+            gone.send(()).unwrap();
+        }
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    interceptor.pending("api", 1).await;
+    drop(client);
+    soon("the endpoint's connection closing", told.recv()).await;
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_a_response_is_counted_out() {
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        raw.write("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nfirst").await;
+        raw.read_to_end().await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let mut client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    client.read_until("first").await;
+    assert_eq!(interceptor.queue("api").await.0, 1, "pending until the body has ended");
+    drop(client);
+    interceptor.pending("api", 0).await;
+}

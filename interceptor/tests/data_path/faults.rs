@@ -1,0 +1,212 @@
+//! Apps that refuse, reset, hang, close early; clients that send what is no HTTP.
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_dead_endpoint_beside_a_live_one_costs_no_request() {
+    let interceptor = Interceptor::start().await;
+    let (dead, live) = (free_address(), says("alive").await);
+    interceptor.manifests.route("api");
+    interceptor.manifests.ready("api", &[dead, live]);
+    interceptor.sees("api", &[dead, live]).await;
+    for _ in 0..20 {
+        assert_eq!(interceptor.get("api.example", "/").await.text().await.unwrap(), "alive");
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_never_listens_is_a_bad_gateway_within_the_routes_time() {
+    let interceptor = Interceptor::start().await;
+    interceptor.manifests.route_with("api", &json!({"timeouts": {"readiness": "200ms"}}));
+    interceptor.manifests.ready("api", &[free_address()]);
+    let response = interceptor.get("api.example", "/").await;
+    assert_eq!(response.status(), 502);
+    let text = response.text().await.unwrap();
+    assert!(text.contains("the workload could not be reached") && text.contains("attempts"), "{text}");
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn an_app_that_does_not_answer_is_a_gateway_timeout() {
+    let hanging = raw_app(|_, mut raw| async move {
+        raw.read_to_end().await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.manifests.route_with("api", &json!({"timeouts": {"responseHeader": "100ms"}}));
+    interceptor.manifests.ready("api", &[hanging]);
+    interceptor.sees("api", &[hanging]).await;
+    let response = interceptor.get("api.example", "/").await;
+    assert_eq!(response.status(), 504);
+    assert_eq!(response.headers()["x-keda-http-cold-start"], "false", "it got as far as the endpoint");
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn a_long_upload_is_no_slow_answer() {
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("last").await;
+        raw.write(OK).await;
+        raw.read_to_end().await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.manifests.route_with("api", &json!({"timeouts": {"responseHeader": "300ms"}}));
+    interceptor.manifests.ready("api", &[app]);
+    interceptor.sees("api", &[app]).await;
+    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 8\r\n\r\n").await;
+    for part in ["fi", "rs"] {
+        client.write(part).await;
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    client.write("last").await;
+    assert!(client.read_until("ok").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn the_whole_requests_deadline_ends_a_slow_answer_and_a_slow_body() {
+    let app = raw_app(|_, mut raw| async move {
+        if raw.read_until("\r\n\r\n").await.contains("/body") {
+            raw.write("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nsome").await;
+        }
+        raw.read_to_end().await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.manifests.route_with("api", &json!({"timeouts": {"request": "200ms"}}));
+    interceptor.manifests.ready("api", &[app]);
+    interceptor.sees("api", &[app]).await;
+    assert_eq!(interceptor.get("api.example", "/header").await.status(), 504);
+    let body = interceptor.get("api.example", "/body").await;
+    assert!(soon("the cut", body.bytes()).await.is_err());
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_the_app_closed_while_idle_costs_no_request() {
+    let app = raw_app(|number, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        raw.write(OK).await;
+        if number == 0 {
+            // As a server whose keep-alive ends at the very moment the next request comes.
+            raw.read_until("\r\n\r\n").await;
+            return;
+        }
+        raw.read_until("\r\n\r\n").await;
+        raw.write(OK).await;
+    })
+    .await;
+    let interceptor = Interceptor::with(&[("KEDA_HTTP_WORKERS", "1")]).await;
+    interceptor.serve("api", app).await;
+    assert_eq!(interceptor.get("api.example", "/").await.status(), 200);
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    assert_eq!(interceptor.get("api.example", "/").await.status(), 200);
+    let metrics = interceptor.metrics().await;
+    assert!(metrics.contains("interceptor_upstream_replays_total 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_the_app_may_have_seen_is_not_sent_twice_when_that_matters() {
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(client.read_until("\r\n\r\n").await.starts_with("HTTP/1.1 502"));
+    assert!(interceptor.metrics().await.contains("interceptor_upstream_replays_total 0"));
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn an_app_that_always_resets_is_a_bad_gateway() {
+    let app = raw_app(|_, raw| async move {
+        raw.0.set_zero_linger().unwrap();
+        drop(raw);
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.manifests.route_with("api", &json!({"timeouts": {"request": "5s"}}));
+    interceptor.manifests.ready("api", &[app]);
+    interceptor.sees("api", &[app]).await;
+    let status = interceptor.get("api.example", "/").await.status().as_u16();
+    assert!(matches!(status, 502 | 504), "{status}");
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_is_not_passed_off_as_whole() {
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        raw.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let response = interceptor.get("api.example", "/").await;
+    assert!(response.bytes().await.is_err());
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_closed_and_never_forwarded() {
+    let app = raw_app(|_, _| async { panic!("nothing may be forwarded") }).await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let large = format!("GET / HTTP/1.1\r\nhost: api.example\r\nx: {}\r\n\r\n", "x".repeat(100_000));
+    let table = [
+        ("bare LF", "GET / HTTP/1.1\nhost: api.example\n\n", "400"),
+        ("two lengths", "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", "400"),
+        ("length and chunks", "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
+        ("two hosts", "GET / HTTP/1.1\r\nhost: api.example\r\nhost: other\r\n\r\n", "400"),
+        ("no host", "GET / HTTP/1.1\r\n\r\n", "400"),
+        ("folded line", "GET / HTTP/1.1\r\nhost: api.example\r\nx: a\r\n b\r\n\r\n", "400"),
+        ("space before colon", "GET / HTTP/1.1\r\nhost : api.example\r\n\r\n", "400"),
+        ("large head", large.as_str(), "431"),
+        ("tunnel", "CONNECT api.example:80 HTTP/1.1\r\nhost: api.example\r\n\r\n", "405"),
+    ];
+    for (what, request, status) in table {
+        let mut client = interceptor.connect().await;
+        // A refusal may come before everything is sent.
+        let _ = client.0.write_all(request.as_bytes()).await;
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{what}: {answer:?}");
+    }
+    assert_eq!(interceptor.queue("api").await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_bad_chunk_ends_the_forwarded_request_unfinished() {
+    let (ended, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let app = raw_app(move |_, mut raw| {
+        let ended = ended.clone();
+        async move {
+            ended.send(raw.read_to_end().await).unwrap();
+        }
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    interceptor.pending("api", 1).await;
+    client.write("zz\r\n").await;
+    let answer = client.read_to_end().await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let forwarded = soon("the app's connection ending", told.recv()).await.unwrap();
+    assert!(!forwarded.ends_with("0\r\n\r\n"), "{forwarded}");
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_and_an_idle_connection_is_not_looked_at() {
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", says("hello").await).await;
+    let _silent = interceptor.connect().await;
+    let _preface = interceptor.send("PRI * HT").await;
+    let _head = interceptor.send("GET / HT").await;
+    assert_eq!(interceptor.get("api.example", "/").await.status(), 200, "others are not affected");
+}

@@ -1,0 +1,13 @@
+//! The whole interceptor on loopback: real sockets, a real directory of manifests, real apps.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod admin;
+mod cancelling;
+mod cold_start;
+mod draining;
+mod faults;
+mod protocols;
+mod routes;
+mod support;
+mod tracing;
