@@ -299,6 +299,17 @@ fn several_triggers_are_told_apart_by_name() {
 }
 
 #[test]
+fn a_single_triggers_name_counts_only_where_the_scaler_sees_it() {
+    let own = named("read", trigger("api", &json!({})));
+    assert_eq!(only(&scaled("api", &json!([own]))).key.as_str(), "shop/api");
+    let in_metadata = trigger("api", &json!({"kedifyTrigger": "read"}));
+    assert_eq!(
+        only(&scaled("api", &json!([in_metadata]))).key.as_str(),
+        "shop/api:read"
+    );
+}
+
+#[test]
 fn a_trigger_without_a_name_of_its_own_is_refused_by_itself() {
     let mut index = RouteIndex::default();
     let triggers = json!([

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
@@ -171,6 +172,18 @@ async fn a_written_file_is_seen() {
     assert_eq!(watched.next().await, ["apply a 2"]);
     fs::write(watched.path("b.yaml"), service("b", 1)).unwrap();
     assert_eq!(watched.next().await, ["apply b 1"]);
+}
+
+#[tokio::test]
+async fn a_file_is_read_when_its_writer_has_closed_it() {
+    let mut watched = Watched::with(&[]).await;
+    let mut half = fs::File::create(watched.path("a.yaml")).unwrap();
+    half.write_all(service("a", 1).as_bytes()).unwrap();
+    fs::write(watched.path("b.yaml"), service("b", 1)).unwrap();
+    assert_eq!(watched.next().await, ["apply b 1"]);
+    half.write_all(format!("---\n{}", service("c", 1)).as_bytes()).unwrap();
+    drop(half);
+    assert_eq!(watched.next().await, ["apply a 1", "apply c 1"]);
 }
 
 #[tokio::test]
