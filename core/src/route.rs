@@ -3,6 +3,7 @@
 //! Matching is upstream's (host, then the longest path, then headers) with two additions: hosts are compared without
 //! case, port and trailing dot, and when the headers at the longest path do not match, shorter paths are tried.
 
+mod anchored;
 pub mod header;
 pub mod host;
 pub mod path;

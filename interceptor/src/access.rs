@@ -21,7 +21,9 @@ impl AccessLine {
     pub fn new<B>(peer: SocketAddr, request: &Request<B>) -> Self {
         let header = |name: HeaderName| {
             let value = request.headers().get(name);
-            value.map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).escape_debug().to_string())
+            value.map_or_else(String::new, |value| {
+                String::from_utf8_lossy(value.as_bytes()).escape_debug().to_string()
+            })
         };
         let version = match request.version() {
             Version::HTTP_10 => "HTTP/1.0",
@@ -63,12 +65,16 @@ mod tests {
 
     #[test]
     fn a_line_has_the_combined_format() {
-        let request = Request::get("http://a/path?secret=1").header("user-agent", "test \"agent\"").body(()).unwrap();
+        let request = Request::get("http://a/path?secret=1")
+            .header("user-agent", "test \"agent\"")
+            .body(())
+            .unwrap();
         let line = AccessLine {
             time: "2026-11-23T10:20:30+02:00[+02:00]".parse().unwrap(),
             ..AccessLine::new(([10, 0, 0, 1], 4321).into(), &request)
         };
-        let expected = r#"10.0.0.1:4321 - - [23/Nov/2026:10:20:30 +0200] "GET /path HTTP/1.1" 200 0 "" "test \"agent\"""#;
+        let expected =
+            r#"10.0.0.1:4321 - - [23/Nov/2026:10:20:30 +0200] "GET /path HTTP/1.1" 200 0 "" "test \"agent\"""#;
         assert_eq!(line.text(200), expected);
     }
 }

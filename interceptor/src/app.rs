@@ -32,7 +32,7 @@ const BACKLOG: i32 = 4096;
 
 /// The interceptor with everything bound and nothing served yet.
 pub struct App {
-    config: Config,
+    config: Arc<Config>,
     bound: Bound,
     source: Source,
     initial: PendingTask,
@@ -65,7 +65,8 @@ impl App {
         let readiness = Readiness::new();
         let initial = readiness.register("routes");
         let proxies = bind_proxy(&config.listen).with_context(|| format!("proxy port {}", config.listen.proxy_port))?;
-        let admin = bind_tokio(&config.listen, config.listen.admin_port).with_context(|| format!("admin port {}", config.listen.admin_port))?;
+        let admin = bind_tokio(&config.listen, config.listen.admin_port)
+            .with_context(|| format!("admin port {}", config.listen.admin_port))?;
         let metrics_listener = match config.listen.metrics_port {
             Some(port) => Some(bind_tokio(&config.listen, port).with_context(|| format!("metrics port {port}"))?),
             None => None,
@@ -76,7 +77,7 @@ impl App {
             metrics: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
         };
         Ok(Self {
-            config,
+            config: Arc::new(config),
             bound,
             source,
             initial,
@@ -105,89 +106,93 @@ impl App {
     /// # Errors
     /// When something the process cannot do without has ended.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let config = Arc::new(self.config);
-        let pending = PendingRequests::default();
-        let metrics = Metrics::new(pending.clone());
-        let routes = Routes::default();
+        let (readiness, config) = (self.readiness.clone(), self.config.clone());
         let lifetime = Lifetime {
             close: CancellationToken::new(),
             cut: CancellationToken::new(),
         };
         // However this ends, the workers end with it.
         let _workers_end = (lifetime.close.clone().drop_guard(), lifetime.cut.clone().drop_guard());
+        let (workers, background) = self.assemble(&lifetime);
+        let workers = start_workers(workers)?;
+        let ended = CancellationToken::new();
+        let mut background = std::pin::pin!(background.run(ended.clone()));
+        tokio::select! {
+            failed = background.as_mut() => return failed,
+            drained = drain(shutdown, &readiness, &config, lifetime, workers) => drained?,
+        }
+        ended.cancel();
+        background.await
+    }
+
+    /// The parts, with what they share.
+    fn assemble(self, lifetime: &Lifetime) -> (Vec<Worker>, Background) {
+        let pending = PendingRequests::default();
+        let metrics = Metrics::new(pending.clone());
+        let routes = Routes::default();
         let (reporter, reports) = report::reporter(pending.clone());
-        let admin = Admin {
-            pending: pending.clone(),
-            routes: routes.clone(),
-            config: config.clone(),
-        };
         let backends = Arc::new(Backends::new(PoolSettings {
             workers: self.proxies.len(),
-            max_idle: config.upstream.max_idle_per_endpoint.div_ceil(self.proxies.len()),
+            max_idle: self.config.upstream.max_idle_per_endpoint.div_ceil(self.proxies.len()),
         }));
-        let routing = Routing::new(
-            routes.clone(),
-            backends.clone(),
-            pending,
-            metrics.clone(),
-            config.timeouts.clone(),
-            self.readiness.clone(),
-        );
+        let spans = self.tracing.as_ref().map(Spans::new);
         let proxy = |worker| Proxy {
             routes: routes.clone(),
             upstream: Upstream {
                 worker,
-                connect_timeout: config.timeouts.connect,
+                connect_timeout: self.config.timeouts.connect,
             },
-            cold_start_header: config.responses.cold_start_header,
-            log_requests: config.responses.log_requests,
+            cold_start_header: self.config.responses.cold_start_header,
+            log_requests: self.config.responses.log_requests,
             metrics: metrics.clone(),
-            spans: self.tracing.as_ref().map(Spans::new),
+            spans: spans.clone(),
             readiness: self.readiness.clone(),
             pipes: Pipes {
                 tracker: TaskTracker::new(),
                 cut: lifetime.cut.clone(),
             },
         };
-        let workers = start_workers(self.proxies, proxy, config.timeouts.request_head, &lifetime)?;
+        let worker = |(number, listener)| Worker {
+            listener,
+            proxy: proxy(number),
+            head_timeout: self.config.timeouts.request_head,
+            lifetime: lifetime.clone(),
+        };
+        let workers = self.proxies.into_iter().enumerate().map(worker).collect();
+        let admin = Admin {
+            pending: pending.clone(),
+            routes: routes.clone(),
+            config: self.config.clone(),
+        };
         let background = Background {
             reporter,
-            routing,
             source: self.source,
             initial: self.initial,
-            backends,
-            idle_timeout: config.upstream.idle_timeout,
-            admin: (self.admin, admin::router(admin, reports, self.readiness.clone(), self.log_level)),
-            metrics: self.metrics_listener.map(|listener| (listener, admin::metrics_router(metrics))),
+            backends: backends.clone(),
+            idle_timeout: self.config.upstream.idle_timeout,
+            admin: (
+                self.admin,
+                admin::router(admin, reports, self.readiness.clone(), self.log_level),
+            ),
+            metrics: self
+                .metrics_listener
+                .map(|listener| (listener, admin::metrics_router(metrics.clone()))),
+            routing: Routing::new(
+                routes,
+                backends,
+                pending,
+                metrics,
+                self.config.timeouts.clone(),
+                self.readiness,
+            ),
         };
-        let ended = CancellationToken::new();
-        let mut background = std::pin::pin!(background.run(ended.clone()));
-        tokio::select! {
-            failed = background.as_mut() => return failed,
-            drained = drain(shutdown, &self.readiness, &config, lifetime, workers) => drained?,
-        }
-        ended.cancel();
-        background.await
+        (workers, background)
     }
 }
 
-/// One worker for each listener.
-fn start_workers(
-    listeners: Vec<std::net::TcpListener>,
-    proxy: impl Fn(usize) -> Proxy,
-    head_timeout: Duration,
-    lifetime: &Lifetime,
-) -> Result<Vec<std::thread::JoinHandle<()>>> {
-    let start = |(number, listener)| {
-        let worker = Worker {
-            listener,
-            proxy: proxy(number),
-            head_timeout,
-            lifetime: lifetime.clone(),
-        };
-        worker.start(number).context("starting a worker thread")
-    };
-    listeners.into_iter().enumerate().map(start).collect()
+fn start_workers(workers: Vec<Worker>) -> Result<Vec<std::thread::JoinHandle<()>>> {
+    let start = |(number, worker): (usize, Worker)| worker.start(number).context("starting a worker thread");
+    workers.into_iter().enumerate().map(start).collect()
 }
 
 /// What runs beside the workers.
@@ -221,7 +226,11 @@ impl Background {
             _ = routing => "the source of objects has ended",
             Err(_) | Ok(Some(())) = reporter => "the reports have ended",
         };
-        if ended.is_cancelled() { Ok(()) } else { Err(anyhow::anyhow!(failed)) }
+        if ended.is_cancelled() {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!(failed))
+        }
     }
 }
 
@@ -282,8 +291,14 @@ fn bind_tokio(listen: &Listen, port: u16) -> Result<TcpListener> {
 
 /// `::` takes IPv4 too; where the machine has no IPv6 it means all of IPv4.
 fn bind(address: IpAddr, port: u16, shared: bool) -> Result<std::net::TcpListener> {
-    let socket = match Socket::new(Domain::for_address((address, port).into()), Type::STREAM, Some(Protocol::TCP)) {
-        Err(_) if address.is_ipv6() && address.is_unspecified() => return bind(Ipv4Addr::UNSPECIFIED.into(), port, shared),
+    let socket = match Socket::new(
+        Domain::for_address((address, port).into()),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    ) {
+        Err(_) if address.is_ipv6() && address.is_unspecified() => {
+            return bind(Ipv4Addr::UNSPECIFIED.into(), port, shared);
+        }
         socket => socket?,
     };
     if address.is_ipv6() {
@@ -293,7 +308,9 @@ fn bind(address: IpAddr, port: u16, shared: bool) -> Result<std::net::TcpListene
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     let address = SocketAddr::new(address, port);
-    socket.bind(&address.into()).with_context(|| format!("{address} cannot be bound"))?;
+    socket
+        .bind(&address.into())
+        .with_context(|| format!("{address} cannot be bound"))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

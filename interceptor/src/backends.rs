@@ -128,7 +128,10 @@ impl Backends {
     /// Closes connections that have been idle for longer than `limit`.
     pub fn close_idle(&self, limit: Duration) {
         let backends: Vec<_> = self.by_service.lock().values().flatten().cloned().collect();
-        for endpoint in backends.iter().flat_map(|backend| backend.ready.load().endpoints.clone()) {
+        for endpoint in backends
+            .iter()
+            .flat_map(|backend| backend.ready.load().endpoints.clone())
+        {
             endpoint.pools.iter().for_each(|pool| pool.close_idle(limit));
         }
     }
@@ -171,7 +174,12 @@ impl Backend {
     /// The endpoint of that address, when it is ready.
     #[cfg(test)]
     pub fn endpoint(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        self.ready.load().endpoints.iter().find(|endpoint| endpoint.address == address).cloned()
+        self.ready
+            .load()
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.address == address)
+            .cloned()
     }
 
     /// Waits until an endpoint is ready and picks one. Waiters are woken in the order in which they came.
@@ -205,7 +213,12 @@ impl Backend {
 
     /// Their addresses, for people.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.ready.load().endpoints.iter().map(|endpoint| endpoint.address).collect()
+        self.ready
+            .load()
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.address)
+            .collect()
     }
 
     /// Why there are none, where there is more to say than that none is ready.
@@ -217,19 +230,32 @@ impl Backend {
     fn publish(&self, endpoints: &Endpoints, pools: PoolSettings, problem: Option<String>) {
         *self.problem.lock() = problem;
         let old = self.ready.load_full();
-        if old.protocol == endpoints.protocol && old.endpoints.iter().map(|e| e.address).eq(endpoints.ready.iter().copied()) {
+        if old.protocol == endpoints.protocol
+            && old
+                .endpoints
+                .iter()
+                .map(|e| e.address)
+                .eq(endpoints.ready.iter().copied())
+        {
             return;
         }
         let kept = |address: &SocketAddr| {
-            let same = |endpoint: &&Arc<Endpoint>| endpoint.address == *address && endpoint.protocol == endpoints.protocol;
+            let same =
+                |endpoint: &&Arc<Endpoint>| endpoint.address == *address && endpoint.protocol == endpoints.protocol;
             old.endpoints.iter().find(same).cloned()
         };
         let new: Vec<_> = endpoints
             .ready
             .iter()
-            .map(|address| kept(address).unwrap_or_else(|| Arc::new(Endpoint::new(*address, endpoints.protocol, pools))))
+            .map(|address| {
+                kept(address).unwrap_or_else(|| Arc::new(Endpoint::new(*address, endpoints.protocol, pools)))
+            })
             .collect();
-        for gone in old.endpoints.iter().filter(|endpoint| !new.iter().any(|other| Arc::ptr_eq(other, endpoint))) {
+        for gone in old
+            .endpoints
+            .iter()
+            .filter(|endpoint| !new.iter().any(|other| Arc::ptr_eq(other, endpoint)))
+        {
             gone.remove();
         }
         let any = !new.is_empty();
@@ -248,7 +274,12 @@ impl Backend {
 fn choose(endpoints: &[Arc<Endpoint>]) -> &Arc<Endpoint> {
     let now = ORIGIN.elapsed();
     let better = |a: usize, b: usize| {
-        let rank = |i: usize| (endpoints[i].is_quarantined(now), endpoints[i].in_flight.load(Ordering::Relaxed));
+        let rank = |i: usize| {
+            (
+                endpoints[i].is_quarantined(now),
+                endpoints[i].in_flight.load(Ordering::Relaxed),
+            )
+        };
         if rank(b) < rank(a) { b } else { a }
     };
     let (first, second) = two_of(endpoints.len());
@@ -309,7 +340,9 @@ impl Endpoint {
     pub fn quarantine(&self) -> Duration {
         let now = ORIGIN.elapsed();
         self.quarantined_until.store(nanos(now + QUARANTINE), Ordering::Relaxed);
-        let first = self.failing_since.compare_exchange(0, nanos(now), Ordering::Relaxed, Ordering::Relaxed);
+        let first = self
+            .failing_since
+            .compare_exchange(0, nanos(now), Ordering::Relaxed, Ordering::Relaxed);
         now.saturating_sub(Duration::from_nanos(first.err().unwrap_or(nanos(now))))
     }
 

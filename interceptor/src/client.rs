@@ -23,7 +23,8 @@ impl Client {
     /// A plain connection.
     pub fn new(stream: &TcpStream, peer: SocketAddr) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let forwarded_for = HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
+        let forwarded_for =
+            HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
         Self {
             peer,
             facts: ClientFacts {
@@ -54,7 +55,10 @@ impl Client {
 
     /// Another descriptor of the same socket: the event queue takes each descriptor only once.
     fn second_descriptor(&self) -> io::Result<OwnedFd> {
-        #[expect(unsafe_code, reason = "hyper owns the stream and lends it to nobody; see below why it is open")]
+        #[expect(
+            unsafe_code,
+            reason = "hyper owns the stream and lends it to nobody; see below why it is open"
+        )]
         // SAFETY: a request that waits is owned by its connection's task, which owns the socket and drops it after the request.
         let socket = unsafe { BorrowedFd::borrow_raw(self.socket) };
         socket.try_clone_to_owned()

@@ -158,7 +158,9 @@ impl Listen {
         let metrics = env.boolean("OTEL_PROM_EXPORTER_ENABLED")?.unwrap_or(true);
         let metrics_port = env.port("OTEL_PROM_EXPORTER_PORT")?.unwrap_or(2223);
         Ok(Self {
-            address: env.parsed("KEDA_HTTP_BIND_ADDRESS", "an IP address", str::parse)?.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            address: env
+                .parsed("KEDA_HTTP_BIND_ADDRESS", "an IP address", str::parse)?
+                .unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
             proxy_port: required_port(env, "KEDA_HTTP_PROXY_PORT")?,
             admin_port: required_port(env, "KEDA_HTTP_ADMIN_PORT")?,
             metrics_port: metrics.then_some(metrics_port),
@@ -175,7 +177,12 @@ fn required_port(env: &Environment, name: &str) -> Result<u16, EnvError> {
 }
 
 fn workers(env: &Environment) -> Result<usize, EnvError> {
-    let parse = |text: &str| text.parse().ok().filter(|workers| (1..=1024).contains(workers)).ok_or(());
+    let parse = |text: &str| {
+        text.parse()
+            .ok()
+            .filter(|workers| (1..=1024).contains(workers))
+            .ok_or(())
+    };
     let set = env.parsed("KEDA_HTTP_WORKERS", "a number of threads, 1 to 1024", parse)?;
     Ok(set.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)))
 }
@@ -183,7 +190,9 @@ fn workers(env: &Environment) -> Result<usize, EnvError> {
 impl SourceConfig {
     fn from_env(env: &Environment) -> Result<Self, EnvError> {
         let allowed = "a directory of manifests";
-        let path = env.parsed("KEDA_HTTP_MANIFESTS", allowed, |text| Ok::<_, Infallible>(PathBuf::from(text)))?;
+        let path = env.parsed("KEDA_HTTP_MANIFESTS", allowed, |text| {
+            Ok::<_, Infallible>(PathBuf::from(text))
+        })?;
         let manifests = path.ok_or_else(|| EnvError::Missing {
             name: "KEDA_HTTP_MANIFESTS".to_owned(),
             allowed: allowed.to_owned(),
@@ -206,10 +215,11 @@ impl TimeoutConfig {
             Some(old) => Some(old),
             None => go_duration(env, "KEDA_HTTP_READINESS_TIMEOUT")?,
         };
-        let response_header = match deprecated(env, "KEDA_RESPONSE_HEADER_TIMEOUT", "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT")? {
-            Some(old) => Some(old),
-            None => go_duration(env, "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT")?,
-        };
+        let response_header =
+            match deprecated(env, "KEDA_RESPONSE_HEADER_TIMEOUT", "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT")? {
+                Some(old) => Some(old),
+                None => go_duration(env, "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT")?,
+            };
         Ok(Self {
             request: limit(go_duration(env, "KEDA_HTTP_REQUEST_TIMEOUT")?.unwrap_or_default()),
             readiness: readiness.map_or(ReadinessTimeout::Default, ReadinessTimeout::Set),
@@ -271,7 +281,11 @@ fn go_duration(env: &Environment, name: &str) -> Result<Option<Duration>, EnvErr
 fn deprecated(env: &Environment, name: &str, instead: &str) -> Result<Option<Duration>, EnvError> {
     let value = go_duration(env, name)?.filter(|value| !value.is_zero());
     if value.is_some() {
-        tracing::warn!(name, instead, "this variable is deprecated and wins over the one to use instead");
+        tracing::warn!(
+            name,
+            instead,
+            "this variable is deprecated and wins over the one to use instead"
+        );
     }
     Ok(value)
 }

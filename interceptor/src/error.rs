@@ -100,7 +100,9 @@ impl ProxyError {
             Self::Invalid(InvalidRequest::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
-            Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Unreachable { .. } | Self::Exhausted(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
             Self::ClientGone => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST),
         }
@@ -114,13 +116,21 @@ impl ProxyError {
             Self::BadBody(_) => "the request body could not be read".to_owned(),
             Self::NoRoute { .. } => "no route for this host, path and headers".to_owned(),
             Self::NotReady { waited, .. } => format!("the workload was not ready within {waited:.1?}"),
-            Self::Invalid(_) | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) | Self::Exhausted(_) | Self::ClientGone => self.to_string(),
+            Self::Invalid(_)
+            | Self::RequestTimeout(_)
+            | Self::ResponseHeaderTimeout(_)
+            | Self::Exhausted(_)
+            | Self::ClientGone => self.to_string(),
         }
     }
 
     /// The response: plain text for HTTP clients, a trailers-only response for gRPC clients.
     pub fn response(&self, is_grpc: bool) -> Response<ResponseBody> {
-        if is_grpc { self.grpc_response() } else { self.http_response() }
+        if is_grpc {
+            self.grpc_response()
+        } else {
+            self.http_response()
+        }
     }
 
     fn http_response(&self) -> Response<ResponseBody> {
@@ -129,10 +139,16 @@ impl ProxyError {
         let mut response = Response::new(ResponseBody::own(format!("{reason}: {}\n", self.public_text())));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
+            headers.insert(
+                header::ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),
+            );
         }
         response
     }

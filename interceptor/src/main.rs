@@ -11,7 +11,10 @@ use keda_http_runtime::telemetry::{LogConfig, Telemetry, logs};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 
 fn main() -> ExitCode {
-    if std::env::args().skip(1).any(|argument| ["-h", "-help", "--help"].contains(&argument.as_str())) {
+    if std::env::args()
+        .skip(1)
+        .any(|argument| ["-h", "-help", "--help"].contains(&argument.as_str()))
+    {
         return help();
     }
     let (telemetry, config) = match settings() {
@@ -19,8 +22,13 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.to_string(), EXIT_USAGE),
     };
     // What is not the data path: objects, reports, admin, exports.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let ran = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(config, &telemetry)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let ran = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run(config, &telemetry)));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}"), exit_code(&error)),

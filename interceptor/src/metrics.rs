@@ -64,7 +64,10 @@ struct RouteLabels {
 
 /// How a hold ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "the variants are the label values of upstream's metric")]
+#[expect(
+    non_camel_case_types,
+    reason = "the variants are the label values of upstream's metric"
+)]
 pub enum ColdStartOutcome {
     /// An endpoint was reached.
     ready,
@@ -140,6 +143,34 @@ struct Series {
     duration: Histogram,
 }
 
+impl Families {
+    fn register(registry: &mut Registry) -> Self {
+        let families = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
+            cold_starts: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
+        };
+        let help = "Requests by route, method, status and whether they had to wait";
+        registry.register("interceptor_request_count", help, families.requests.clone());
+        let help = "From arrival to the end of the response, the hold included";
+        registry.register("interceptor_request_duration_seconds", help, families.durations.clone());
+        let help = "How long held requests were held";
+        registry.register(
+            "interceptor_cold_start_duration_seconds",
+            help,
+            families.cold_starts.clone(),
+        );
+        // There is no limit yet that could reject anything; the series is there for dashboards made for upstream.
+        let help = "Requests that were refused because too many were held";
+        registry.register(
+            "interceptor_cold_start_rejections",
+            help,
+            Family::<RouteLabels, Counter>::default(),
+        );
+        families
+    }
+}
+
 fn duration_histogram() -> Histogram {
     Histogram::new(DURATION_BUCKETS)
 }
@@ -147,28 +178,23 @@ fn duration_histogram() -> Histogram {
 impl Metrics {
     /// Registers the instruments; `pending` is read when they are scraped.
     pub fn new(pending: PendingRequests) -> Self {
-        let requests = Family::default();
-        let durations = Family::new_with_constructor(duration_histogram as fn() -> Histogram);
-        let cold_starts = Family::new_with_constructor(duration_histogram as fn() -> Histogram);
-        let (dial_failures, replays, routes, problems) = (Counter::default(), Counter::default(), Gauge::default(), Gauge::default());
-        let rejections: Family<RouteLabels, Counter> = Family::default();
         let mut registry = Registry::default();
-        let info = [("service_name", "keda-http-interceptor"), ("service_version", env!("CARGO_PKG_VERSION"))];
+        let info = [
+            ("service_name", "keda-http-interceptor"),
+            ("service_version", env!("CARGO_PKG_VERSION")),
+        ];
         registry.register("target", "What is measured", Info::new(info.to_vec()));
-        registry.register("interceptor_request_count", "Requests by route, method, status and whether they had to wait", requests.clone());
-        registry.register("interceptor_request_duration_seconds", "From arrival to the end of the response, the hold included", durations.clone());
-        registry.register("interceptor_cold_start_duration_seconds", "How long held requests were held", cold_starts.clone());
-        registry.register("interceptor_cold_start_rejections", "Requests that were refused because too many were held", rejections);
-        registry.register("interceptor_upstream_dial_failures", "Dials of ready endpoints that failed; each was followed by another try", dial_failures.clone());
-        registry.register("interceptor_upstream_replays", "Requests sent again because a connection closed before it took them", replays.clone());
+        let families = Families::register(&mut registry);
+        let (dial_failures, replays) = (Counter::default(), Counter::default());
+        let (routes, problems) = (Gauge::default(), Gauge::default());
+        let help = "Dials of ready endpoints that failed; each was followed by another try";
+        registry.register("interceptor_upstream_dial_failures", help, dial_failures.clone());
+        let help = "Requests sent again because a connection closed before it took them";
+        registry.register("interceptor_upstream_replays", help, replays.clone());
         registry.register("interceptor_routes", "Routes that are live", routes.clone());
-        registry.register("interceptor_source_problems", "Files and objects that cannot be used", problems.clone());
+        let help = "Files and objects that cannot be used";
+        registry.register("interceptor_source_problems", help, problems.clone());
         registry.register_collector(Box::new(Concurrency(pending)));
-        let families = Families {
-            requests,
-            durations,
-            cold_starts,
-        };
         Self {
             registry: Arc::new(registry),
             unmatched: Arc::new(SeriesCache::new(families.clone(), "", "")),
@@ -233,12 +259,18 @@ impl SeriesCache {
     /// Measures a hold that has ended.
     pub fn observe_cold_start(&self, outcome: ColdStartOutcome, held: Duration) {
         let labels = self.cold_start_labels(outcome);
-        self.metrics.cold_starts.get_or_create(&labels).observe(held.as_secs_f64());
+        self.metrics
+            .cold_starts
+            .get_or_create(&labels)
+            .observe(held.as_secs_f64());
     }
 
     fn find(&self, outcome: Outcome) -> Option<Arc<Series>> {
         let series = self.series.read();
-        series.iter().find(|(of, _)| *of == outcome).map(|(_, series)| series.clone())
+        series
+            .iter()
+            .find(|(of, _)| *of == outcome)
+            .map(|(_, series)| series.clone())
     }
 
     fn make(&self, outcome: Outcome) -> Arc<Series> {
@@ -281,7 +313,11 @@ impl Drop for SeriesCache {
             self.metrics.requests.remove(&labels);
             self.metrics.durations.remove(&labels);
         }
-        for outcome in [ColdStartOutcome::ready, ColdStartOutcome::timeout, ColdStartOutcome::cancelled] {
+        for outcome in [
+            ColdStartOutcome::ready,
+            ColdStartOutcome::timeout,
+            ColdStartOutcome::cancelled,
+        ] {
             self.metrics.cold_starts.remove(&self.cold_start_labels(outcome));
         }
     }
@@ -303,7 +339,12 @@ impl Collector for Concurrency {
         if counts.is_empty() {
             return Ok(());
         }
-        let mut family = encoder.encode_descriptor("interceptor_request_concurrency", "Requests pending now, by route", None, prometheus_client::metrics::MetricType::Gauge)?;
+        let mut family = encoder.encode_descriptor(
+            "interceptor_request_concurrency",
+            "Requests pending now, by route",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
         for (key, counts) in counts {
             let labels = RouteLabels {
                 route_name: key.name().to_owned(),

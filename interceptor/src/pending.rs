@@ -106,9 +106,13 @@ impl PendingRequests {
     /// `window` is how far back its arrivals are remembered.
     pub fn target(&self, key: &TargetKey, window: Duration) -> Arc<Target> {
         let mut targets = self.shared.targets.lock();
-        let target = targets.entry(key.clone()).or_insert_with(|| Arc::new(self.new_target(key)));
+        let target = targets
+            .entry(key.clone())
+            .or_insert_with(|| Arc::new(self.new_target(key)));
         target.retired.store(false, Ordering::SeqCst);
-        target.window_secs.store(window.as_secs().saturating_add(1), Ordering::Relaxed);
+        target
+            .window_secs
+            .store(window.as_secs().saturating_add(1), Ordering::Relaxed);
         target.clone()
     }
 
@@ -162,7 +166,10 @@ impl PendingRequests {
     pub fn snapshot(&self) -> Vec<(TargetKey, Counts)> {
         let now = self.uptime();
         let targets = self.shared.targets.lock();
-        targets.values().map(|target| (target.key.clone(), target.counts(now))).collect()
+        targets
+            .values()
+            .map(|target| (target.key.clone(), target.counts(now)))
+            .collect()
     }
 
     /// Waits until a target has something to tell at once, and takes all that have.
@@ -221,7 +228,11 @@ impl Target {
             return Quiet::Yes;
         }
         // The request in between has either seen the flag clear and announced itself, or is taken back here.
-        if self.announced.swap(true, Ordering::SeqCst) { Quiet::Yes } else { Quiet::No }
+        if self.announced.swap(true, Ordering::SeqCst) {
+            Quiet::Yes
+        } else {
+            Quiet::No
+        }
     }
 
     /// The numbers at `now` (time since boot).

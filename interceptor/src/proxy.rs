@@ -55,7 +55,9 @@ impl Proxy {
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // Behind a refused upgrade the client may have sent anything; it is never read as HTTP.
         if http1 && !switched && (may_switch || self.readiness.is_draining()) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -76,7 +78,12 @@ impl Proxy {
         if let Some(span) = &mut span {
             span.routed(route.key.namespace(), route.key.name(), &route.upstream.service.service);
         }
-        let mut record = Record::begin(route.metrics.clone(), request.method(), Some(route.target.enter()), span);
+        let mut record = Record::begin(
+            route.metrics.clone(),
+            request.method(),
+            Some(route.target.enter()),
+            span,
+        );
         if self.log_requests {
             record.log(client.peer, &request);
         }
@@ -88,14 +95,27 @@ impl Proxy {
 
     fn route(&self, request: &mut Request<Incoming>) -> Result<Arc<BoundRoute>, ProxyError> {
         headers::settle_host(request)?;
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         let routes = self.routes.load();
-        routes.find(host, request.uri().path(), request.headers()).cloned().ok_or_else(|| ProxyError::NoRoute { host: host.to_owned() })
+        routes
+            .find(host, request.uri().path(), request.headers())
+            .cloned()
+            .ok_or_else(|| ProxyError::NoRoute { host: host.to_owned() })
     }
 
     /// Sends the request to an endpoint of the route, waiting for one when there is none. What was not sent is sent
     /// again; what may have been seen is not, unless it is safe to be seen twice.
-    async fn forward(&self, route: &BoundRoute, client: &Client, mut request: Request<Incoming>, record: &mut Record) -> Result<Forwarded, ProxyError> {
+    async fn forward(
+        &self,
+        route: &BoundRoute,
+        client: &Client,
+        mut request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Forwarded, ProxyError> {
         let deadline = route.deadline(request.headers());
         let upgrade = Upgrade::take(&mut request);
         headers::remove_hop_by_hop(request.headers_mut());
@@ -191,12 +211,25 @@ impl Proxy {
         Err(ProxyError::connect(error, route.upstream.problem()))
     }
 
-    async fn connect_to(&self, backend: &Backend, record: &Record, deadline: Option<Instant>, stages: &mut ConnectStages) -> Result<Connection, ConnectError> {
+    async fn connect_to(
+        &self,
+        backend: &Backend,
+        record: &Record,
+        deadline: Option<Instant>,
+        stages: &mut ConnectStages,
+    ) -> Result<Connection, ConnectError> {
         self.upstream.connect(backend, record.pending(), deadline, stages).await
     }
 
     /// A hold has ended: measured, and told as a span.
-    fn note_hold(&self, route: &BoundRoute, record: &mut Record, held: Instant, stages: &ConnectStages, error: Option<&ProxyError>) {
+    fn note_hold(
+        &self,
+        route: &BoundRoute,
+        record: &mut Record,
+        held: Instant,
+        stages: &ConnectStages,
+        error: Option<&ProxyError>,
+    ) {
         record.cold(stages.fallback);
         let outcome = match error {
             None => ColdStartOutcome::ready,
@@ -221,11 +254,11 @@ impl Proxy {
         record.answered(status);
         *response.version_mut() = Version::HTTP_11;
         self.mark_cold_start(&mut response, &record);
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            if let Some(upgrade) = upgrade {
-                upgrade.join(&mut response, connection, record, &self.pipes);
-                return response.map(|_| ResponseBody::own(""));
-            }
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(upgrade) = upgrade
+        {
+            upgrade.join(&mut response, connection, record, &self.pipes);
+            return response.map(|_| ResponseBody::own(""));
         }
         headers::remove_hop_by_hop(response.headers_mut());
         response.map(|body| ResponseBody::upstream(body, connection, deadline).recorded(record))
@@ -238,7 +271,9 @@ impl Proxy {
         self.mark_cold_start(&mut response, &record);
         if matches!(error, ProxyError::BadBody(_) | ProxyError::Invalid(_)) {
             // What follows a request that could not be understood is not taken for another one.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|body| body.recorded(record))
     }
@@ -267,7 +302,12 @@ fn own_reply(reply: &Reply) -> Response<ResponseBody> {
 }
 
 /// One request over one connection, up to the response's head.
-async fn exchange(connection: &mut Connection, request: Request<RequestBody>, response_header: Option<Duration>, deadline: Option<Instant>) -> Result<Response<Incoming>, ExchangeError> {
+async fn exchange(
+    connection: &mut Connection,
+    request: Request<RequestBody>,
+    response_header: Option<Duration>,
+    deadline: Option<Instant>,
+) -> Result<Response<Incoming>, ExchangeError> {
     if let (Some(sent), Some(limit)) = (request.body().sent(), response_header) {
         // The limit counts from the end of the request, so that a long upload is no slow answer.
         let late = async {
@@ -290,9 +330,14 @@ async fn exchange(connection: &mut Connection, request: Request<RequestBody>, re
     }
 }
 
-async fn within(deadline: Option<Instant>, sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>) -> Result<Response<Incoming>, ExchangeError> {
+async fn within(
+    deadline: Option<Instant>,
+    sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+) -> Result<Response<Incoming>, ExchangeError> {
     let sent = match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, sending).await.map_err(|_| ExchangeError::Deadline)?,
+        Some(deadline) => tokio::time::timeout_at(deadline, sending)
+            .await
+            .map_err(|_| ExchangeError::Deadline)?,
         None => sending.await,
     };
     sent.map_err(|mut error| match error.take_message() {
@@ -359,7 +404,10 @@ impl Attempts {
             ExchangeError::Broken(error) if error.is_user() => Err(ProxyError::BadBody(error)),
             ExchangeError::Broken(error) => {
                 self.broken += 1;
-                replay.filter(|_| self.broken <= Self::REPLAYS).map(Replay::request).ok_or(ProxyError::Broken(error))
+                replay
+                    .filter(|_| self.broken <= Self::REPLAYS)
+                    .map(Replay::request)
+                    .ok_or(ProxyError::Broken(error))
             }
         }
     }

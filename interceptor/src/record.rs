@@ -29,7 +29,12 @@ pub struct Record {
 
 impl Record {
     /// A request has arrived.
-    pub fn begin(metrics: Arc<SeriesCache>, method: &http::Method, pending: Option<Pending>, span: Option<Box<RequestSpan>>) -> Self {
+    pub fn begin(
+        metrics: Arc<SeriesCache>,
+        method: &http::Method,
+        pending: Option<Pending>,
+        span: Option<Box<RequestSpan>>,
+    ) -> Self {
         Self {
             metrics,
             method: Method::of(method),

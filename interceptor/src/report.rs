@@ -76,8 +76,14 @@ pub fn reporter(pending: PendingRequests) -> (Reporter, Reports) {
 /// Different for each start of the process.
 fn boot_id() -> String {
     use std::hash::{BuildHasher, RandomState};
-    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{:016x}-{:x}", RandomState::new().hash_one(std::process::id()), started.as_nanos())
+    let started = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    format!(
+        "{:016x}-{:x}",
+        RandomState::new().hash_one(std::process::id()),
+        started.as_nanos()
+    )
 }
 
 impl Reporter {
@@ -115,7 +121,18 @@ impl Reporter {
             }
             changed.extend(self.take(&target, now));
         }
-        self.send(now, changed, Vec::new());
+        let keys: Vec<TargetKey> = changed.iter().map(|target| target.key.as_str().into()).collect();
+        if self.send(now, changed, Vec::new()) {
+            self.mark_signalled(&keys);
+        }
+    }
+
+    /// Only edges: a later report of the same wait tells scalers nothing they do not know.
+    fn mark_signalled(&self, keys: &[TargetKey]) {
+        let now = self.pending.uptime();
+        keys.iter()
+            .filter_map(|key| self.pending.existing(key))
+            .for_each(|target| target.mark_signalled(now));
     }
 
     /// Everything that is not quiet; what has become quiet is let go.
@@ -150,11 +167,11 @@ impl Reporter {
         (!unchanged).then(|| report_of(&target.key, counts, Vec::new()))
     }
 
-    fn send(&self, now: Duration, targets: Vec<TargetReport>, removed: Vec<String>) {
+    /// `true` when somebody listens.
+    fn send(&self, now: Duration, targets: Vec<TargetReport>, removed: Vec<String>) -> bool {
         if targets.is_empty() && removed.is_empty() {
-            return;
+            return false;
         }
-        let keys: Vec<TargetKey> = targets.iter().map(|target| target.key.as_str().into()).collect();
         let report = Report {
             boot_id: self.boot_id.clone(),
             uptime_nanos: nanos(now),
@@ -162,11 +179,7 @@ impl Reporter {
             targets,
             removed,
         };
-        if self.changes.send(Arc::new(report)).is_ok() {
-            for target in keys.iter().filter_map(|key| self.pending.existing(key)) {
-                target.mark_signalled(self.pending.uptime());
-            }
-        }
+        self.changes.send(Arc::new(report)).is_ok()
     }
 
     /// A new subscriber gets everything, with the arrivals of the last seconds.
@@ -182,7 +195,10 @@ impl Reporter {
         };
         let changes = self.changes.subscribe();
         if subscriber.send(Subscription { complete, changes }).is_ok() {
-            targets.iter().filter(|target| target.counts(now).pending > 0).for_each(|target| target.mark_signalled(now));
+            targets
+                .iter()
+                .filter(|target| target.counts(now).waiting > 0)
+                .for_each(|target| target.mark_signalled(now));
         }
     }
 
@@ -196,8 +212,6 @@ impl Reporter {
         report_of(&target.key, counts, recent)
     }
 }
-
-
 
 impl Reported {
     /// An integral that could not be read whole is worked out from the last one. Arrivals never go back.
@@ -248,10 +262,14 @@ impl PendingService for Reports {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<Report, Status>> + Send>>;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let subscription = self.subscription().await.ok_or_else(|| Status::unavailable("the interceptor is shutting down"))?;
+        let subscription = self
+            .subscription()
+            .await
+            .ok_or_else(|| Status::unavailable("the interceptor is shutting down"))?;
         let reports = Self::stream(subscription);
         // A subscriber that fell behind starts over with a complete report on its next stream.
-        let reports = reports.map(|report| report.map_err(|_| Status::data_loss("too slow for the reports; watch again")));
+        let reports =
+            reports.map(|report| report.map_err(|_| Status::data_loss("too slow for the reports; watch again")));
         Ok(Response::new(Box::pin(reports)))
     }
 }

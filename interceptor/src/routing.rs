@@ -102,7 +102,10 @@ impl BoundRoute {
 
     /// When a request that arrives now must have ended: by the route's limit, or sooner by its own `grpc-timeout`.
     pub fn deadline(&self, headers: &HeaderMap) -> Option<Instant> {
-        let own = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
+        let own = headers
+            .get("grpc-timeout")
+            .and_then(|value| value.to_str().ok())
+            .and_then(grpc_timeout);
         let limit = match (self.request, own) {
             (Some(limit), Some(own)) => Some(limit.min(own)),
             (limit, own) => limit.or(own),
@@ -161,7 +164,14 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 impl Routing {
     /// Nothing taken in yet.
-    pub fn new(routes: Routes, backends: Arc<Backends>, pending: PendingRequests, metrics: Metrics, timeouts: TimeoutConfig, readiness: Readiness) -> Self {
+    pub fn new(
+        routes: Routes,
+        backends: Arc<Backends>,
+        pending: PendingRequests,
+        metrics: Metrics,
+        timeouts: TimeoutConfig,
+        readiness: Readiness,
+    ) -> Self {
         Self {
             routes,
             backends,
@@ -208,10 +218,16 @@ impl Routing {
         for service in &touched {
             for backend in self.backends.of_service(service) {
                 let endpoints = self.endpoint_index.endpoints(&backend.service);
-                self.backends.publish(&backend, endpoints.map_err(|error| error.to_string()));
+                self.backends
+                    .publish(&backend, endpoints.map_err(|error| error.to_string()));
             }
         }
-        tracing::debug!(changes = changes.len(), services = touched.len(), routes = self.bound.len(), "objects taken in");
+        tracing::debug!(
+            changes = changes.len(),
+            services = touched.len(),
+            routes = self.bound.len(),
+            "objects taken in"
+        );
     }
 
     fn apply_routes(&mut self, changes: Vec<RouteChange>, touched: &mut BTreeSet<ServiceKey>) {
@@ -253,7 +269,10 @@ impl Routing {
             metrics: self.metrics.of_route(&route.key),
             upstream: self.backends.backend(&route.upstream),
             fallback: route.fallback.as_ref().map(|fallback| self.backends.backend(fallback)),
-            readiness: self.timeouts.readiness.limit(route.timeouts.readiness, route.fallback.is_some()),
+            readiness: self
+                .timeouts
+                .readiness
+                .limit(route.timeouts.readiness, route.fallback.is_some()),
             request: own(route.timeouts.request, self.timeouts.request),
             response_header: own(route.timeouts.response_header, self.timeouts.response_header),
             replies: route.replies.clone(),
@@ -262,13 +281,22 @@ impl Routing {
 
     /// What cannot be used is told on `/readyz` and as a metric.
     fn tell_problems(&self, unreadable: &[Problem]) {
-        let unreadable: Vec<String> = unreadable.iter().map(|problem| format!("{}: {}", problem.place, problem.reason)).collect();
+        let unreadable: Vec<String> = unreadable
+            .iter()
+            .map(|problem| format!("{}: {}", problem.place, problem.reason))
+            .collect();
         let refused = self.route_index.refused();
         let refused: Vec<String> = refused
             .iter()
-            .flat_map(|(id, errors)| errors.iter().map(move |error| format!("{:?} {}/{}: {error}", id.kind, id.namespace, id.name)))
+            .flat_map(|(id, errors)| {
+                errors
+                    .iter()
+                    .map(move |error| format!("{:?} {}/{}: {error}", id.kind, id.namespace, id.name))
+            })
             .collect();
-        self.metrics.problems.set(i64::try_from(unreadable.len() + refused.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .problems
+            .set(i64::try_from(unreadable.len() + refused.len()).unwrap_or(i64::MAX));
         self.readiness.set_problems("manifests", unreadable);
         self.readiness.set_problems("routes", refused);
     }
@@ -276,7 +304,11 @@ impl Routing {
 
 fn services(route: &BoundRoute) -> Vec<ServiceKey> {
     let backends = [Some(&route.upstream), route.fallback.as_ref()];
-    backends.into_iter().flatten().map(|backend| service_key(&backend.service)).collect()
+    backends
+        .into_iter()
+        .flatten()
+        .map(|backend| service_key(&backend.service))
+        .collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Request};
 use keda_http_runtime::telemetry::{Propagation, Sampling, Tracing, propagation};
-use opentelemetry::trace::{Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _,
+};
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
@@ -76,7 +78,13 @@ impl Spans {
         }
     }
 
-    fn child(&self, parent: &SpanContext, name: impl Into<std::borrow::Cow<'static, str>>, kind: SpanKind, start: SystemTime) -> Span {
+    fn child(
+        &self,
+        parent: &SpanContext,
+        name: impl Into<std::borrow::Cow<'static, str>>,
+        kind: SpanKind,
+        start: SystemTime,
+    ) -> Span {
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_start_time(start);
         self.tracer.build_with_context(builder, &context(Some(parent)))
     }
@@ -90,7 +98,12 @@ fn context(parent: Option<&SpanContext>) -> Context {
 }
 
 fn server_attributes<B>(request: &Request<B>) -> Vec<KeyValue> {
-    let header = |name| request.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value: &http::HeaderValue| value.to_str().ok())
+    };
     let mut attributes = vec![
         KeyValue::new("http.request.method", method_name(request.method())),
         KeyValue::new("url.path", request.uri().path().to_owned()),
@@ -122,16 +135,21 @@ fn method_name(method: &http::Method) -> Value {
 impl RequestSpan {
     /// The route is known.
     pub fn routed(&mut self, namespace: &str, name: &str, service: &str) {
-        self.server.set_attribute(KeyValue::new("keda.route.namespace", namespace.to_owned()));
-        self.server.set_attribute(KeyValue::new("keda.route.name", name.to_owned()));
-        self.server.set_attribute(KeyValue::new("keda.service.name", service.to_owned()));
+        self.server
+            .set_attribute(KeyValue::new("keda.route.namespace", namespace.to_owned()));
+        self.server
+            .set_attribute(KeyValue::new("keda.route.name", name.to_owned()));
+        self.server
+            .set_attribute(KeyValue::new("keda.service.name", service.to_owned()));
     }
 
     /// The request had to wait from `held`: the wait and its stages, made when the wait has ended.
     pub fn waited(&mut self, held: Instant, signalled: Option<Instant>, stages: &ConnectStages, error: Option<String>) {
         let clock = Clock::now();
         let server = self.server.span_context().clone();
-        let mut wait = self.spans.child(&server, COLD_START_SPAN, SpanKind::Internal, clock.at(held));
+        let mut wait = self
+            .spans
+            .child(&server, COLD_START_SPAN, SpanKind::Internal, clock.at(held));
         let parent = wait.span_context().clone();
         if let Some(signalled) = signalled {
             self.stage(&parent, SIGNAL_STAGE, clock.at(held), clock.at(signalled));
@@ -142,7 +160,11 @@ impl RequestSpan {
             self.stage(&parent, CONNECT_STAGE, ready, clock.wall);
         }
         for (at, failure) in &stages.failures {
-            wait.add_event_with_timestamp("dial failed", clock.at(at.into_std()), vec![KeyValue::new("error.message", failure.clone())]);
+            wait.add_event_with_timestamp(
+                "dial failed",
+                clock.at(at.into_std()),
+                vec![KeyValue::new("error.message", failure.clone())],
+            );
         }
         if let Some(error) = error {
             wait.set_status(Status::error(error));
@@ -158,7 +180,9 @@ impl RequestSpan {
     /// The call to the endpoint begins; the endpoint becomes a child of it.
     pub fn call(&mut self, method: &http::Method, endpoint: std::net::SocketAddr, headers: &mut HeaderMap) {
         let server = self.server.span_context().clone();
-        let mut client = self.spans.child(&server, client_name(method), SpanKind::Client, SystemTime::now());
+        let mut client = self
+            .spans
+            .child(&server, client_name(method), SpanKind::Client, SystemTime::now());
         client.set_attribute(KeyValue::new("http.request.method", method_name(method)));
         client.set_attribute(KeyValue::new("server.address", endpoint.ip().to_string()));
         client.set_attribute(KeyValue::new("server.port", i64::from(endpoint.port())));
@@ -189,11 +213,13 @@ impl RequestSpan {
         if let Some(mut client) = self.client.take() {
             client.end();
         }
-        self.server.set_attribute(KeyValue::new("service", "keda-http-interceptor-proxy-upstream"));
+        self.server
+            .set_attribute(KeyValue::new("service", "keda-http-interceptor-proxy-upstream"));
         self.server.set_attribute(KeyValue::new("cold-start", cold));
         match status {
             Some(status) => {
-                self.server.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+                self.server
+                    .set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
                 if status >= 500 {
                     self.server.set_status(Status::error(""));
                 }

@@ -222,7 +222,11 @@ enum Opened {
 
 /// The jittered pause after a failed dial of an endpoint that has been failing for so long.
 fn pause(failing_for: Duration) -> Duration {
-    let longest = if failing_for < Duration::from_secs(1) { SHORT_PAUSE } else { LONG_PAUSE };
+    let longest = if failing_for < Duration::from_secs(1) {
+        SHORT_PAUSE
+    } else {
+        LONG_PAUSE
+    };
     let longest = longest.min(failing_for.max(Duration::from_millis(1)));
     let micros = usize::try_from(longest.as_micros()).unwrap_or(usize::MAX);
     Duration::from_micros((micros / 2 + random_below(micros / 2 + 1)) as u64)
@@ -258,7 +262,10 @@ impl Connection {
 
     /// Sends a request whose headers and URI are fit for the connection's protocol, up to the response's head. A
     /// request of which nothing was sent comes back in the error.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match &mut self.sender {
             Sender::Http1(sender) => sender.try_send_request(request).await,
             Sender::Http2(sender) => sender.try_send_request(request).await,
@@ -267,10 +274,11 @@ impl Connection {
 
     /// Back to the pool, when it can carry another request; otherwise it is closed.
     pub fn give_back(self) {
-        if let Sender::Http1(sender) = self.sender {
-            if sender.is_ready() && !self.lease.is_removed() {
-                self.lease.pool(self.worker).put(sender);
-            }
+        if let Sender::Http1(sender) = self.sender
+            && sender.is_ready()
+            && !self.lease.is_removed()
+        {
+            self.lease.pool(self.worker).put(sender);
         }
     }
 }

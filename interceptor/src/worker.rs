@@ -62,13 +62,15 @@ impl Worker {
     /// When the thread or its runtime cannot be made.
     pub fn start(self, number: usize) -> io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            if let Err(error) = runtime.block_on(self.run()) {
-                tracing::error!(%error, "worker ended");
-            }
-            // What was not finished at the cut is dropped here, not waited for.
-            runtime.shutdown_background();
-        })
+        std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(self.run()) {
+                    tracing::error!(%error, "worker ended");
+                }
+                // What was not finished at the cut is dropped here, not waited for.
+                runtime.shutdown_background();
+            })
     }
 
     async fn run(self) -> io::Result<()> {
@@ -81,7 +83,10 @@ impl Worker {
             close: self.lifetime.close.clone(),
         });
         let connections = server.proxy.pipes.tracker.clone();
-        self.lifetime.close.run_until_cancelled(accept(listener, &server, &connections)).await;
+        self.lifetime
+            .close
+            .run_until_cancelled(accept(listener, &server, &connections))
+            .await;
         connections.close();
         self.lifetime.cut.run_until_cancelled(connections.wait()).await;
         Ok(())
@@ -108,7 +113,9 @@ async fn accept(listener: TcpListener, server: &Arc<Server>, connections: &TaskT
 /// Options that make the connection quick and a dead peer noticed; without them it still works.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE / 3);
+    let keepalive = TcpKeepalive::new()
+        .with_time(TCP_KEEPALIVE)
+        .with_interval(TCP_KEEPALIVE / 3);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
@@ -145,7 +152,11 @@ impl Server {
     /// Serves a connection by the protocol its first bytes speak. Errors end it and concern nobody else.
     async fn serve(self: Arc<Self>, stream: TcpStream, client: Client) {
         let peer = client.peer;
-        let served = match self.close.run_until_cancelled(speaks_http2(&stream, self.head_timeout)).await {
+        let served = match self
+            .close
+            .run_until_cancelled(speaks_http2(&stream, self.head_timeout))
+            .await
+        {
             Some(Ok(true)) => self.serve_http2(stream, client).await,
             Some(Ok(false)) => self.serve_http1(stream, client).await,
             Some(Err(_)) | None => return,
@@ -180,7 +191,11 @@ impl Server {
         connection.await
     }
 
-    async fn handle(self: Arc<Self>, client: Arc<Client>, request: Request<Incoming>) -> Result<Response<ResponseBody>, std::convert::Infallible> {
+    async fn handle(
+        self: Arc<Self>,
+        client: Arc<Client>,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
         Ok(self.proxy.handle(&client, request).await)
     }
 }

@@ -238,6 +238,28 @@ fn the_integral_may_wrap_and_a_torn_one_is_clamped() {
 }
 
 #[test]
+fn a_report_without_its_integral_does_not_mix_two_clocks() {
+    // The scaler's clock is far ahead of the interceptor's, then far behind.
+    for start in [1_000, 1] {
+        let mut demand = Demand::new(RETENTION);
+        let partly = target(8, 8);
+        demand.observe("a", report("1", 100, vec![integrated(8, 8, 50)]), at(start));
+        demand.observe("a", report("1", 104, vec![partly]), at(start + 4));
+        demand.observe("a", report("1", 105, vec![integrated(8, 0, 90)]), at(start + 5));
+        assert_eq!(
+            demand.concurrency(&key(), at(start + 5)),
+            Reading::Known(8.0),
+            "{start}"
+        );
+        assert_eq!(
+            demand.concurrency(&key(), at(start + 10)),
+            Reading::Known(4.0),
+            "{start}"
+        );
+    }
+}
+
+#[test]
 fn a_lost_interceptor_counts_until_the_retention_has_passed() {
     let mut demand = Demand::new(RETENTION);
     demand.observe("a", report("1", 100, vec![target(1, 2)]), at(1));

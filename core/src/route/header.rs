@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use super::anchored::anchored;
+
 /// One condition on a header; names are compared without case, and any of several lines of the header may match.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeaderRule {
@@ -40,7 +42,7 @@ impl HeaderValueMatch {
     /// # Errors
     /// When it is no regular expression.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
-        regex::RegexBuilder::new(&format!("^(?:{text})$"))
+        regex::RegexBuilder::new(&anchored(text)?)
             .case_insensitive(true)
             .build()
             .map(Self::Regex)
@@ -121,6 +123,7 @@ mod tests {
     fn a_regex_takes_the_whole_value_without_case() {
         let rule = HeaderValueMatch::regex("v[0-9]+|beta").unwrap();
         assert!(rule.matches(b"V12") && rule.matches(b"Beta") && !rule.matches(b"v1x") && !rule.matches(b"betas"));
+        assert!(HeaderValueMatch::regex("a)|(?:b").is_err(), "it would match parts");
     }
 
     #[test]
@@ -135,5 +138,18 @@ mod tests {
         assert!(rule(HeaderValueMatch::Exact("2".into())).matches(&headers));
         assert!(rule(HeaderValueMatch::Present).matches(&headers));
         assert!(!rule(HeaderValueMatch::Exact("3".into())).matches(&headers));
+    }
+
+    #[test]
+    fn an_empty_value_is_present_and_is_not_absence() {
+        let rule = |value| HeaderRule {
+            name: HeaderName::from_static("x-a"),
+            value,
+        };
+        let empty = HeaderMap::from_iter([(HeaderName::from_static("x-a"), http::HeaderValue::from_static(""))]);
+        for value in [HeaderValueMatch::Present, HeaderValueMatch::Exact(String::new())] {
+            assert!(rule(value.clone()).matches(&empty), "{value:?}");
+            assert!(!rule(value.clone()).matches(&HeaderMap::new()), "{value:?}");
+        }
     }
 }

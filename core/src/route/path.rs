@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::anchored::anchored;
+
 /// Which paths a rule takes.
 #[derive(Debug, Clone)]
 pub enum PathMatch {
@@ -23,7 +25,7 @@ impl PathMatch {
     /// # Errors
     /// When it is no regular expression.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
-        regex::Regex::new(&format!("^(?:{text})$")).map(Self::Regex)
+        regex::Regex::new(&anchored(text)?).map(Self::Regex)
     }
 }
 
@@ -80,8 +82,13 @@ mod tests {
     #[test]
     fn a_regex_must_match_the_whole_path() {
         let Ok(PathMatch::Regex(regex)) = PathMatch::regex("/a|/b") else {
-            return assert!(false);
+            panic!("it is a regular expression");
         };
         assert!(regex.is_match("/a") && !regex.is_match("/ab") && !regex.is_match("x/b"));
+    }
+
+    #[test]
+    fn no_regex_reaches_out_of_its_anchors() {
+        assert!(PathMatch::regex("/a)|(?:/b").is_err());
     }
 }

@@ -43,6 +43,8 @@ struct Placed<T> {
 struct HostRoutes<T> {
     /// By prefix, without leading and trailing slashes; each list in order of precedence.
     prefixes: HashMap<Arc<str>, Vec<Candidate<T>>>,
+    /// Length of the longest of them, so that long paths are not looked up whole.
+    longest: usize,
     /// In order of precedence.
     regexes: Vec<(Regex, Candidate<T>)>,
 }
@@ -83,6 +85,7 @@ impl<T> Default for HostRoutes<T> {
     fn default() -> Self {
         Self {
             prefixes: HashMap::new(),
+            longest: 0,
             regexes: Vec::new(),
         }
     }
@@ -235,6 +238,7 @@ impl<T: Clone> HostRoutes<T> {
     }
 
     fn add_prefix(&mut self, prefix: &str, candidate: Candidate<T>) {
+        self.longest = self.longest.max(prefix.len());
         let candidates = self.prefixes.entry(prefix.into()).or_default();
         let at = candidates.partition_point(|other| other.precedence < candidate.precedence);
         candidates.insert(at, candidate);
@@ -245,6 +249,12 @@ impl<T: Clone> HostRoutes<T> {
             candidates.retain(|candidate| candidate.precedence.key != *key);
             !candidates.is_empty()
         });
+        self.longest = self
+            .prefixes
+            .keys()
+            .map(|prefix| prefix.len())
+            .max()
+            .unwrap_or_default();
         self.regexes.retain(|(_, candidate)| candidate.precedence.key != *key);
     }
 
@@ -273,6 +283,9 @@ impl<T: Clone> HostRoutes<T> {
     }
 
     fn at_prefix(&self, prefix: &str, headers: &HeaderMap) -> Option<&T> {
+        if prefix.len() > self.longest {
+            return None;
+        }
         let candidates = self.prefixes.get(prefix)?;
         candidates
             .iter()

@@ -64,7 +64,8 @@ fn what_is_not_said_has_the_documented_default() {
 
 #[test]
 fn errors_name_the_key_the_value_and_what_is_allowed() {
-    let table: [(&[(&str, &str)], &[&str]); 22] = [
+    type Changes = &'static [(&'static str, &'static str)];
+    let table: [(Changes, &[&str]); 23] = [
         (&[("hosts", "")], &["hosts is missing", "at least one host"]),
         (&[("hosts", "a b")], &["hosts", "a b", "allowed"]),
         (&[("hosts", ", ,")], &["hosts", "at least one"]),
@@ -101,6 +102,7 @@ fn errors_name_the_key_the_value_and_what_is_allowed() {
         ),
         (&[("fallbackService", "")], &["fallbackService is missing"]),
         (&[("healthcheckResponse", "static")], &["healthcheckPath is missing"]),
+        (&[("pathRegex", "/a)|(?:/b")], &["pathRegex", "regular expression"]),
         (&[("pathRegex", "(")], &["pathRegex", "\"(\"", "regular expression"]),
     ];
     for (changes, expected) in table {
@@ -155,6 +157,28 @@ fn keys_of_later_features_are_kept_and_unknown_ones_are_told() {
     assert_eq!(trigger.later["tlsSecretName"], "cert");
     assert_eq!(trigger.warnings.len(), 1);
     assert!(trigger.warnings[0].contains("colour"));
+}
+
+#[test]
+fn keys_that_say_how_keda_reaches_us_are_no_news() {
+    let keys = [
+        "scalerAddress",
+        "interceptorRoute",
+        "httpScaledObject",
+        "interceptorTargetPendingRequests",
+        "kedifyTrigger",
+        "enableTLS",
+        "unsafeSsl",
+        "caCert",
+        "tlsCertFile",
+        "tlsClientCert",
+        "tlsClientKey",
+    ];
+    let metadata = with(&keys.map(|key| (key, "1")));
+    assert_eq!(
+        KedifyHttp::from_metadata(metadata).unwrap().warnings,
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -13,7 +13,10 @@ fn service() -> ServiceRef {
 }
 
 fn backends() -> Backends {
-    Backends::new(PoolSettings { workers: 1, max_idle: 4 })
+    Backends::new(PoolSettings {
+        workers: 1,
+        max_idle: 4,
+    })
 }
 
 fn address(last: u8) -> SocketAddr {
@@ -39,7 +42,11 @@ fn endpoints_that_stay_keep_their_counters() {
     publish(&backends, &backend, &[2]);
     assert!(lease.is_removed());
     publish(&backends, &backend, &[1, 2]);
-    assert_eq!(backend.endpoint(address(1)).unwrap().in_flight(), 0, "a pod that comes back is a new one");
+    assert_eq!(
+        backend.endpoint(address(1)).unwrap().in_flight(),
+        0,
+        "a pod that comes back is a new one"
+    );
 }
 
 #[test]
@@ -49,7 +56,11 @@ fn the_less_busy_of_two_is_picked() {
     publish(&backends, &backend, &[1, 2]);
     let leases: Vec<Lease> = (0..100).map(|_| backend.pick().unwrap()).collect();
     let busy = |last| backend.endpoint(address(last)).unwrap().in_flight();
-    assert_eq!((busy(1), busy(2)), (50, 50), "with two endpoints both are compared each time");
+    assert_eq!(
+        (busy(1), busy(2)),
+        (50, 50),
+        "with two endpoints both are compared each time"
+    );
     drop(leases);
     assert_eq!((busy(1), busy(2)), (0, 0));
 }
@@ -69,7 +80,13 @@ fn a_quarantined_endpoint_is_the_last_choice() {
 #[tokio::test]
 async fn who_waits_for_one_service_is_not_woken_by_another() {
     let backends = backends();
-    let (mine, other) = (backends.backend(&service()), ServiceRef { service: "other".into(), ..service() });
+    let (mine, other) = (
+        backends.backend(&service()),
+        ServiceRef {
+            service: "other".into(),
+            ..service()
+        },
+    );
     let other = backends.backend(&other);
     let mut waiting = waiter(mine.clone());
     assert!(futures_util::poll!(&mut waiting).is_pending());

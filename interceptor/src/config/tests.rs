@@ -40,7 +40,10 @@ fn what_cannot_be_used_is_named_with_its_value_and_what_is_allowed() {
     ];
     for (name, value) in table {
         let error = read(&[(name, value)]).unwrap_err().to_string();
-        assert!(error.contains(name) && error.contains(value) && error.contains("must be"), "{error}");
+        assert!(
+            error.contains(name) && error.contains(value) && error.contains("must be"),
+            "{error}"
+        );
     }
 }
 
@@ -52,15 +55,31 @@ fn ports_are_required() {
 
 #[test]
 fn zero_is_no_limit() {
-    let config = read(&[("KEDA_HTTP_RESPONSE_HEADER_TIMEOUT", "0s"), ("KEDA_HTTP_DRAIN_TIMEOUT", "0")]).unwrap();
+    let config = read(&[
+        ("KEDA_HTTP_RESPONSE_HEADER_TIMEOUT", "0s"),
+        ("KEDA_HTTP_DRAIN_TIMEOUT", "0"),
+    ])
+    .unwrap();
     assert_eq!((config.timeouts.response_header, config.shutdown.drain), (None, None));
 }
 
 #[test]
 fn deprecated_names_win_when_they_say_something() {
-    let both = |old| read(&[("KEDA_CONDITION_WAIT_TIMEOUT", old), ("KEDA_HTTP_READINESS_TIMEOUT", "7s")]).unwrap();
-    assert_eq!(both("20m").timeouts.readiness, ReadinessTimeout::Set(Duration::from_secs(1200)));
-    assert_eq!(both("0s").timeouts.readiness, ReadinessTimeout::Set(Duration::from_secs(7)));
+    let both = |old| {
+        read(&[
+            ("KEDA_CONDITION_WAIT_TIMEOUT", old),
+            ("KEDA_HTTP_READINESS_TIMEOUT", "7s"),
+        ])
+        .unwrap()
+    };
+    assert_eq!(
+        both("20m").timeouts.readiness,
+        ReadinessTimeout::Set(Duration::from_secs(1200))
+    );
+    assert_eq!(
+        both("0s").timeouts.readiness,
+        ReadinessTimeout::Set(Duration::from_secs(7))
+    );
 }
 
 #[test]
@@ -73,18 +92,38 @@ fn a_request_is_held_as_long_as_the_route_or_the_setting_says() {
         (ReadinessTimeout::Set(seconds(9)), None, true, Some(seconds(9))),
         (ReadinessTimeout::Set(seconds(0)), None, false, None),
         (ReadinessTimeout::Set(seconds(0)), None, true, Some(seconds(30))),
-        (ReadinessTimeout::Set(seconds(9)), Some(seconds(2)), false, Some(seconds(2))),
+        (
+            ReadinessTimeout::Set(seconds(9)),
+            Some(seconds(2)),
+            false,
+            Some(seconds(2)),
+        ),
         (ReadinessTimeout::Set(seconds(9)), Some(seconds(0)), false, None),
-        (ReadinessTimeout::Set(seconds(9)), Some(seconds(0)), true, Some(seconds(30))),
+        (
+            ReadinessTimeout::Set(seconds(9)),
+            Some(seconds(0)),
+            true,
+            Some(seconds(30)),
+        ),
     ];
     for (setting, route, fallback, limit) in table {
-        assert_eq!(setting.limit(route, fallback), limit, "{setting:?} {route:?} {fallback}");
+        assert_eq!(
+            setting.limit(route, fallback),
+            limit,
+            "{setting:?} {route:?} {fallback}"
+        );
     }
 }
 
 #[test]
 fn metrics_can_be_switched_off() {
-    assert_eq!(read(&[("OTEL_PROM_EXPORTER_ENABLED", "false")]).unwrap().listen.metrics_port, None);
+    assert_eq!(
+        read(&[("OTEL_PROM_EXPORTER_ENABLED", "false")])
+            .unwrap()
+            .listen
+            .metrics_port,
+        None
+    );
 }
 
 #[test]

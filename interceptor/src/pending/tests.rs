@@ -33,7 +33,11 @@ fn the_integral_is_pending_times_time() {
     assert_eq!(target.counts(now).pending_nanos, Some(2 * nanos(now) - entered));
     drop(guards);
     let ended = target.counts(now).pending_nanos;
-    assert_eq!(ended, target.counts(now + Duration::from_secs(99)).pending_nanos, "nothing pending, nothing grows");
+    assert_eq!(
+        ended,
+        target.counts(now + Duration::from_secs(99)).pending_nanos,
+        "nothing pending, nothing grows"
+    );
 }
 
 #[test]
@@ -74,7 +78,9 @@ fn an_integral_never_runs_backwards_while_requests_come_and_go() {
         let mut last = 0;
         while !done.load(Ordering::SeqCst) {
             let now = target.boot.elapsed();
-            let Some(integral) = target.counts(now).pending_nanos else { continue };
+            let Some(integral) = target.counts(now).pending_nanos else {
+                continue;
+            };
             // A request may enter after `now` was read; one request's nanoseconds are the most that can be off.
             assert!(integral.wrapping_add(1_000_000_000) >= last, "{last} -> {integral}");
             last = integral;

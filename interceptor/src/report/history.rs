@@ -41,7 +41,11 @@ impl History {
 
     /// Arrivals of each of the last seconds, newest first, with `news` that are not recorded yet in the first.
     pub fn recent(&self, now: Duration, news: u64, keep: u64) -> Vec<u32> {
-        let silent = if self.arrivals.is_empty() { 0 } else { now.as_secs().saturating_sub(self.newest) };
+        let silent = if self.arrivals.is_empty() {
+            0
+        } else {
+            now.as_secs().saturating_sub(self.newest)
+        };
         let keep = usize::try_from(keep.min(MAX_SECONDS) + 1).unwrap_or(usize::MAX);
         let zeros = std::iter::repeat_n(0, usize::try_from(silent).unwrap_or(usize::MAX));
         let mut recent: Vec<u32> = zeros.chain(self.arrivals.iter().rev().copied()).take(keep).collect();

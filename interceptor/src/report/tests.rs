@@ -28,7 +28,10 @@ impl Watched {
 }
 
 async fn next(stream: &mut (impl Stream<Item = Report> + Unpin)) -> Report {
-    tokio::time::timeout(Duration::from_secs(30), stream.next()).await.expect("a report").unwrap()
+    tokio::time::timeout(Duration::from_secs(30), stream.next())
+        .await
+        .expect("a report")
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +112,9 @@ async fn the_numbers_between_two_reports_give_the_mean() {
     let second = next(&mut reports).await;
     let third = next(&mut reports).await;
     drop(requests);
-    let grown = third.targets[0].pending_nanos.wrapping_sub(second.targets[0].pending_nanos);
+    let grown = third.targets[0]
+        .pending_nanos
+        .wrapping_sub(second.targets[0].pending_nanos);
     assert_eq!(grown, 2 * (third.uptime_nanos - second.uptime_nanos));
     assert!(first.uptime_nanos <= second.uptime_nanos);
 }

@@ -70,7 +70,10 @@ pub fn wants_upgrade<B>(request: &Request<B>) -> bool {
 /// Whether a comma-separated header lists a token, without case.
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name);
-    values.iter().filter_map(|value| value.to_str().ok()).any(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+    values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
 }
 
 /// Removes what concerns one connection only: the headers that `Connection` names, and the well-known ones.
@@ -79,7 +82,15 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         remove_named_by_connection(headers);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, header::PROXY_AUTHENTICATE, header::PROXY_AUTHORIZATION, header::TRANSFER_ENCODING, header::UPGRADE] {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        HTTP2_SETTINGS,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
         headers.remove(name);
     }
     if headers.contains_key(header::TE) {
@@ -94,14 +105,19 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
     headers.remove(header::CONNECTION);
-    for name in lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')) {
+    for name in lines
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+    {
         // Naming these would cut the request from its target or its body.
         let kept = ["host", "content-length", "te", "trailer"];
         let name = name.trim();
-        if !name.is_empty() && !kept.iter().any(|kept| name.eq_ignore_ascii_case(kept)) {
-            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
-                headers.remove(name);
-            }
+        if !name.is_empty()
+            && !kept.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+        {
+            headers.remove(name);
         }
     }
 }
@@ -115,10 +131,10 @@ pub fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts) {
         Some(_) => append_forwarded_for(headers, &client.forwarded_for),
     };
     headers.insert(X_FORWARDED_FOR, forwarded_for);
-    if !headers.contains_key(X_FORWARDED_HOST) {
-        if let Some(host) = headers.get(header::HOST).cloned() {
-            headers.insert(X_FORWARDED_HOST, host);
-        }
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(header::HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
     }
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, client.scheme.clone());
@@ -151,13 +167,15 @@ fn fit_http1<B: Body>(request: &mut Request<B>) {
     *request.version_mut() = Version::HTTP_11;
     if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
         // Said explicitly, since a method that rarely has a body would be sent without one.
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        request
+            .headers_mut()
+            .insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if let Some(authority) = request.uri().authority() {
-        if !request.headers().contains_key(header::HOST) {
-            if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-                request.headers_mut().insert(header::HOST, host);
-            }
+        if !request.headers().contains_key(header::HOST)
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(header::HOST, host);
         }
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::from(path.unwrap_or_else(|| uri::PathAndQuery::from_static("/")));
@@ -171,8 +189,12 @@ fn fit_http2<B>(request: &mut Request<B>) {
     let authority = host.and_then(|host| uri::Authority::try_from(host.as_bytes()).ok());
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(uri::Scheme::HTTP);
-    parts.authority = authority.or(parts.authority).or_else(|| Some(uri::Authority::from_static("localhost")));
-    parts.path_and_query = parts.path_and_query.or_else(|| Some(uri::PathAndQuery::from_static("/")));
+    parts.authority = authority
+        .or(parts.authority)
+        .or_else(|| Some(uri::Authority::from_static("localhost")));
+    parts.path_and_query = parts
+        .path_and_query
+        .or_else(|| Some(uri::PathAndQuery::from_static("/")));
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
@@ -184,7 +206,11 @@ fn join_cookies(headers: &mut HeaderMap) {
     if lines.next().is_none() || lines.next().is_none() {
         return;
     }
-    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }

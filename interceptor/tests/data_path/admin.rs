@@ -11,7 +11,10 @@ async fn the_queue_has_upstreams_shape() {
     interceptor.get("api.example", "/").await;
     interceptor.pending("api", 0).await;
     let (status, text) = interceptor.admin("/queue").await;
-    assert_eq!((status, text.as_str()), (200, r#"{"shop/api":{"Concurrency":0,"RequestCount":1}}"#));
+    assert_eq!(
+        (status, text.as_str()),
+        (200, r#"{"shop/api":{"Concurrency":0,"RequestCount":1}}"#)
+    );
 }
 
 #[tokio::test]
@@ -21,7 +24,16 @@ async fn settings_and_log_level_can_be_seen_and_the_level_changed() {
     assert_eq!(config["timeouts"]["response_header"], "5m0s");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("http://{}/log-level", interceptor.bound.admin);
-    assert_eq!(client.put(&url).body("no such level at all!").send().await.unwrap().status(), 400);
+    assert_eq!(
+        client
+            .put(&url)
+            .body("no such level at all!")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        400
+    );
     assert_eq!(client.put(&url).body("info").send().await.unwrap().status(), 200);
 }
 
@@ -59,16 +71,28 @@ async fn reports_are_streamed_on_the_admin_port() {
     use keda_http_proto::pending::pending_requests_client::PendingRequestsClient;
     let interceptor = Interceptor::start().await;
     interceptor.idle("api").await;
-    let mut client = PendingRequestsClient::connect(format!("http://{}", interceptor.bound.admin)).await.unwrap();
+    let mut client = PendingRequestsClient::connect(format!("http://{}", interceptor.bound.admin))
+        .await
+        .unwrap();
     let mut reports = client.watch(WatchRequest {}).await.unwrap().into_inner();
     let first = reports.message().await.unwrap().unwrap();
     assert!(first.complete && first.targets[0].key == "shop/api");
     let held = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
-    soon("the wait is told", async { while reports.message().await.unwrap().unwrap().targets[0].waiting != 1 {} }).await;
+    soon("the wait is told", async {
+        while reports.message().await.unwrap().unwrap().targets[0].waiting != 1 {}
+    })
+    .await;
     drop(held);
-    soon("the end is told", async { while reports.message().await.unwrap().unwrap().targets[0].pending != 0 {} }).await;
+    soon("the end is told", async {
+        while reports.message().await.unwrap().unwrap().targets[0].pending != 0 {}
+    })
+    .await;
     interceptor.shutdown.cancel();
-    let end = soon("the end of the stream", async { while reports.message().await?.is_some() {} Ok::<_, tonic::Status>(()) }).await;
+    let end = soon("the end of the stream", async {
+        while reports.message().await?.is_some() {}
+        Ok::<_, tonic::Status>(())
+    })
+    .await;
     assert!(end.is_ok(), "a clean end: {end:?}");
     interceptor.ended().await.unwrap();
 }
@@ -77,16 +101,30 @@ async fn reports_are_streamed_on_the_admin_port() {
 async fn a_taken_port_is_named() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    for name in ["KEDA_HTTP_PROXY_PORT", "KEDA_HTTP_ADMIN_PORT", "OTEL_PROM_EXPORTER_PORT"] {
+    for name in [
+        "KEDA_HTTP_PROXY_PORT",
+        "KEDA_HTTP_ADMIN_PORT",
+        "OTEL_PROM_EXPORTER_PORT",
+    ] {
         let manifests = Manifests::new();
-        let all = ["KEDA_HTTP_PROXY_PORT", "KEDA_HTTP_ADMIN_PORT", "OTEL_PROM_EXPORTER_PORT"];
+        let all = [
+            "KEDA_HTTP_PROXY_PORT",
+            "KEDA_HTTP_ADMIN_PORT",
+            "OTEL_PROM_EXPORTER_PORT",
+        ];
         let ports = all.map(|other| (other, if other == name { port.as_str() } else { "0" }));
-        let rest = [("KEDA_HTTP_BIND_ADDRESS", "127.0.0.1"), ("KEDA_HTTP_MANIFESTS", manifests.path())];
+        let rest = [
+            ("KEDA_HTTP_BIND_ADDRESS", "127.0.0.1"),
+            ("KEDA_HTTP_MANIFESTS", manifests.path()),
+        ];
         let environment = keda_http_runtime::env::Environment::of(ports.into_iter().chain(rest));
         let config = keda_http_interceptor::config::Config::from_env(&environment).unwrap();
         let logs = keda_http_runtime::telemetry::LogConfig::from_args([]).unwrap();
         let telemetry = keda_http_runtime::telemetry::Telemetry::start("test", &logs, &environment).unwrap();
-        let error = keda_http_interceptor::app::App::bind(config, None, telemetry.log_level()).await.err().expect("a taken port");
+        let error = keda_http_interceptor::app::App::bind(config, None, telemetry.log_level())
+            .await
+            .err()
+            .expect("a taken port");
         assert!(format!("{error:#}").contains(&port), "{error:#}");
     }
 }

@@ -19,7 +19,9 @@ async fn a_held_request_whose_client_leaves_is_no_longer_pending() {
 async fn a_held_upload_whose_client_leaves_is_no_longer_pending() {
     let interceptor = Interceptor::start().await;
     interceptor.idle("api").await;
-    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1000000\r\n\r\n").await;
+    let mut client = interceptor
+        .send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1000000\r\n\r\n")
+        .await;
     client.write(&"x".repeat(100_000)).await;
     interceptor.waiting("api", 1).await;
     drop(client);
@@ -65,7 +67,8 @@ async fn an_endpoint_learns_that_the_client_has_left() {
 async fn a_client_that_leaves_in_the_middle_of_a_response_is_counted_out() {
     let app = raw_app(|_, mut raw| async move {
         raw.read_until("\r\n\r\n").await;
-        raw.write("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nfirst").await;
+        raw.write("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nfirst")
+            .await;
         raw.read_to_end().await;
     })
     .await;

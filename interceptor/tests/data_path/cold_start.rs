@@ -42,26 +42,42 @@ async fn a_pod_that_listens_late_is_waited_for() {
     interceptor.serve("api", address).await;
     let asked = interceptor.get("api.example", "/");
     let listen = async {
-        until("a refused dial", || async { interceptor.view("api").await["pending"].as_u64().filter(|pending| *pending == 1) }).await;
+        until("a refused dial", || async {
+            interceptor.view("api").await["pending"]
+                .as_u64()
+                .filter(|pending| *pending == 1)
+        })
+        .await;
         serve_on(TcpListener::bind(address).await.unwrap(), saying("late"));
     };
     let (response, ()) = tokio::join!(asked, listen);
-    assert_eq!((response.status().as_u16(), response.text().await.unwrap().as_str()), (200, "late"));
+    assert_eq!(
+        (response.status().as_u16(), response.text().await.unwrap().as_str()),
+        (200, "late")
+    );
     let metrics = interceptor.metrics().await;
-    assert!(!metrics.contains("interceptor_upstream_dial_failures_total 0\n"), "{metrics}");
+    assert!(
+        !metrics.contains("interceptor_upstream_dial_failures_total 0\n"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
 async fn a_request_is_held_no_longer_than_its_route_allows() {
     let interceptor = Interceptor::start().await;
-    interceptor.manifests.route_with("api", &json!({"timeouts": {"readiness": "50ms"}}));
+    interceptor
+        .manifests
+        .route_with("api", &json!({"timeouts": {"readiness": "50ms"}}));
     interceptor.sees("api", &[]).await;
     let response = interceptor.get("api.example", "/").await;
     assert_eq!(response.status(), 504);
     assert!(!response.headers().contains_key("x-keda-http-cold-start"));
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     let text = response.text().await.unwrap();
-    assert!(text.starts_with("Gateway Timeout: the workload was not ready within"), "{text}");
+    assert!(
+        text.starts_with("Gateway Timeout: the workload was not ready within"),
+        "{text}"
+    );
     interceptor.pending("api", 0).await;
     let metrics = interceptor.metrics().await;
     assert!(metrics.contains(r#"interceptor_cold_start_duration_seconds_count{outcome="timeout",route_name="api",route_namespace="shop"} 1"#), "{metrics}");
@@ -94,7 +110,9 @@ async fn the_fallback_answers_when_the_workload_is_late() {
 #[tokio::test]
 async fn a_hold_ends_with_the_whole_requests_deadline() {
     let interceptor = Interceptor::start().await;
-    interceptor.manifests.route_with("api", &json!({"timeouts": {"request": "50ms"}}));
+    interceptor
+        .manifests
+        .route_with("api", &json!({"timeouts": {"request": "50ms"}}));
     interceptor.sees("api", &[]).await;
     assert_eq!(interceptor.get("api.example", "/").await.status(), 504);
     interceptor.pending("api", 0).await;
@@ -108,16 +126,26 @@ async fn a_herd_is_released_whole_and_a_ready_pod_of_another_route_releases_none
     interceptor.idle("other").await;
     let mut herd = Vec::new();
     for _ in 0..HERD {
-        herd.push(interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n").await);
+        herd.push(
+            interceptor
+                .send("GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n")
+                .await,
+        );
     }
     interceptor.waiting("api", HERD as u64).await;
     interceptor.manifests.ready("other", &[says("other").await]);
-    assert_eq!(interceptor.get("other.example", "/").await.text().await.unwrap(), "other");
+    assert_eq!(
+        interceptor.get("other.example", "/").await.text().await.unwrap(),
+        "other"
+    );
     assert_eq!(interceptor.queue("api").await.0, HERD as i64);
     interceptor.manifests.ready("api", &[says("mine").await]);
     for held in &mut herd {
         let answer = held.read_to_end().await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("mine"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("mine"),
+            "{answer}"
+        );
     }
     interceptor.pending("api", 0).await;
 }
@@ -133,7 +161,11 @@ async fn go_baseline_7_a_released_herd_shares_few_connections() {
     interceptor.idle("api").await;
     let mut herd = Vec::new();
     for _ in 0..HERD {
-        herd.push(interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n").await);
+        herd.push(
+            interceptor
+                .send("GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n")
+                .await,
+        );
     }
     interceptor.waiting("api", HERD as u64).await;
     let connections = Arc::new(AtomicUsize::new(0));
@@ -166,7 +198,11 @@ async fn go_baseline_6_the_first_request_after_start_finds_everything_made() {
     let interceptor = Interceptor::on(manifests, &[]).await;
     let response = interceptor.get("api.example", "/").await;
     assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["x-keda-http-cold-start"], "false", "its endpoint was known at once");
+    assert_eq!(
+        response.headers()["x-keda-http-cold-start"],
+        "false",
+        "its endpoint was known at once"
+    );
 }
 
 /// The Go add-on says it is ready at 10,000 routes ten seconds before the last route answers.
@@ -190,7 +226,13 @@ async fn go_baseline_5_when_it_is_ready_every_route_is_live() {
     }
     for number in [0, ROUTES / 2, ROUTES - 1] {
         let response = interceptor.get(&format!("api-{number}.example"), "/").await;
-        assert_eq!((response.status().as_u16(), &response.headers()["x-keda-http-cold-start"] == "false"), (200, true));
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                &response.headers()["x-keda-http-cold-start"] == "false"
+            ),
+            (200, true)
+        );
     }
 }
 

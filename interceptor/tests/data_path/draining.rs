@@ -9,11 +9,17 @@ async fn a_held_request_survives_the_drain_until_its_endpoint_is_ready() {
     let mut held = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
     interceptor.waiting("api", 1).await;
     interceptor.shutdown.cancel();
-    until("no new connections", || async { tokio::net::TcpStream::connect(interceptor.bound.proxy).await.err() }).await;
+    until("no new connections", || async {
+        tokio::net::TcpStream::connect(interceptor.bound.proxy).await.err()
+    })
+    .await;
     assert_eq!(interceptor.queue("api").await.0, 1, "it still reports");
     interceptor.manifests.ready("api", &[says("hello").await]);
     let answer = held.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"),
+        "{answer}"
+    );
     interceptor.ended().await.unwrap();
 }
 
@@ -33,11 +39,17 @@ async fn while_it_drains_it_is_not_ready_and_asks_clients_to_leave() {
     let interceptor = Interceptor::with(&[("KEDA_HTTP_SHUTDOWN_DELAY", "10m")]).await;
     interceptor.serve("api", says("hello").await).await;
     interceptor.shutdown.cancel();
-    until("not ready", || async { (interceptor.admin("/readyz").await.0 == 503).then_some(()) }).await;
+    until("not ready", || async {
+        (interceptor.admin("/readyz").await.0 == 503).then_some(())
+    })
+    .await;
     assert_eq!(interceptor.admin("/livez").await.0, 200);
     let mut client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
     let answer = client.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -56,7 +68,10 @@ async fn a_websocket_is_waited_for_and_cut_at_the_drain_timeout() {
     let mut client = interceptor.send(super::protocols::UPGRADE).await;
     client.read_until("\r\n\r\n").await;
     interceptor.shutdown.cancel();
-    until("no new connections", || async { tokio::net::TcpStream::connect(interceptor.bound.proxy).await.err() }).await;
+    until("no new connections", || async {
+        tokio::net::TcpStream::connect(interceptor.bound.proxy).await.err()
+    })
+    .await;
     client.write("still here").await;
     client.read_until("still here").await;
     assert_eq!(client.read_to_end().await, "");

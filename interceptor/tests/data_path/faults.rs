@@ -20,12 +20,17 @@ async fn a_dead_endpoint_beside_a_live_one_costs_no_request() {
 #[tokio::test]
 async fn an_app_that_never_listens_is_a_bad_gateway_within_the_routes_time() {
     let interceptor = Interceptor::start().await;
-    interceptor.manifests.route_with("api", &json!({"timeouts": {"readiness": "200ms"}}));
+    interceptor
+        .manifests
+        .route_with("api", &json!({"timeouts": {"readiness": "200ms"}}));
     interceptor.manifests.ready("api", &[free_address()]);
     let response = interceptor.get("api.example", "/").await;
     assert_eq!(response.status(), 502);
     let text = response.text().await.unwrap();
-    assert!(text.contains("the workload could not be reached") && text.contains("attempts"), "{text}");
+    assert!(
+        text.contains("the workload could not be reached") && text.contains("attempts"),
+        "{text}"
+    );
     interceptor.pending("api", 0).await;
 }
 
@@ -36,12 +41,18 @@ async fn an_app_that_does_not_answer_is_a_gateway_timeout() {
     })
     .await;
     let interceptor = Interceptor::start().await;
-    interceptor.manifests.route_with("api", &json!({"timeouts": {"responseHeader": "100ms"}}));
+    interceptor
+        .manifests
+        .route_with("api", &json!({"timeouts": {"responseHeader": "100ms"}}));
     interceptor.manifests.ready("api", &[hanging]);
     interceptor.sees("api", &[hanging]).await;
     let response = interceptor.get("api.example", "/").await;
     assert_eq!(response.status(), 504);
-    assert_eq!(response.headers()["x-keda-http-cold-start"], "false", "it got as far as the endpoint");
+    assert_eq!(
+        response.headers()["x-keda-http-cold-start"],
+        "false",
+        "it got as far as the endpoint"
+    );
     interceptor.pending("api", 0).await;
 }
 
@@ -54,10 +65,14 @@ async fn a_long_upload_is_no_slow_answer() {
     })
     .await;
     let interceptor = Interceptor::start().await;
-    interceptor.manifests.route_with("api", &json!({"timeouts": {"responseHeader": "300ms"}}));
+    interceptor
+        .manifests
+        .route_with("api", &json!({"timeouts": {"responseHeader": "300ms"}}));
     interceptor.manifests.ready("api", &[app]);
     interceptor.sees("api", &[app]).await;
-    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 8\r\n\r\n").await;
+    let mut client = interceptor
+        .send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 8\r\n\r\n")
+        .await;
     for part in ["fi", "rs"] {
         client.write(part).await;
         tokio::time::sleep(std::time::Duration::from_millis(250)).await;
@@ -76,7 +91,9 @@ async fn the_whole_requests_deadline_ends_a_slow_answer_and_a_slow_body() {
     })
     .await;
     let interceptor = Interceptor::start().await;
-    interceptor.manifests.route_with("api", &json!({"timeouts": {"request": "200ms"}}));
+    interceptor
+        .manifests
+        .route_with("api", &json!({"timeouts": {"request": "200ms"}}));
     interceptor.manifests.ready("api", &[app]);
     interceptor.sees("api", &[app]).await;
     assert_eq!(interceptor.get("api.example", "/header").await.status(), 504);
@@ -116,9 +133,16 @@ async fn what_the_app_may_have_seen_is_not_sent_twice_when_that_matters() {
     .await;
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", app).await;
-    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 0\r\n\r\n").await;
+    let mut client = interceptor
+        .send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 0\r\n\r\n")
+        .await;
     assert!(client.read_until("\r\n\r\n").await.starts_with("HTTP/1.1 502"));
-    assert!(interceptor.metrics().await.contains("interceptor_upstream_replays_total 0"));
+    assert!(
+        interceptor
+            .metrics()
+            .await
+            .contains("interceptor_upstream_replays_total 0")
+    );
     interceptor.pending("api", 0).await;
 }
 
@@ -130,7 +154,9 @@ async fn an_app_that_always_resets_is_a_bad_gateway() {
     })
     .await;
     let interceptor = Interceptor::start().await;
-    interceptor.manifests.route_with("api", &json!({"timeouts": {"request": "5s"}}));
+    interceptor
+        .manifests
+        .route_with("api", &json!({"timeouts": {"request": "5s"}}));
     interceptor.manifests.ready("api", &[app]);
     interceptor.sees("api", &[app]).await;
     let status = interceptor.get("api.example", "/").await.status().as_u16();
@@ -157,17 +183,44 @@ async fn malformed_requests_are_refused_closed_and_never_forwarded() {
     let app = raw_app(|_, _| async { panic!("nothing may be forwarded") }).await;
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", app).await;
-    let large = format!("GET / HTTP/1.1\r\nhost: api.example\r\nx: {}\r\n\r\n", "x".repeat(100_000));
+    let large = format!(
+        "GET / HTTP/1.1\r\nhost: api.example\r\nx: {}\r\n\r\n",
+        "x".repeat(100_000)
+    );
     let table = [
         ("bare LF", "GET / HTTP/1.1\nhost: api.example\n\n", "400"),
-        ("two lengths", "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", "400"),
-        ("length and chunks", "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
-        ("two hosts", "GET / HTTP/1.1\r\nhost: api.example\r\nhost: other\r\n\r\n", "400"),
+        (
+            "two lengths",
+            "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+            "400",
+        ),
+        (
+            "length and chunks",
+            "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "400",
+        ),
+        (
+            "two hosts",
+            "GET / HTTP/1.1\r\nhost: api.example\r\nhost: other\r\n\r\n",
+            "400",
+        ),
         ("no host", "GET / HTTP/1.1\r\n\r\n", "400"),
-        ("folded line", "GET / HTTP/1.1\r\nhost: api.example\r\nx: a\r\n b\r\n\r\n", "400"),
-        ("space before colon", "GET / HTTP/1.1\r\nhost : api.example\r\n\r\n", "400"),
+        (
+            "folded line",
+            "GET / HTTP/1.1\r\nhost: api.example\r\nx: a\r\n b\r\n\r\n",
+            "400",
+        ),
+        (
+            "space before colon",
+            "GET / HTTP/1.1\r\nhost : api.example\r\n\r\n",
+            "400",
+        ),
         ("large head", large.as_str(), "431"),
-        ("tunnel", "CONNECT api.example:80 HTTP/1.1\r\nhost: api.example\r\n\r\n", "405"),
+        (
+            "tunnel",
+            "CONNECT api.example:80 HTTP/1.1\r\nhost: api.example\r\n\r\n",
+            "405",
+        ),
     ];
     for (what, request, status) in table {
         let mut client = interceptor.connect().await;
@@ -191,7 +244,9 @@ async fn a_bad_chunk_ends_the_forwarded_request_unfinished() {
     .await;
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", app).await;
-    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    let mut client = interceptor
+        .send("POST / HTTP/1.1\r\nhost: api.example\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        .await;
     interceptor.pending("api", 1).await;
     client.write("zz\r\n").await;
     let answer = client.read_to_end().await;
@@ -208,5 +263,9 @@ async fn a_slow_head_is_cut_and_an_idle_connection_is_not_looked_at() {
     let _silent = interceptor.connect().await;
     let _preface = interceptor.send("PRI * HT").await;
     let _head = interceptor.send("GET / HT").await;
-    assert_eq!(interceptor.get("api.example", "/").await.status(), 200, "others are not affected");
+    assert_eq!(
+        interceptor.get("api.example", "/").await.status(),
+        200,
+        "others are not affected"
+    );
 }

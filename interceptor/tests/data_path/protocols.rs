@@ -20,8 +20,12 @@ pub const UPGRADE: &str = "GET /ws HTTP/1.1\r\nhost: api.example\r\nconnection: 
 pub async fn upgrading_app() -> SocketAddr {
     raw_app(|_, mut raw| async move {
         let head = raw.read_until("\r\n\r\n").await.to_ascii_lowercase();
-        assert!(head.contains("connection: upgrade") && head.contains("upgrade: websocket"), "{head}");
-        raw.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n").await;
+        assert!(
+            head.contains("connection: upgrade") && head.contains("upgrade: websocket"),
+            "{head}"
+        );
+        raw.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            .await;
         let (mut read, mut write) = raw.0.split();
         let _ = tokio::io::copy(&mut read, &mut write).await;
     })
@@ -30,13 +34,15 @@ pub async fn upgrading_app() -> SocketAddr {
 
 /// Tells what it was asked, as text.
 async fn telling_app() -> SocketAddr {
-    app(axum::Router::new().fallback(|request: axum::extract::Request| async move {
-        let mut told = format!("{:?} {} {}\n", request.version(), request.method(), request.uri());
-        for (name, value) in request.headers() {
-            told += &format!("{name}: {}\n", value.to_str().unwrap());
-        }
-        told
-    }))
+    app(
+        axum::Router::new().fallback(|request: axum::extract::Request| async move {
+            let mut told = format!("{:?} {} {}\n", request.version(), request.method(), request.uri());
+            for (name, value) in request.headers() {
+                told += &format!("{name}: {}\n", value.to_str().unwrap());
+            }
+            told
+        }),
+    )
     .await
 }
 
@@ -57,7 +63,8 @@ async fn http2_echo() -> SocketAddr {
                 let body = StreamBody::new(futures_util::stream::iter(frames));
                 Ok::<_, Infallible>(Response::builder().header("x-authority", authority).body(body).unwrap())
             });
-            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service);
             tokio::spawn(connection);
         }
     });
@@ -66,7 +73,9 @@ async fn http2_echo() -> SocketAddr {
 
 pub async fn http2_client(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(address).await.unwrap();
-    let (client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     client
 }
@@ -81,8 +90,14 @@ async fn the_app_sees_the_request_as_it_came_and_who_asked() {
     assert!(told.contains("host: API.example:8080"), "{told}");
     assert!(told.contains("x-mine: 1") && !told.contains("x-secret"), "{told}");
     assert!(told.contains("x-forwarded-for: 192.0.2.9, 127.0.0.1"), "{told}");
-    assert!(told.contains("x-forwarded-host: API.example:8080") && told.contains("x-forwarded-proto: http"), "{told}");
-    assert!(!told.contains("accept-encoding"), "nothing is asked for in the client's name: {told}");
+    assert!(
+        told.contains("x-forwarded-host: API.example:8080") && told.contains("x-forwarded-proto: http"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("accept-encoding"),
+        "nothing is asked for in the client's name: {told}"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +109,10 @@ async fn http2_in_becomes_http1_out() {
     let response = client.send_request(request).await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
     let told = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
-    assert!(told.starts_with("HTTP/1.1 GET /x?y") && told.contains("host: api.example\n"), "{told}");
+    assert!(
+        told.starts_with("HTTP/1.1 GET /x?y") && told.contains("host: api.example\n"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -105,7 +123,13 @@ async fn http1_in_becomes_http2_out_where_the_service_says_so() {
     interceptor.manifests.service("api", Some("kubernetes.io/h2c"));
     let response = until("an answer by HTTP/2", || async {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = client.post(interceptor.url("/x")).header("host", "api.example").body("hello").send().await.ok()?;
+        let answer = client
+            .post(interceptor.url("/x"))
+            .header("host", "api.example")
+            .body("hello")
+            .send()
+            .await
+            .ok()?;
         (answer.status() == 200).then_some(answer)
     })
     .await;
@@ -123,8 +147,13 @@ async fn a_grpc_call_passes_with_its_trailers() {
     interceptor.sees("api", &[app]).await;
     let mut client = http2_client(interceptor.bound.proxy).await;
     for _ in 0..3 {
-        let request = Request::post("http://api.example/service/Method").header("content-type", "application/grpc").header("te", "trailers");
-        let response = client.send_request(request.body(Full::from("message")).unwrap()).await.unwrap();
+        let request = Request::post("http://api.example/service/Method")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let response = client
+            .send_request(request.body(Full::from("message")).unwrap())
+            .await
+            .unwrap();
         let body = response.into_body().collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
         assert_eq!(body.trailers().unwrap()["x-length"], "7");
@@ -138,9 +167,18 @@ async fn a_grpc_client_is_told_of_failures_in_its_own_way() {
     let interceptor = Interceptor::with(&[("KEDA_HTTP_READINESS_TIMEOUT", "10m")]).await;
     interceptor.idle("api").await;
     let mut client = http2_client(interceptor.bound.proxy).await;
-    let call = |host: &str| Request::post(format!("http://{host}/s/M")).header("content-type", "application/grpc").header("grpc-timeout", "50m").body(Full::from("")).unwrap();
+    let call = |host: &str| {
+        Request::post(format!("http://{host}/s/M"))
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", "50m")
+            .body(Full::from(""))
+            .unwrap()
+    };
     let late = client.send_request(call("api.example")).await.unwrap();
-    assert_eq!((late.status().as_u16(), &late.headers()["grpc-status"]), (200, &HeaderValue::from_static("4")));
+    assert_eq!(
+        (late.status().as_u16(), &late.headers()["grpc-status"]),
+        (200, &HeaderValue::from_static("4"))
+    );
     let unknown = client.send_request(call("nobody.example")).await.unwrap();
     assert_eq!(unknown.headers()["grpc-status"], "12");
 }
@@ -160,7 +198,9 @@ async fn bodies_stream_both_ways_at_once() {
     .await;
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", app).await;
-    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    let mut client = interceptor
+        .send("POST / HTTP/1.1\r\nhost: api.example\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
     client.read_until("\r\n\r\n").await;
     for word in ["one", "two", "three"] {
         client.write(&format!("{:x}\r\n{word}\r\n", word.len())).await;
@@ -173,7 +213,10 @@ async fn trailers_pass_both_ways_on_http1() {
     let app = raw_app(|_, mut raw| async move {
         let request = raw.read_until("x-sum: 7\r\n\r\n").await;
         assert!(request.to_ascii_lowercase().contains("trailer: x-sum"), "{request}");
-        raw.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-out\r\n\r\n2\r\nok\r\n0\r\nx-out: 8\r\n\r\n").await;
+        raw.write(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-out\r\n\r\n2\r\nok\r\n0\r\nx-out: 8\r\n\r\n",
+        )
+        .await;
         raw.read_to_end().await;
     })
     .await;
@@ -191,7 +234,13 @@ async fn a_megabyte_passes_unchanged_both_ways() {
     interceptor.serve("api", echo).await;
     let body: Vec<u8> = (0..1_000_003_u32).map(|i| (i % 251) as u8).collect();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let response = client.post(interceptor.url("/")).header("host", "api.example").body(body.clone()).send().await.unwrap();
+    let response = client
+        .post(interceptor.url("/"))
+        .header("host", "api.example")
+        .body(body.clone())
+        .send()
+        .await
+        .unwrap();
     assert!(response.bytes().await.unwrap() == body);
 }
 
@@ -210,7 +259,9 @@ async fn a_head_request_and_an_empty_answer_keep_the_connection() {
 async fn requests_that_come_together_are_answered_in_order() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", telling_app().await).await;
-    let mut client = interceptor.send("GET /1 HTTP/1.1\r\nhost: api.example\r\n\r\nGET /2 HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    let mut client = interceptor
+        .send("GET /1 HTTP/1.1\r\nhost: api.example\r\n\r\nGET /2 HTTP/1.1\r\nhost: api.example\r\n\r\n")
+        .await;
     let answers = client.read_until("GET /2").await;
     assert!(answers.find("GET /1") < answers.find("GET /2"));
 }
@@ -220,10 +271,15 @@ async fn a_waiting_body_is_not_asked_for_before_there_is_somebody_to_take_it() {
     let echo = app(axum::Router::new().fallback(|body: String| async move { body })).await;
     let interceptor = Interceptor::start().await;
     interceptor.idle("api").await;
-    let mut client = interceptor.send("POST / HTTP/1.1\r\nhost: api.example\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n").await;
+    let mut client = interceptor
+        .send("POST / HTTP/1.1\r\nhost: api.example\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        .await;
     interceptor.waiting("api", 1).await;
     let mut byte = [0];
-    assert!(client.0.try_read(&mut byte).is_err(), "no 100 while nobody takes the body");
+    assert!(
+        client.0.try_read(&mut byte).is_err(),
+        "no 100 while nobody takes the body"
+    );
     interceptor.manifests.ready("api", &[echo]);
     client.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
     client.write("body").await;
@@ -238,7 +294,10 @@ async fn an_upgraded_connection_is_one_pipe_and_one_pending_request() {
     interceptor.waiting("api", 1).await;
     interceptor.manifests.ready("api", &[upgrading_app().await]);
     let head = client.read_until("\r\n\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 101") && head.contains("x-keda-http-cold-start: true"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 101") && head.contains("x-keda-http-cold-start: true"),
+        "{head}"
+    );
     for message in ["\n\x01 anything at all \r\r\n\n", "and more"] {
         client.write(message).await;
         client.read_until(message).await;
@@ -253,7 +312,10 @@ async fn a_refused_upgrade_ends_the_connection() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", says("no").await).await;
     let answer = interceptor.send(UPGRADE).await.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -261,14 +323,28 @@ async fn an_upgrade_to_h2c_is_no_way_around_routing() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", telling_app().await).await;
     let request = "GET / HTTP/1.1\r\nhost: api.example\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n";
-    let answer = interceptor.send(request).await.read_until("x-forwarded-proto: http\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("upgrade: h2c") && !answer.contains("http2-settings"), "{answer}");
+    let answer = interceptor
+        .send(request)
+        .await
+        .read_until("x-forwarded-proto: http\n")
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && !answer.contains("upgrade: h2c") && !answer.contains("http2-settings"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn an_http_1_0_client_is_served() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", says("hello").await).await;
-    let answer = interceptor.send("GET / HTTP/1.0\r\nhost: api.example\r\n\r\n").await.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("hello"), "{answer}");
+    let answer = interceptor
+        .send("GET / HTTP/1.0\r\nhost: api.example\r\n\r\n")
+        .await
+        .read_to_end()
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.0 200") && answer.ends_with("hello"),
+        "{answer}"
+    );
 }

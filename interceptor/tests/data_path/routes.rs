@@ -22,8 +22,14 @@ async fn a_route_is_live_as_soon_as_its_file_is_there_and_gone_with_it() {
     interceptor.serve("api", says("hello").await).await;
     assert_eq!(interceptor.get("api.example", "/").await.status(), 200);
     interceptor.manifests.remove("api-route.json");
-    until("404", || async { (interceptor.get("api.example", "/").await.status() == 404).then_some(()) }).await;
-    until("no counters", || async { (interceptor.queue("api").await == (-1, -1)).then_some(()) }).await;
+    until("404", || async {
+        (interceptor.get("api.example", "/").await.status() == 404).then_some(())
+    })
+    .await;
+    until("no counters", || async {
+        (interceptor.queue("api").await == (-1, -1)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -33,8 +39,13 @@ async fn a_target_can_be_switched_and_its_counters_stay() {
     assert_eq!(interceptor.get("api.example", "/").await.text().await.unwrap(), "first");
     interceptor.manifests.service("second", None);
     interceptor.manifests.ready("second", &[says("second").await]);
-    interceptor.manifests.route_with("api", &json!({"target": {"service": "second", "portName": "http"}}));
-    until("the second", || async { (interceptor.get("api.example", "/").await.text().await.unwrap() == "second").then_some(()) }).await;
+    interceptor
+        .manifests
+        .route_with("api", &json!({"target": {"service": "second", "portName": "http"}}));
+    until("the second", || async {
+        (interceptor.get("api.example", "/").await.text().await.unwrap() == "second").then_some(())
+    })
+    .await;
     assert!(interceptor.queue("api").await.1 >= 2);
 }
 
@@ -52,14 +63,29 @@ async fn paths_and_headers_choose_among_routes() {
     let interceptor = Interceptor::start().await;
     let rule = |path: &str, headers: serde_json::Value| json!({"rules": [{"hosts": ["shop.example"], "paths": [{"value": path}], "headers": headers}]});
     let (a, b, c) = (says("a").await, says("b").await, says("c").await);
-    for (name, app, spec) in [("a", a, rule("/", json!([]))), ("b", b, rule("/api", json!([]))), ("c", c, rule("/api", json!([{"name": "x-version", "value": "2"}])))] {
+    for (name, app, spec) in [
+        ("a", a, rule("/", json!([]))),
+        ("b", b, rule("/api", json!([]))),
+        ("c", c, rule("/api", json!([{"name": "x-version", "value": "2"}]))),
+    ] {
         interceptor.manifests.route_with(name, &spec);
         interceptor.manifests.ready(name, &[app]);
         interceptor.sees(name, &[app]).await;
     }
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    for (path, version, expected) in [("/x", "1", "a"), ("/api/x", "1", "b"), ("/api", "2", "c"), ("/apix", "2", "a")] {
-        let response = client.get(interceptor.url(path)).header("host", "shop.example").header("x-version", version).send().await.unwrap();
+    for (path, version, expected) in [
+        ("/x", "1", "a"),
+        ("/api/x", "1", "b"),
+        ("/api", "2", "c"),
+        ("/apix", "2", "a"),
+    ] {
+        let response = client
+            .get(interceptor.url(path))
+            .header("host", "shop.example")
+            .header("x-version", version)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.text().await.unwrap(), expected, "{path} {version}");
     }
 }
@@ -68,7 +94,10 @@ async fn paths_and_headers_choose_among_routes() {
 async fn an_object_that_is_no_route_is_told_and_harms_no_other() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", says("hello").await).await;
-    interceptor.manifests.route_with("bad", &json!({"scalingMetric": {"requestRate": {"targetValue": 1, "window": "1s", "granularity": "0s"}}}));
+    interceptor.manifests.route_with(
+        "bad",
+        &json!({"scalingMetric": {"requestRate": {"targetValue": 1, "window": "1s", "granularity": "0s"}}}),
+    );
     let report = until("the refusal", || async {
         let report = interceptor.admin("/readyz?verbose").await.1;
         report.contains("shop/bad").then_some(report)
@@ -79,7 +108,10 @@ async fn an_object_that_is_no_route_is_told_and_harms_no_other() {
     assert_eq!(interceptor.get("api.example", "/").await.status(), 200);
     assert!(interceptor.metrics().await.contains("interceptor_source_problems 1"));
     interceptor.manifests.remove("bad-route.json");
-    until("healing", || async { (!interceptor.admin("/readyz?verbose").await.1.contains("shop/bad")).then_some(()) }).await;
+    until("healing", || async {
+        (!interceptor.admin("/readyz?verbose").await.1.contains("shop/bad")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -87,10 +119,21 @@ async fn a_file_that_breaks_keeps_its_last_good_state() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", says("hello").await).await;
     interceptor.manifests.write("api-route.json", "{ not: json");
-    until("the problem", || async { interceptor.admin("/readyz?verbose").await.1.contains("api-route.json").then_some(()) }).await;
+    until("the problem", || async {
+        interceptor
+            .admin("/readyz?verbose")
+            .await
+            .1
+            .contains("api-route.json")
+            .then_some(())
+    })
+    .await;
     assert_eq!(interceptor.get("api.example", "/").await.status(), 200);
     interceptor.manifests.route("api");
-    until("healing", || async { (!interceptor.admin("/readyz?verbose").await.1.contains("api-route.json")).then_some(()) }).await;
+    until("healing", || async {
+        (!interceptor.admin("/readyz?verbose").await.1.contains("api-route.json")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -100,7 +143,10 @@ async fn a_service_that_is_missing_is_told() {
     interceptor.manifests.remove("api-service.json");
     until("the reason", || async {
         let problem = interceptor.view("api").await["problem"].clone();
-        problem.as_str().is_some_and(|problem| problem.contains("no Service shop/api")).then_some(())
+        problem
+            .as_str()
+            .is_some_and(|problem| problem.contains("no Service shop/api"))
+            .then_some(())
     })
     .await;
 }
@@ -149,5 +195,8 @@ async fn health_checks_are_answered_and_wake_nobody() {
     let app = says("app").await;
     interceptor.manifests.ready("api", &[app]);
     interceptor.sees("api", &[app]).await;
-    assert_eq!(interceptor.get("api.example", "/health").await.text().await.unwrap(), "app");
+    assert_eq!(
+        interceptor.get("api.example", "/health").await.text().await.unwrap(),
+        "app"
+    );
 }

@@ -19,7 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for something that must happen.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
 /// Asks again and again until the answer is the right one.
@@ -57,7 +59,10 @@ impl Interceptor {
 
     pub async fn on(manifests: Manifests, variables: &[(&str, &str)]) -> Self {
         let interceptor = Self::begin(manifests, variables).await;
-        until("readiness", || async { (interceptor.admin("/readyz").await.0 == 200).then_some(()) }).await;
+        until("readiness", || async {
+            (interceptor.admin("/readyz").await.0 == 200).then_some(())
+        })
+        .await;
         interceptor
     }
 
@@ -76,7 +81,9 @@ impl Interceptor {
         let logs = LogConfig::from_args([]).unwrap();
         let telemetry = Telemetry::start("keda-http-interceptor", &logs, &environment).unwrap();
         let config = Config::from_env(&environment).unwrap();
-        let app = App::bind(config, telemetry.tracing(), telemetry.log_level()).await.unwrap();
+        let app = App::bind(config, telemetry.tracing(), telemetry.log_level())
+            .await
+            .unwrap();
         let shutdown = CancellationToken::new();
         Self {
             bound: app.bound(),
@@ -90,7 +97,11 @@ impl Interceptor {
 
     /// A GET through the data path, on a connection of its own.
     pub async fn get(&self, host: &str, path: &str) -> reqwest::Response {
-        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
         client.get(self.url(path)).header("host", host).send().await.unwrap()
     }
 
@@ -112,7 +123,12 @@ impl Interceptor {
 
     /// Status and text of something on the admin port.
     pub async fn admin(&self, path: &str) -> (u16, String) {
-        let response = self.http.get(format!("http://{}{path}", self.bound.admin)).send().await.unwrap();
+        let response = self
+            .http
+            .get(format!("http://{}{path}", self.bound.admin))
+            .send()
+            .await
+            .unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
@@ -125,23 +141,34 @@ impl Interceptor {
     pub async fn queue(&self, name: &str) -> (i64, i64) {
         let queue: Value = serde_json::from_str(&self.admin("/queue").await.1).unwrap();
         let entry = &queue[format!("shop/{name}")];
-        (entry["Concurrency"].as_i64().unwrap_or(-1), entry["RequestCount"].as_i64().unwrap_or(-1))
+        (
+            entry["Concurrency"].as_i64().unwrap_or(-1),
+            entry["RequestCount"].as_i64().unwrap_or(-1),
+        )
     }
 
     /// Waits until as many requests of a route are pending.
     pub async fn pending(&self, name: &str, expected: i64) {
-        until(&format!("{expected} pending"), || async { (self.queue(name).await.0 == expected).then_some(()) }).await;
+        until(&format!("{expected} pending"), || async {
+            (self.queue(name).await.0 == expected).then_some(())
+        })
+        .await;
     }
 
     /// Waits until as many requests of a route are held.
     pub async fn waiting(&self, name: &str, expected: u64) {
-        until(&format!("{expected} waiting"), || async { (self.view(name).await["waiting"] == expected).then_some(()) }).await;
+        until(&format!("{expected} waiting"), || async {
+            (self.view(name).await["waiting"] == expected).then_some(())
+        })
+        .await;
     }
 
     /// What `/routes` shows of a route.
     pub async fn view(&self, name: &str) -> Value {
         let routes: Vec<Value> = serde_json::from_str(&self.admin("/routes").await.1).unwrap();
-        let found = routes.into_iter().find(|route| route["route"] == format!("shop/{name}"));
+        let found = routes
+            .into_iter()
+            .find(|route| route["route"] == format!("shop/{name}"));
         found.unwrap_or(Value::Null)
     }
 
@@ -150,7 +177,10 @@ impl Interceptor {
         let mut ready = ready.to_vec();
         ready.sort();
         let expected = json!(ready);
-        until("the endpoints", || async { (self.view(name).await["ready_endpoints"] == expected).then_some(()) }).await;
+        until("the endpoints", || async {
+            (self.view(name).await["ready_endpoints"] == expected).then_some(())
+        })
+        .await;
     }
 
     /// Makes a route with this app behind it, and waits until it is live.
@@ -246,7 +276,11 @@ impl Manifests {
 
     /// The Service's ready endpoints are these: an EndpointSlice each, since their ports differ.
     pub fn ready(&self, name: &str, ready: &[SocketAddr]) {
-        let slices: Vec<Value> = ready.iter().enumerate().map(|(number, address)| slice(name, number, *address)).collect();
+        let slices: Vec<Value> = ready
+            .iter()
+            .enumerate()
+            .map(|(number, address)| slice(name, number, *address))
+            .collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": slices});
         self.write(&format!("{name}-endpoints.json"), &list.to_string());
     }
@@ -280,7 +314,12 @@ impl Raw {
         let mut read = Vec::new();
         soon(text, async {
             while !String::from_utf8_lossy(&read).contains(text) {
-                assert_ne!(self.0.read_buf(&mut read).await.unwrap(), 0, "closed after {:?}", String::from_utf8_lossy(&read));
+                assert_ne!(
+                    self.0.read_buf(&mut read).await.unwrap(),
+                    0,
+                    "closed after {:?}",
+                    String::from_utf8_lossy(&read)
+                );
             }
         })
         .await;
@@ -324,7 +363,9 @@ pub fn saying(text: &'static str) -> axum::Router {
 }
 
 /// An app that hands each connection to a function, for what no library would do.
-pub async fn raw_app<F: Future<Output = ()> + Send + 'static>(each: impl Fn(usize, Raw) -> F + Send + 'static) -> SocketAddr {
+pub async fn raw_app<F: Future<Output = ()> + Send + 'static>(
+    each: impl Fn(usize, Raw) -> F + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -18,7 +18,10 @@ struct Collector(mpsc::UnboundedSender<(String, Span)>);
 
 #[tonic::async_trait]
 impl TraceService for Collector {
-    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         for resource in request.into_inner().resource_spans {
             let service = attribute(&resource.resource.unwrap_or_default().attributes, "service.name");
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
@@ -46,7 +49,11 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Span)>) {
     let address = listener.local_addr().unwrap();
     let service = TraceServiceServer::new(Collector(sender));
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(incoming),
+    );
     (address, spans)
 }
 
@@ -81,7 +88,10 @@ async fn whole_trace(spans: &mut mpsc::UnboundedReceiver<(String, Span)>) -> Vec
 
 fn named<'a>(trace: &'a [Span], name: &str) -> &'a Span {
     let names: Vec<_> = trace.iter().map(|span| &span.name).collect();
-    trace.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{name} in {names:?}"))
+    trace
+        .iter()
+        .find(|span| span.name == name)
+        .unwrap_or_else(|| panic!("{name} in {names:?}"))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -89,13 +99,17 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn request(flags: &str) -> String {
-    format!("GET / HTTP/1.1\r\nhost: api.example\r\ntraceparent: 00-{TRACE}-{PARENT}-{flags}\r\nconnection: close\r\n\r\n")
+    format!(
+        "GET / HTTP/1.1\r\nhost: api.example\r\ntraceparent: 00-{TRACE}-{PARENT}-{flags}\r\nconnection: close\r\n\r\n"
+    )
 }
 
 /// Answers with the `traceparent` it was sent.
 async fn tells_its_parent() -> SocketAddr {
     let tell = |headers: axum::http::HeaderMap| async move {
-        headers.get("traceparent").map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+        headers
+            .get("traceparent")
+            .map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
     };
     app(axum::Router::new().fallback(tell)).await
 }
@@ -105,16 +119,30 @@ async fn a_cold_start_is_one_trace_with_its_stages() {
     let (address, mut spans) = collector().await;
     let interceptor = traced(&format!("http://{address}"), &[]).await;
     interceptor.idle("api").await;
-    let mut scaler = keda_http_proto::pending::pending_requests_client::PendingRequestsClient::connect(format!("http://{}", interceptor.bound.admin)).await.unwrap();
-    let mut reports = scaler.watch(keda_http_proto::pending::WatchRequest {}).await.unwrap().into_inner();
+    let mut scaler = keda_http_proto::pending::pending_requests_client::PendingRequestsClient::connect(format!(
+        "http://{}",
+        interceptor.bound.admin
+    ))
+    .await
+    .unwrap();
+    let mut reports = scaler
+        .watch(keda_http_proto::pending::WatchRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     tokio::spawn(async move { while let Ok(Some(_)) = reports.message().await {} });
     let mut client = interceptor.send(&request("01")).await;
     interceptor.waiting("api", 1).await;
+    // Longer than the interval of the reports: later ones must not count as the signal.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     interceptor.manifests.ready("api", &[tells_its_parent().await]);
     let answer = client.read_to_end().await;
     let trace = whole_trace(&mut spans).await;
     let server = named(&trace, "keda-http-interceptor");
-    assert_eq!((hex(&server.trace_id), hex(&server.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+    assert_eq!(
+        (hex(&server.trace_id), hex(&server.parent_span_id)),
+        (TRACE.to_owned(), PARENT.to_owned())
+    );
     assert_eq!(server.kind, 2, "server");
     assert_eq!(attribute(&server.attributes, "cold-start"), "true");
     assert_eq!(attribute(&server.attributes, "http.response.status_code"), "200");
@@ -124,14 +152,28 @@ async fn a_cold_start_is_one_trace_with_its_stages() {
     for stage in ["signal", "wait for endpoint", "connect"] {
         let stage = named(&trace, stage);
         assert_eq!(stage.parent_span_id, wait.span_id);
-        assert!(stage.start_time_unix_nano >= wait.start_time_unix_nano && stage.end_time_unix_nano <= wait.end_time_unix_nano);
+        assert!(
+            stage.start_time_unix_nano >= wait.start_time_unix_nano
+                && stage.end_time_unix_nano <= wait.end_time_unix_nano
+        );
     }
+    let (signal, ready) = (named(&trace, "signal"), named(&trace, "wait for endpoint"));
+    assert!(
+        signal.end_time_unix_nano + 250_000_000 < ready.end_time_unix_nano,
+        "scalers were told long before"
+    );
     let call = named(&trace, "HTTP GET");
     assert_eq!((&call.parent_span_id, call.kind), (&server.span_id, 3));
     assert_eq!(attribute(&call.attributes, "http.response.status_code"), "200");
     assert!(call.start_time_unix_nano >= wait.end_time_unix_nano);
-    assert!(server.start_time_unix_nano <= wait.start_time_unix_nano && server.end_time_unix_nano >= call.end_time_unix_nano);
-    assert!(answer.ends_with(&format!("00-{TRACE}-{}-01", hex(&call.span_id))), "the app is a child of the call: {answer}");
+    assert!(
+        server.start_time_unix_nano <= wait.start_time_unix_nano
+            && server.end_time_unix_nano >= call.end_time_unix_nano
+    );
+    assert!(
+        answer.ends_with(&format!("00-{TRACE}-{}-01", hex(&call.span_id))),
+        "the app is a child of the call: {answer}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,7 +183,10 @@ async fn a_warm_request_has_no_wait() {
     interceptor.serve("api", says("hello").await).await;
     interceptor.send(&request("01")).await.read_to_end().await;
     let trace = whole_trace(&mut spans).await;
-    assert_eq!(attribute(&named(&trace, "keda-http-interceptor").attributes, "cold-start"), "false");
+    assert_eq!(
+        attribute(&named(&trace, "keda-http-interceptor").attributes, "cold-start"),
+        "false"
+    );
     assert_eq!(trace.len(), 2);
 }
 
@@ -170,22 +215,41 @@ async fn b3_is_understood_and_passed_on_when_asked_for() {
     let (address, mut spans) = collector().await;
     let interceptor = traced(&format!("http://{address}"), &[("OTEL_PROPAGATORS", "b3")]).await;
     let tell = |headers: axum::http::HeaderMap| async move { headers["b3"].to_str().unwrap().to_owned() };
-    interceptor.serve("api", app(axum::Router::new().fallback(tell)).await).await;
+    interceptor
+        .serve("api", app(axum::Router::new().fallback(tell)).await)
+        .await;
     let request = format!("GET / HTTP/1.1\r\nhost: api.example\r\nb3: {TRACE}-{PARENT}-1\r\nconnection: close\r\n\r\n");
     let answer = interceptor.send(&request).await.read_to_end().await;
     let trace = whole_trace(&mut spans).await;
     assert_eq!(hex(&named(&trace, "keda-http-interceptor").parent_span_id), PARENT);
-    assert!(answer.contains(&format!("{TRACE}-{}-1", hex(&named(&trace, "HTTP GET").span_id))), "{answer}");
+    assert!(
+        answer.contains(&format!("{TRACE}-{}-1", hex(&named(&trace, "HTTP GET").span_id))),
+        "{answer}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_is_down_or_never_answers_costs_no_request() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for endpoint in [free_address(), silent.local_addr().unwrap()] {
-        let interceptor = traced(&format!("http://{endpoint}"), &[("OTEL_BSP_MAX_QUEUE_SIZE", "16"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")]).await;
+        let interceptor = traced(
+            &format!("http://{endpoint}"),
+            &[
+                ("OTEL_BSP_MAX_QUEUE_SIZE", "16"),
+                ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4"),
+            ],
+        )
+        .await;
         interceptor.serve("api", says("hello").await).await;
         for _ in 0..100 {
-            assert!(interceptor.send(&request("01")).await.read_to_end().await.ends_with("hello"));
+            assert!(
+                interceptor
+                    .send(&request("01"))
+                    .await
+                    .read_to_end()
+                    .await
+                    .ends_with("hello")
+            );
         }
     }
 }
@@ -199,5 +263,11 @@ async fn a_hold_that_ends_in_vain_is_an_error_in_the_trace() {
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
     let trace = whole_trace(&mut spans).await;
     assert_eq!(named(&trace, "cold start").status.as_ref().unwrap().code, 2);
-    assert_eq!(attribute(&named(&trace, "keda-http-interceptor").attributes, "http.response.status_code"), "504");
+    assert_eq!(
+        attribute(
+            &named(&trace, "keda-http-interceptor").attributes,
+            "http.response.status_code"
+        ),
+        "504"
+    );
 }

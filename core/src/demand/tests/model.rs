@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
+use crate::window::tests::against_a_model::rate as model_rate;
 
 /// All times are multiples of this.
 const TICK: Duration = Duration::from_millis(100);
@@ -28,6 +29,10 @@ enum Step {
         changes: [Option<(u64, u64)>; TARGETS],
         complete: bool,
     },
+    /// The route is gone, and with it its counters.
+    Remove {
+        target: usize,
+    },
     Restart,
     Disconnect,
     Forget,
@@ -39,6 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..TARGETS, 1_u64..4).prop_map(|(target, count)| Step::Arrive { target, count }),
         6 => ([change(), change()], any::<bool>()).prop_map(|(changes, complete)| Step::Report { changes, complete }),
+        1 => (0..TARGETS).prop_map(|target| Step::Remove { target }),
         1 => Just(Step::Restart),
         1 => Just(Step::Disconnect),
         1 => Just(Step::Forget),
@@ -158,6 +164,20 @@ impl World {
                     TICK * u32::try_from(now).unwrap(),
                 );
                 self.believe(i, &named, complete);
+            }
+            Step::Remove { .. } if is_queue_peer(i) => {}
+            Step::Remove { target } => {
+                let report = Report {
+                    removed: vec![key(*target)],
+                    ..self.report(i, &[], false)
+                };
+                demand.observe(&name, report, TICK * u32::try_from(now).unwrap());
+                self.believe(i, &[], false);
+                self.beliefs[i].targets[*target] = None;
+                self.processes[i].targets[*target] = Truth {
+                    changed: now,
+                    ..Truth::default()
+                };
             }
             Step::Restart => {
                 self.processes[i] = Process {
@@ -317,6 +337,12 @@ impl World {
             let recorded = &self.recorded[target];
             let hour = Duration::from_secs(3600);
             same(demand.rate(&key, hour, hour, now), self.known(recorded.len() as f64))?;
+            let records: Vec<(u64, u64)> = recorded.iter().map(|at| (*at, 1)).collect();
+            for (window, granularity) in [(20, 5), (63, 10), (100, 1)] {
+                let expected = model_rate(&records, window, granularity, self.now);
+                let [w, g] = [window, granularity].map(|ticks| TICK * u32::try_from(ticks).unwrap());
+                same(demand.rate(&key, w, g, now), self.known(expected))?;
+            }
             for window in [1, 20, 63] {
                 let last = recorded.iter().max().filter(|at| self.now - **at < window);
                 let pending = self.believed(target).any(|target| target.now() > 0.0);

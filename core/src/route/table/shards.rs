@@ -6,9 +6,11 @@ use std::sync::Arc;
 /// Enough that a change among ten thousand entries copies forty of them.
 const SHARDS: usize = 256;
 
+type Shard<V> = HashMap<Arc<str>, V>;
+
 #[derive(Debug, Clone)]
 pub struct Shards<V> {
-    shards: Arc<[Arc<HashMap<Arc<str>, V>>]>,
+    shards: Arc<[Arc<Shard<V>>]>,
     len: usize,
 }
 
@@ -58,7 +60,7 @@ impl<V: Clone> Shards<V> {
         self.shards.iter().flat_map(|shard| shard.values())
     }
 
-    fn shard(&mut self, key: &str) -> &mut HashMap<Arc<str>, V> {
+    fn shard(&mut self, key: &str) -> &mut Shard<V> {
         let shards = Arc::make_mut(&mut self.shards);
         Arc::make_mut(&mut shards[shard_of(key)])
     }
@@ -69,5 +71,5 @@ fn shard_of(key: &str) -> usize {
     let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    (hash >> 32) as usize % SHARDS
+    usize::try_from(hash >> 32).unwrap_or_default() % SHARDS
 }

@@ -202,9 +202,32 @@ fn a_clone_does_not_see_later_changes() {
     assert_eq!(table.values().collect::<Vec<_>>(), ["two"]);
 }
 
+#[test]
+fn a_long_path_costs_no_more_than_reading_it() {
+    let table = table(&[route("deep", vec![rule(&["a"], &["/x/y"], &[])])]);
+    let path = "/x/y".to_owned() + &"/a".repeat(32_000);
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(find(&table, "a", &path, &[]), Some("deep"));
+    }
+    // Trying every prefix of it takes seconds for each.
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[test]
+fn removing_the_longest_prefix_leaves_the_shorter_ones() {
+    let mut table = table(&[
+        route("long", vec![rule(&["a"], &["/x/y/z"], &[])]),
+        route("short", vec![rule(&["a"], &["/x"], &[])]),
+    ]);
+    table.remove(&TargetKey::object("shop", "long"));
+    assert_eq!(find(&table, "a", "/x/y/z", &[]), Some("short"));
+    table.insert(&route("back", vec![rule(&["a"], &["/x/y"], &[])]), "back".into());
+    assert_eq!(find(&table, "a", "/x/y/z", &[]), Some("back"));
+}
+
 /// The documented precedence, tried on every rule of every route.
 fn model(routes: &[Route], host: &str, path: &str, headers: &HeaderMap) -> Option<String> {
-    let path = path.trim_matches('/');
     let mut best: Option<(Vec<i64>, Precedence, String)> = None;
     for route in routes {
         for rule in &route.rules {
@@ -216,12 +239,13 @@ fn model(routes: &[Route], host: &str, path: &str, headers: &HeaderMap) -> Optio
                 let Some(host_rank) = host_rank(pattern, host) else {
                     continue;
                 };
-                let PathMatch::Prefix(prefix) = prefix else { continue };
-                let inside = prefix.is_empty() || path == prefix || path.starts_with(&format!("{prefix}/"));
-                if !inside || !rule.headers.iter().all(|header| header.matches(headers)) {
+                let Some(path_rank) = path_rank(prefix, path) else {
+                    continue;
+                };
+                if !rule.headers.iter().all(|header| header.matches(headers)) {
                     continue;
                 }
-                let rank = vec![-host_rank, -(prefix.len() as i64)];
+                let rank = vec![-host_rank, -path_rank];
                 let candidate = (rank, Precedence::of(route, rule), route.key.name().to_owned());
                 if best
                     .as_ref()
@@ -244,6 +268,28 @@ fn host_rank(pattern: &HostPattern, host: &str) -> Option<i64> {
     }
 }
 
+/// Greater wins; a regular expression comes between the empty prefix and all others.
+fn path_rank(pattern: &PathMatch, path: &str) -> Option<i64> {
+    let trimmed = path.trim_matches('/');
+    match pattern {
+        PathMatch::Prefix(prefix) if prefix.is_empty() => Some(0),
+        PathMatch::Prefix(prefix) => {
+            let inside = trimmed == prefix || trimmed.starts_with(&format!("{prefix}/"));
+            inside.then_some(1 + prefix.len() as i64)
+        }
+        PathMatch::Regex(regex) => regex.is_match(path).then_some(1),
+    }
+}
+
+fn any_path() -> impl Strategy<Value = PathMatch> {
+    let prefix = prop_oneof![Just("/"), Just("/x"), Just("/x/y"), Just("/x/yy"), Just("/z")];
+    let regex = prop_oneof![Just("/x/.*"), Just("/z/?"), Just("/(x|z)")];
+    prop_oneof![
+        4 => prefix.prop_map(PathMatch::prefix),
+        1 => regex.prop_map(|text| PathMatch::regex(text).unwrap()),
+    ]
+}
+
 fn any_rule() -> impl Strategy<Value = Rule> {
     let hosts = proptest::collection::vec(
         prop_oneof![
@@ -256,10 +302,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         ],
         0..3,
     );
-    let paths = proptest::collection::vec(
-        prop_oneof![Just("/"), Just("/x"), Just("/x/y"), Just("/x/yy"), Just("/z")],
-        0..3,
-    );
+    let paths = proptest::collection::vec(any_path(), 0..3);
     let headers = proptest::collection::vec(
         (
             prop_oneof![Just("h"), Just("i")],
@@ -267,7 +310,10 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         ),
         0..2,
     );
-    (hosts, paths, headers).prop_map(|(hosts, paths, headers)| rule(&hosts, &paths, &headers))
+    (hosts, paths, headers).prop_map(|(hosts, paths, headers)| Rule {
+        paths,
+        ..rule(&hosts, &[], &headers)
+    })
 }
 
 fn any_route() -> impl Strategy<Value = Route> {
@@ -287,7 +333,12 @@ proptest! {
     ) {
         let mut table = RouteTable::new();
         let mut routes: Vec<Route> = Vec::new();
+        let mut headers = HeaderMap::new();
+        for (name, value) in header_values {
+            headers.append(name, HeaderValue::from_static(value));
+        }
         for (route, keep) in changes {
+            let before = (table.clone(), table.find(host, path, &headers).cloned());
             routes.retain(|other| other.key != route.key);
             if keep {
                 table.insert(&route, route.key.name().to_owned());
@@ -295,12 +346,9 @@ proptest! {
             } else {
                 table.remove(&route.key);
             }
+            prop_assert_eq!(table.len(), routes.len());
+            prop_assert_eq!(table.find(host, path, &headers).cloned(), model(&routes, host, path, &headers));
+            prop_assert_eq!(before.0.find(host, path, &headers).cloned(), before.1, "a clone stays as it was");
         }
-        let mut headers = HeaderMap::new();
-        for (name, value) in header_values {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        prop_assert_eq!(table.len(), routes.len());
-        prop_assert_eq!(table.find(host, path, &headers).cloned(), model(&routes, host, path, &headers));
     }
 }

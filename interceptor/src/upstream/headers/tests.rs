@@ -26,7 +26,10 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
-    let mut lines: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    let mut lines: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
     lines.sort();
     lines
 }
@@ -48,7 +51,10 @@ fn hop_by_hop_headers_stay_behind() {
     ]);
     remove_hop_by_hop(&mut map);
     let kept = [("te", "trailers"), ("trailer", "x-sum"), ("x-yours", "2")];
-    assert_eq!(lines(&map), kept.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(
+        lines(&map),
+        kept.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
 }
 
 #[test]
@@ -60,7 +66,11 @@ fn te_without_trailers_goes_too() {
 
 #[test]
 fn connection_cannot_name_the_host_or_the_body_away() {
-    let mut map = headers(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]);
+    let mut map = headers(&[
+        ("connection", "host, content-length"),
+        ("host", "a"),
+        ("content-length", "3"),
+    ]);
     remove_hop_by_hop(&mut map);
     assert_eq!(map.len(), 2);
 }
@@ -92,7 +102,13 @@ fn forwarded_headers_are_appended_to_or_kept() {
 
 #[test]
 fn an_upgrade_is_let_through_but_not_to_h2c() {
-    let upgrade = |protocol: &'static str| get("/").header("connection", "keep-alive, Upgrade").header("upgrade", protocol).body(()).unwrap();
+    let upgrade = |protocol: &'static str| {
+        get("/")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", protocol)
+            .body(())
+            .unwrap()
+    };
     assert!(wants_upgrade(&upgrade("websocket")));
     assert!(!wants_upgrade(&upgrade("h2c")));
     assert!(!wants_upgrade(&upgrade("foo, h2c")));
@@ -102,14 +118,20 @@ fn an_upgrade_is_let_through_but_not_to_h2c() {
 
 #[test]
 fn the_host_is_settled_from_an_absolute_form() {
-    let mut request = get("http://user@inner.example:81/a?b").header("host", "outer.example").body(()).unwrap();
+    let mut request = get("http://user@inner.example:81/a?b")
+        .header("host", "outer.example")
+        .body(())
+        .unwrap();
     settle_host(&mut request).unwrap();
     assert_eq!(request.headers()["host"], "inner.example:81");
 }
 
 #[test]
 fn a_request_without_host_and_a_tunnel_are_refused() {
-    assert_eq!(settle_host(&mut get("/").body(()).unwrap()), Err(InvalidRequest::NoHost));
+    assert_eq!(
+        settle_host(&mut get("/").body(()).unwrap()),
+        Err(InvalidRequest::NoHost)
+    );
     let mut connect = Request::connect("inner.example:443").body(()).unwrap();
     assert_eq!(settle_host(&mut connect), Err(InvalidRequest::Connect));
 }
@@ -117,7 +139,10 @@ fn a_request_without_host_and_a_tunnel_are_refused() {
 #[test]
 fn an_http2_request_becomes_an_http1_request() {
     let request = get("http://shop.example/a/b?c=1;d=%20");
-    let request = request.version(Version::HTTP_2).header("cookie", "a=1").header("cookie", "b=2");
+    let request = request
+        .version(Version::HTTP_2)
+        .header("cookie", "a=1")
+        .header("cookie", "b=2");
     let mut request = request.body(NoBody::new()).unwrap();
     settle_host(&mut request).unwrap();
     fit_protocol(&mut request, AppProtocol::Http1);
@@ -130,7 +155,10 @@ fn an_http2_request_becomes_an_http1_request() {
 
 #[test]
 fn an_http1_request_becomes_an_http2_request_and_back() {
-    let mut request = get("/a?b").header("host", "shop.example:8080").body(NoBody::new()).unwrap();
+    let mut request = get("/a?b")
+        .header("host", "shop.example:8080")
+        .body(NoBody::new())
+        .unwrap();
     fit_protocol(&mut request, AppProtocol::H2c);
     assert_eq!(request.uri(), "http://shop.example:8080/a?b");
     assert!(!request.headers().contains_key("host"));
@@ -141,7 +169,9 @@ fn an_http1_request_becomes_an_http2_request_and_back() {
 
 #[test]
 fn a_body_of_unknown_length_is_sent_in_chunks_whatever_the_method() {
-    let body = StreamBody::new(futures_util::stream::empty::<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>());
+    let body = StreamBody::new(futures_util::stream::empty::<
+        Result<http_body::Frame<bytes::Bytes>, std::io::Error>,
+    >());
     let mut request = get("/").header("host", "a").body(body).unwrap();
     fit_protocol(&mut request, AppProtocol::Http1);
     assert_eq!(request.headers()["transfer-encoding"], "chunked");

@@ -1,5 +1,7 @@
 //! The same rules once more, on the whole stream at once and as plainly as they can be said.
 
+#![allow(clippy::too_many_lines, reason = "the reference is read from top to bottom")]
+
 use super::super::{PREFACE, Violation, ViolationKind};
 use super::Outcome;
 
