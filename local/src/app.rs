@@ -98,7 +98,10 @@ pub struct Local {
     objects: Arc<Objects>,
     interceptor: Program,
     scaler: Program,
+    /// What follows the user's files and draws; ends first.
     tasks: JoinSet<()>,
+    /// What receives spans; ends last, because programs send their last ones when they end.
+    _receiver: JoinSet<()>,
     _ports: Vec<Port>,
     _run_directory: RunDirectory,
 }
@@ -128,7 +131,8 @@ impl Local {
 
         let traces = Traces::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(receive(listen(listening.otlp).await?, traces.clone()));
+        let mut receiver = JoinSet::new();
+        receiver.spawn(receive(listen(listening.otlp).await?, traces.clone()));
         let launches = Launches::new(options, listening, run_directory.manifests());
         let interceptor = launches.interceptor(&output).await?;
         let scaler = launches.scaler(&output).await?;
@@ -159,6 +163,7 @@ impl Local {
             interceptor,
             scaler,
             tasks,
+            _receiver: receiver,
             _ports: held,
             _run_directory: run_directory,
         })

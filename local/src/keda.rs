@@ -34,6 +34,7 @@ pub struct Keda {
 #[derive(Debug)]
 struct Running {
     plan: Plan,
+    scale: Scale,
     settled: watch::Receiver<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -64,7 +65,10 @@ impl Keda {
     /// One whose workload is not there is passed over.
     pub fn set(&self, plans: Vec<Plan>, scale_of: impl Fn(&Key) -> Option<Scale>) {
         let mut loops = self.loops.lock();
-        loops.retain(|_, running| plans.contains(&running.plan));
+        loops.retain(|_, running| {
+            let same_workload = scale_of(&running.plan.workload).is_some_and(|scale| scale.is_that_of(&running.scale));
+            same_workload && plans.contains(&running.plan)
+        });
         for plan in plans {
             if loops.contains_key(&plan.key) {
                 continue;
@@ -96,9 +100,14 @@ impl Keda {
     fn start(&self, plan: Plan, scale: Scale) -> Running {
         let (sender, settled) = watch::channel(false);
         let output = self.output.clone();
-        let scale_loop = scale_loop::ScaleLoop::new(plan.clone(), &self.scaler, scale, output, sender);
+        let scale_loop = scale_loop::ScaleLoop::new(plan.clone(), &self.scaler, scale.clone(), output, sender);
         let task = tokio::spawn(scale_loop.run());
-        Running { plan, settled, task }
+        Running {
+            plan,
+            scale,
+            settled,
+            task,
+        }
     }
 
     /// Scales nothing any more.

@@ -48,11 +48,9 @@ impl Process {
         }
         die_with_us(&mut command);
         let mut child = command.spawn()?;
-        if let Some((output, name)) = lines {
-            if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
-                print(stdout, output, name);
-                print(stderr, output, name);
-            }
+        if let (Some((output, name)), Some(stdout), Some(stderr)) = (lines, child.stdout.take(), child.stderr.take()) {
+            print(stdout, output, name);
+            print(stderr, output, name);
         }
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Ok(Self { child, group })

@@ -29,6 +29,11 @@ impl Scale {
             .send_if_modified(|known| std::mem::replace(known, replicas) != replicas);
     }
 
+    /// Whether both are the scale of one Deployment; a Deployment that was deleted and made anew is another one.
+    pub fn is_that_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.replicas, &other.replicas)
+    }
+
     /// Every change.
     pub fn watch(&self) -> watch::Receiver<u32> {
         self.replicas.subscribe()

@@ -336,3 +336,18 @@ async fn a_changed_object_starts_anew_and_one_that_is_gone_is_left_alone() {
     timeout(DEADLINE, closed).await.expect("streams end with their object");
     assert_eq!(scaler.count("StreamIsActive"), 2);
 }
+
+#[tokio::test]
+async fn a_deployment_that_was_made_anew_is_scaled_and_not_the_one_before() {
+    let scaler = Scaler::default();
+    scaler.state.lock().active = true;
+    let address = serve(&scaler).await;
+    let keda = Keda::new(&address.to_string(), Output::none()).unwrap();
+    let (before, after) = (Scale::new(1), Scale::new(0));
+    keda.set(vec![plan(3600)], |_| Some(before.clone()));
+    scaler.called("IsActive", 1).await;
+    keda.set(vec![plan(3600)], |_| Some(after.clone()));
+    let mut replicas = after.watch();
+    let woken = timeout(DEADLINE, replicas.wait_for(|replicas| *replicas == 1)).await;
+    woken.expect("woken in time").unwrap();
+}

@@ -1,0 +1,185 @@
+//! Local in this process, with the programs that were built beside its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keda_http_core::queue::{Queue, QueueEntry};
+use keda_http_local::Key;
+use keda_http_local::app::{Local, Options};
+use keda_http_local::kubelet::Status;
+use keda_http_local::output::Output;
+use keda_http_local::program::{Program, State};
+use tokio::time::{sleep, timeout};
+
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where the programs are; a clear word when they are not.
+pub fn programs() -> PathBuf {
+    let directory = Path::new(env!("CARGO_BIN_EXE_hello")).parent().unwrap().to_owned();
+    for program in ["keda-http-interceptor", "keda-http-scaler"] {
+        let path = directory.join(program);
+        assert!(path.exists(), "{} is not there: run `make build` first", path.display());
+    }
+    directory
+}
+
+pub struct Fixture {
+    pub local: Local,
+    pub manifests: tempfile::TempDir,
+    client: reqwest::Client,
+}
+
+impl Fixture {
+    /// With one file of manifests.
+    pub async fn start(yaml: &str) -> Self {
+        let manifests = tempfile::tempdir().unwrap();
+        std::fs::write(manifests.path().join("app.yaml"), yaml).unwrap();
+        let options = Options {
+            manifests: Some(manifests.path().into()),
+            programs: programs(),
+            ..Options::default()
+        };
+        let output = Output::to(std::io::stderr(), false); // shown by the test runner when a test fails
+        let local = timeout(DEADLINE, Local::start(&options, output))
+            .await
+            .expect("started in time")
+            .unwrap();
+        timeout(DEADLINE, local.keda().settled()).await.expect("polled in time");
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(DEADLINE)
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
+        Self {
+            local,
+            manifests,
+            client,
+        }
+    }
+
+    /// A request that is under way.
+    pub fn request(&self, host: &str, path: &str) -> tokio::task::JoinHandle<reqwest::Result<(u16, String)>> {
+        let url = format!("http://127.0.0.1:{}{path}", self.local.listening().proxy);
+        let request = self.client.get(url).header("host", host);
+        tokio::spawn(async move {
+            let response = request.send().await?;
+            Ok((response.status().as_u16(), response.text().await?))
+        })
+    }
+
+    /// Waits for the answer.
+    pub async fn get(&self, host: &str, path: &str) -> (u16, String) {
+        self.request(host, path).await.unwrap().unwrap()
+    }
+
+    /// Waits until the interceptor says that it is ready, as a Service does before it sends it anything.
+    pub async fn interceptor_ready(&self) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.local.listening().admin);
+        let ready = async {
+            while !self
+                .client
+                .get(&url)
+                .send()
+                .await
+                .is_ok_and(|response| response.status().is_success())
+            {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(DEADLINE, ready).await.expect("ready in time");
+    }
+
+    pub async fn queue(&self, target: &str) -> QueueEntry {
+        let url = format!("http://127.0.0.1:{}/queue", self.local.listening().admin);
+        let queue: Queue = self.client.get(url).send().await.unwrap().json().await.unwrap();
+        queue.get(target).copied().unwrap_or_default()
+    }
+
+    /// Waits until so many requests are pending.
+    pub async fn pending(&self, target: &str, wanted: i64) {
+        let pending = async {
+            while self.queue(target).await.concurrency != wanted {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(DEADLINE, pending).await.expect("pending in time");
+    }
+
+    pub async fn status(&self, deployment: &str, wanted: impl FnMut(&Status) -> bool) -> Status {
+        let mut status = self.local.kubelet().status(&Key::new("default", deployment)).unwrap();
+        timeout(DEADLINE, status.wait_for(wanted))
+            .await
+            .expect("in time")
+            .unwrap()
+            .clone()
+    }
+}
+
+/// Kills the program outright and waits until its death was seen.
+pub async fn kill(program: &Program) {
+    let mut state = program.state();
+    let State::Running(pid) = *state.borrow_and_update() else {
+        panic!("does not run")
+    };
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    timeout(DEADLINE, state.wait_for(|state| matches!(state, State::Ended(_))))
+        .await
+        .expect("seen in time")
+        .unwrap();
+}
+
+/// Waits until it runs again.
+pub async fn runs_again(program: &Program) {
+    let mut state = program.state();
+    timeout(DEADLINE, state.wait_for(|state| matches!(state, State::Running(_))))
+        .await
+        .expect("again in time")
+        .unwrap();
+}
+
+/// Manifests of an app at zero behind `HOST`.
+pub struct App<'a> {
+    /// The container's fields from `command` on, as one line of YAML in braces.
+    pub container: &'a str,
+    pub cooldown: u32,
+}
+
+impl App<'_> {
+    /// With a `kedify-http` trigger.
+    pub fn yaml(&self) -> String {
+        let trigger = "{type: kedify-http, metadata: {hosts: app.local, service: app, port: '80', scalingMetric: \
+                       requestRate, targetValue: '100', granularity: 1s, window: 2s}}";
+        format!("{}---\n{}", self.workload(), self.scaled_object(trigger))
+    }
+
+    /// With an InterceptorRoute that lets nobody wait longer than `readiness`.
+    pub fn yaml_with_route(&self, readiness: &str) -> String {
+        let trigger = "{type: external-push, metadata: {interceptorRoute: app, scalerAddress: 'elsewhere:9090'}}";
+        let route = format!(
+            "{{apiVersion: http.keda.sh/v1beta1, kind: InterceptorRoute, metadata: {{name: app}}, spec: {{target: {{service: \
+             app, port: 80}}, rules: [{{hosts: [app.local]}}], scalingMetric: {{concurrency: {{targetValue: 100}}}}, timeouts: \
+             {{readiness: {readiness}}}}}}}\n"
+        );
+        format!("{}---\n{}---\n{route}", self.workload(), self.scaled_object(trigger))
+    }
+
+    fn workload(&self) -> String {
+        let container = self.container;
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: app}}, spec: {{replicas: 0, selector: {{matchLabels: \
+             {{app: app}}}}, template: {{metadata: {{labels: {{app: app}}}}, spec: {{containers: [{container}]}}}}}}}}\n---\n\
+             {{apiVersion: v1, kind: Service, metadata: {{name: app}}, spec: {{selector: {{app: app}}, ports: [{{port: 80, \
+             targetPort: 8080}}]}}}}\n"
+        )
+    }
+
+    fn scaled_object(&self, trigger: &str) -> String {
+        let cooldown = self.cooldown;
+        format!(
+            "{{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {{name: app}}, spec: {{scaleTargetRef: {{name: \
+             app}}, pollingInterval: 1, cooldownPeriod: {cooldown}, triggers: [{trigger}]}}}}\n"
+        )
+    }
+}

@@ -1,0 +1,7 @@
+//! The whole of it on one machine: the real programs, real processes, real requests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod apps;
+mod command;
+mod deaths;
+mod fixture;
