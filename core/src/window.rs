@@ -112,9 +112,7 @@ impl Arrivals {
     }
 
     fn insert(&mut self, entry: Entry) {
-        let later = self.entries.iter().rev();
-        let later = later.take_while(|other| other.at / SLOT > entry.at / SLOT).count();
-        let position = self.entries.len() - later;
+        let position = self.entries.partition_point(|other| other.at / SLOT <= entry.at / SLOT);
         match position.checked_sub(1).and_then(|before| self.entries.get_mut(before)) {
             Some(before) if before.at / SLOT == entry.at / SLOT => before.merge(entry),
             _ => self.entries.insert(position, entry),

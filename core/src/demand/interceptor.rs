@@ -112,13 +112,15 @@ impl Interceptor {
     ) -> Vec<Aged> {
         let before = self.targets.get(&target.key).map(|counted| counted.arrivals);
         let new = new_arrivals(&target, before, continuity, uptime);
+        // A peer without a boot tells no uptime either.
+        let clock = if self.boot.is_some() { uptime } else { now };
         let counted = self.targets.entry(target.key).or_default();
         counted.arrivals = target.arrivals;
         counted.pending = target.pending;
         counted.waiting = target.waiting;
         match target.pending_nanos {
             Some(integral) => counted.history.observe(uptime, integral, target.pending, now),
-            None => counted.history.observe_pending(target.pending, now),
+            None => counted.history.observe_pending(clock, target.pending, now),
         }
         new
     }

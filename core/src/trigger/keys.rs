@@ -47,14 +47,16 @@ const LATER: [&str; 8] = [
 ];
 
 /// Keys that are KEDA's or ours and say nothing about the route.
-const FOREIGN: [&str; 9] = [
+const FOREIGN: [&str; 11] = [
     TRIGGER_NAME_KEY,
     "scalerAddress",
     "interceptorRoute",
     "httpScaledObject",
+    "interceptorTargetPendingRequests",
     "enableTLS",
     "unsafeSsl",
     "caCert",
+    "tlsCertFile",
     "tlsClientCert",
     "tlsClientKey",
 ];

@@ -113,12 +113,12 @@ fn records_out_of_order_land_in_their_place() {
 #[test]
 fn an_hour_told_newest_first_is_taken_in_at_once() {
     let started = std::time::Instant::now();
-    for _ in 0..20 {
+    for _ in 0..40 {
         let mut arrivals = Arrivals::default();
         (0..3600).for_each(|age| arrivals.record(at(4000 - age), 1));
         assert!((arrivals.rate(at(3600), SECOND, at(4000)) - 1.0).abs() < 1e-9);
     }
-    assert!(started.elapsed() < SECOND, "{:?}", started.elapsed());
+    assert!(started.elapsed() < WINDOW, "{:?}", started.elapsed());
 }
 
 #[test]

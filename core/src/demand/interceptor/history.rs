@@ -35,13 +35,14 @@ impl History {
         (self.pending, self.received) = (pending, now);
     }
 
-    /// Takes in what a peer says that does not integrate: what was pending is held to have been so until now.
-    pub(super) fn observe_pending(&mut self, pending: u64, now: Duration) {
+    /// Takes in a report without the integral, at `at` on the clock of the samples: what was pending is held to have
+    /// been so until then.
+    pub(super) fn observe_pending(&mut self, at: Duration, pending: u64, now: Duration) {
         let integral = self.samples.back().map_or(0, |last| {
-            let since = nanos(now.saturating_sub(last.at));
+            let since = nanos(at.saturating_sub(last.at));
             last.integral.wrapping_add(self.pending.wrapping_mul(since))
         });
-        self.observe(now, integral, pending, now);
+        self.observe(at, integral, pending, now);
     }
 
     /// The time-weighted mean of pending over the last ten seconds, or since the first sample. What has happened since

@@ -73,3 +73,32 @@ fn shard_of(key: &str) -> usize {
     });
     usize::try_from(hash >> 32).unwrap_or_default() % SHARDS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_in_a_clone_copies_one_shard_and_a_miss_none() {
+        let mut original = Shards::new();
+        (0..10_000).for_each(|i: u32| original.insert(&format!("host-{i}"), i));
+        let shared = |clone: &Shards<u32>| {
+            let pairs = original.shards.iter().zip(clone.shards.iter());
+            pairs.filter(|(a, b)| Arc::ptr_eq(a, b)).count()
+        };
+        let mut clone = original.clone();
+        assert_eq!(clone.remove("nobody"), None);
+        assert_eq!(shared(&clone), SHARDS);
+        clone.insert("host-7", 0);
+        assert_eq!(shared(&clone), SHARDS - 1);
+        assert_eq!((original.get("host-7"), clone.get("host-7")), (Some(&7), Some(&0)));
+    }
+
+    #[test]
+    fn entries_spread_over_all_shards() {
+        let mut shards = Shards::new();
+        (0..10_000).for_each(|i: u32| shards.insert(&format!("host-{i}.example"), i));
+        let largest = shards.shards.iter().map(|shard| shard.len()).max();
+        assert!(largest.is_some_and(|entries| entries < 100), "{largest:?} of 10000");
+    }
+}
