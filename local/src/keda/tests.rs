@@ -233,10 +233,12 @@ async fn true_wakes_at_once_and_false_means_nothing() {
     let fixture = Fixture::new(0, plan(3600), told).await;
     fixture.scaler.called("StreamIsActive", 1).await;
     fixture.scaler.called("IsActive", 1).await;
+    let mut scale = fixture.scale.watch();
     fixture.scaler.push(Ok(false));
+    assert!(timeout(Duration::from_millis(300), scale.changed()).await.is_err());
     fixture.scaler.push(Ok(true));
     fixture.replicas(1).await;
-    let mut scale = fixture.scale.watch();
+    scale.mark_unchanged();
     fixture.scaler.push(Ok(false));
     // The cooldown of 1 s passes, and nothing happens before the next poll, an hour away.
     assert!(timeout(Duration::from_millis(1500), scale.changed()).await.is_err());
