@@ -41,18 +41,11 @@ fn parse_parts(mut rest: &str) -> Option<u64> {
     while !rest.is_empty() {
         let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, after) = rest.split_at(number_end);
-        let (unit, nanos) = UNITS
-            .iter()
-            .find(|(unit, _)| after.starts_with(unit) && !is_longer_unit(unit, after))?;
+        let (unit, nanos) = UNITS.iter().find(|(unit, _)| after.starts_with(unit))?;
         total = total.checked_add(scale(number, *nanos)?)?;
         rest = &after[unit.len()..];
     }
     (i64::try_from(total).is_ok()).then_some(total)
-}
-
-/// `m` is minutes only when no `s` follows.
-fn is_longer_unit(unit: &str, after: &str) -> bool {
-    unit == "m" && after.starts_with("ms")
 }
 
 /// `number` times `nanos`; what is below a nanosecond is cut off.

@@ -182,6 +182,26 @@ fn keys_that_say_how_keda_reaches_us_are_no_news() {
 }
 
 #[test]
+fn arrivals_keep_a_target_active_for_the_longest_of_its_windows() {
+    let rate = |seconds| RateTarget {
+        value: 1.0,
+        window: Duration::from_secs(seconds),
+        granularity: Duration::from_secs(1),
+    };
+    let table = [
+        (Some(rate(60)), None, 60),
+        (Some(rate(2)), None, 2),
+        (Some(rate(60)), Some(1.0), 60),
+        (Some(rate(2)), Some(1.0), 10),
+        (None, Some(1.0), 10),
+    ];
+    for (rate, concurrency, seconds) in table {
+        let scaling = Scaling { concurrency, rate };
+        assert_eq!(scaling.activity_window(), Duration::from_secs(seconds), "{scaling:?}");
+    }
+}
+
+#[test]
 fn concurrency_has_no_window_but_lingers() {
     let trigger = read(&[("scalingMetric", "concurrency")]).unwrap();
     assert_eq!(trigger.scaling.concurrency, Some(1.0));

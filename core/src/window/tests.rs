@@ -111,6 +111,16 @@ fn records_out_of_order_land_in_their_place() {
 }
 
 #[test]
+fn arrivals_of_one_slot_share_an_entry() {
+    let mut arrivals = Arrivals::default();
+    for millis in 0..1000 {
+        arrivals.record(at(7) + Duration::from_millis(millis), 1);
+    }
+    assert_eq!(arrivals.entries.len(), 20);
+    assert_rate(&arrivals, 8, 500.0);
+}
+
+#[test]
 fn an_hour_told_newest_first_is_taken_in_at_once() {
     let started = std::time::Instant::now();
     for _ in 0..40 {
