@@ -185,17 +185,19 @@ impl Routing {
         }
     }
 
-    /// Takes changes in until the source ends; `initial` is dropped when the first state is live.
+    /// Takes changes in until the source ends; `initial` is dropped when the first state is live. That one comes in
+    /// pieces, so that many objects are never in memory at once.
     pub async fn run(mut self, mut source: Source, initial: PendingTask) {
+        while let Some(piece) = source.initial().await {
+            self.apply(&piece);
+        }
         let mut problems = source.problems();
-        let mut initial = Some(initial);
+        self.tell_problems(&problems.borrow_and_update());
+        drop(initial);
         loop {
             tokio::select! {
                 changes = source.next() => match changes {
-                    Some(changes) => {
-                        self.apply(&changes);
-                        initial.take();
-                    }
+                    Some(changes) => self.apply(&changes),
                     None => return,
                 },
                 Ok(()) = problems.changed() => {}
