@@ -158,7 +158,11 @@ impl App {
             head_timeout: self.config.timeouts.request_head,
             lifetime: lifetime.clone(),
         };
-        let workers = self.proxies.into_iter().enumerate().map(worker).collect();
+        let workers: Vec<Worker> = self.proxies.into_iter().enumerate().map(worker).collect();
+        let connections = workers
+            .iter()
+            .map(|worker| worker.proxy.pipes.tracker.clone())
+            .collect();
         let admin = Admin {
             pending: pending.clone(),
             routes: routes.clone(),
@@ -169,6 +173,7 @@ impl App {
             source: self.source,
             initial: self.initial,
             backends: backends.clone(),
+            connections,
             idle_timeout: self.config.upstream.idle_timeout,
             admin: (
                 self.admin,
@@ -202,6 +207,8 @@ struct Background {
     source: Source,
     initial: PendingTask,
     backends: Arc<Backends>,
+    /// The connections of each worker.
+    connections: Vec<TaskTracker>,
     idle_timeout: Duration,
     admin: (TcpListener, Router),
     metrics: Option<(TcpListener, Router)>,
@@ -221,6 +228,7 @@ impl Background {
         let reporter = tokio::spawn(ended.clone().run_until_cancelled_owned(self.reporter.run()));
         let routing = tokio::spawn(self.routing.run(self.source, self.initial));
         let failed = tokio::select! {
+            () = crate::memory::give_back_after_crowds(self.connections) => "memory is no longer given back",
             () = close_idle(self.backends, self.idle_timeout) => "the idle connections are no longer looked after",
             ((), ()) = async { tokio::join!(admin, metrics) } => "the admin and metrics ports are closed",
             _ = routing => "the source of objects has ended",

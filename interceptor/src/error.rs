@@ -16,6 +16,8 @@ pub enum Source {
     Client,
     /// The workload: not ready, not reachable, not answering.
     Upstream,
+    /// We ourselves.
+    Internal,
 }
 
 /// Why a request was not answered by its workload. Each variant has a status of its own or is told differently.
@@ -30,6 +32,9 @@ pub enum ProxyError {
         /// The Host header.
         host: String,
     },
+    /// Nothing is known of any route yet: another interceptor, or this one in a moment, can answer.
+    #[error("the routes are not read yet")]
+    Starting,
     /// It was held until its time ran out.
     #[error("the workload was not ready within {waited:?}{why}")]
     NotReady {
@@ -85,6 +90,7 @@ impl ProxyError {
     pub fn source(&self) -> Source {
         match self {
             Self::Invalid(_) | Self::NoRoute { .. } | Self::BadBody(_) | Self::ClientGone => Source::Client,
+            Self::Starting => Source::Internal,
             Self::NotReady { .. }
             | Self::RequestTimeout(_)
             | Self::ResponseHeaderTimeout(_)
@@ -100,6 +106,7 @@ impl ProxyError {
             Self::Invalid(InvalidRequest::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -116,7 +123,8 @@ impl ProxyError {
             Self::BadBody(_) => "the request body could not be read".to_owned(),
             Self::NoRoute { .. } => "no route for this host, path and headers".to_owned(),
             Self::NotReady { waited, .. } => format!("the workload was not ready within {waited:.1?}"),
-            Self::Invalid(_)
+            Self::Starting
+            | Self::Invalid(_)
             | Self::RequestTimeout(_)
             | Self::ResponseHeaderTimeout(_)
             | Self::Exhausted(_)
@@ -144,6 +152,9 @@ impl ProxyError {
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if matches!(self, Self::Starting) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(
                 header::ALLOW,
@@ -170,7 +181,11 @@ impl ProxyError {
             Self::Invalid(_) | Self::BadBody(_) => "3",
             Self::NoRoute { .. } => "12",
             Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => "4",
-            Self::NotReady { .. } | Self::Unreachable { .. } | Self::Exhausted(_) | Self::Broken(_) => "14",
+            Self::Starting
+            | Self::NotReady { .. }
+            | Self::Unreachable { .. }
+            | Self::Exhausted(_)
+            | Self::Broken(_) => "14",
             Self::ClientGone => "1",
         }
     }

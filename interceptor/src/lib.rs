@@ -16,7 +16,7 @@
 //! Around it:
 //!
 //! - [`report`]: tells scalers what is pending; [`metrics`], [`spans`], [`access`]: tell people.
-//! - [`admin`], [`config`], [`app`]: ports, settings, life and end.
+//! - [`admin`], [`config`], [`app`]: ports, settings, life and end; [`memory`]: what is given back.
 
 pub mod access;
 pub mod admin;
@@ -27,6 +27,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod inbound;
+pub mod memory;
 pub mod metrics;
 pub mod pending;
 pub mod proxy;

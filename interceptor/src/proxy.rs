@@ -100,11 +100,14 @@ impl Proxy {
             .get(header::HOST)
             .and_then(|host| host.to_str().ok())
             .unwrap_or_default();
+        let live = self.routes.are_live();
         let routes = self.routes.load();
-        routes
-            .find(host, request.uri().path(), request.headers())
-            .cloned()
-            .ok_or_else(|| ProxyError::NoRoute { host: host.to_owned() })
+        let found = routes.find(host, request.uri().path(), request.headers());
+        match found.cloned() {
+            Some(route) => Ok(route),
+            None if live => Err(ProxyError::NoRoute { host: host.to_owned() }),
+            None => Err(ProxyError::Starting),
+        }
     }
 
     /// Sends the request to an endpoint of the route, waiting for one when there is none. What was not sent is sent

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::backends::{Backend, Backends, service_key};
 use crate::config::TimeoutConfig;
+use crate::memory;
 use crate::metrics::{Metrics, SeriesCache};
 use crate::pending::{PendingRequests, Target};
 
@@ -25,6 +27,7 @@ use crate::pending::{PendingRequests, Target};
 #[derive(Clone)]
 pub struct Routes {
     table: Arc<ArcSwap<RouteTable<Arc<BoundRoute>>>>,
+    live: Arc<AtomicBool>,
 }
 
 /// A route with everything a request of it needs, worked out when the route was made.
@@ -79,6 +82,7 @@ impl Default for Routes {
     fn default() -> Self {
         Self {
             table: Arc::new(ArcSwap::from_pointee(RouteTable::new())),
+            live: Arc::default(),
         }
     }
 }
@@ -87,6 +91,13 @@ impl Routes {
     /// The table, for one look-up.
     pub fn load(&self) -> Guard<Arc<RouteTable<Arc<BoundRoute>>>> {
         self.table.load()
+    }
+}
+
+impl Routes {
+    /// Whether the source's first state is in the table; before that a host that is not found may just not be there yet.
+    pub fn are_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
     }
 }
 
@@ -193,7 +204,9 @@ impl Routing {
         }
         let mut problems = source.problems();
         self.tell_problems(&problems.borrow_and_update());
+        self.routes.live.store(true, Ordering::Release);
         drop(initial);
+        memory::give_back();
         loop {
             tokio::select! {
                 changes = source.next() => match changes {
