@@ -19,7 +19,7 @@ pub async fn give_back_after_crowds(connections: Vec<TaskTracker>) {
     let mut most = 0;
     loop {
         interval.tick().await;
-        let open = connections.iter().map(TaskTracker::len).sum();
+        let open: usize = connections.iter().map(TaskTracker::len).sum();
         most = open.max(most);
         if most - open >= CROWD {
             // Other threads that allocate may wait for milliseconds; the walk itself is no work for this thread's tasks.
