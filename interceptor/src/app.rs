@@ -126,15 +126,64 @@ impl App {
     }
 
     /// The parts, with what they share.
-    fn assemble(self, lifetime: &Lifetime) -> (Vec<Worker>, Background) {
+    fn assemble(mut self, lifetime: &Lifetime) -> (Vec<Worker>, Background) {
         let pending = PendingRequests::default();
         let metrics = Metrics::new(pending.clone());
         let routes = Routes::default();
         let (reporter, reports) = report::reporter(pending.clone());
-        let backends = Arc::new(Backends::new(PoolSettings {
-            workers: self.proxies.len(),
-            max_idle: self.config.upstream.max_idle_per_endpoint.div_ceil(self.proxies.len()),
-        }));
+        let backends = Arc::new(Backends::new(self.pool_settings()));
+        let listeners = std::mem::take(&mut self.proxies);
+        let workers = self.workers(listeners, &routes, &metrics, lifetime);
+        let admin = Admin {
+            pending: pending.clone(),
+            routes: routes.clone(),
+            config: self.config.clone(),
+        };
+        let background = Background {
+            reporter,
+            source: self.source,
+            initial: self.initial,
+            backends: backends.clone(),
+            connections: workers
+                .iter()
+                .map(|worker| worker.proxy.pipes.tracker.clone())
+                .collect(),
+            idle_timeout: self.config.upstream.idle_timeout,
+            admin: (
+                self.admin,
+                admin::router(admin, reports, self.readiness.clone(), self.log_level),
+            ),
+            metrics: self
+                .metrics_listener
+                .map(|listener| (listener, admin::metrics_router(metrics.clone()))),
+            routing: Routing::new(
+                routes,
+                backends,
+                pending,
+                metrics,
+                self.config.timeouts.clone(),
+                self.readiness,
+            ),
+        };
+        (workers, background)
+    }
+
+    fn pool_settings(&self) -> PoolSettings {
+        let workers = self.proxies.len();
+        PoolSettings {
+            workers,
+            max_idle: self.config.upstream.max_idle_per_endpoint.div_ceil(workers),
+        }
+    }
+
+    /// One for each listener.
+    fn workers(
+        &self,
+        listeners: Vec<std::net::TcpListener>,
+        routes: &Routes,
+        metrics: &Metrics,
+        lifetime: &Lifetime,
+    ) -> Vec<Worker> {
         let spans = self.tracing.as_ref().map(Spans::new);
         let proxy = |worker| Proxy {
             routes: routes.clone(),
@@ -158,40 +207,7 @@ impl App {
             head_timeout: self.config.timeouts.request_head,
             lifetime: lifetime.clone(),
         };
-        let workers: Vec<Worker> = self.proxies.into_iter().enumerate().map(worker).collect();
-        let connections = workers
-            .iter()
-            .map(|worker| worker.proxy.pipes.tracker.clone())
-            .collect();
-        let admin = Admin {
-            pending: pending.clone(),
-            routes: routes.clone(),
-            config: self.config.clone(),
-        };
-        let background = Background {
-            reporter,
-            source: self.source,
-            initial: self.initial,
-            backends: backends.clone(),
-            connections,
-            idle_timeout: self.config.upstream.idle_timeout,
-            admin: (
-                self.admin,
-                admin::router(admin, reports, self.readiness.clone(), self.log_level),
-            ),
-            metrics: self
-                .metrics_listener
-                .map(|listener| (listener, admin::metrics_router(metrics.clone()))),
-            routing: Routing::new(
-                routes,
-                backends,
-                pending,
-                metrics,
-                self.config.timeouts.clone(),
-                self.readiness,
-            ),
-        };
-        (workers, background)
+        listeners.into_iter().enumerate().map(worker).collect()
     }
 }
 
