@@ -3,6 +3,7 @@
 //! Results are values and what must happen at the end is owned: a client that goes away drops the future, and with it
 //! the pending count, the wait and the call to the endpoint.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
 use crate::backends::Backend;
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::{RequestBody, ResponseBody, Sent};
 use crate::client::Client;
 use crate::error::{ProxyError, is_grpc};
 use crate::metrics::{ColdStartOutcome, Metrics};
@@ -311,42 +312,46 @@ async fn exchange(
     response_header: Option<Duration>,
     deadline: Option<Instant>,
 ) -> Result<Response<Incoming>, ExchangeError> {
-    if let (Some(sent), Some(limit)) = (request.body().sent(), response_header) {
-        // The limit counts from the end of the request, so that a long upload is no slow answer.
-        let late = async {
-            sent.wait().await;
-            tokio::time::sleep(limit).await;
-        };
-        return Box::pin(async {
-            tokio::select! {
-                answered = within(deadline, connection.send(request)) => answered,
-                () = late => Err(ExchangeError::Late(limit)),
-            }
-        })
-        .await;
+    let upload = request.body().sent();
+    // Pinned once and lent from here on: what is moved about here is moved for every request.
+    let mut sending = pin!(connection.send(request));
+    if let (Some(upload), Some(limit)) = (upload, response_header) {
+        return Box::pin(exchange_upload(sending, &upload, limit, deadline)).await;
     }
     let header_by = response_header.map(|limit| Instant::now() + limit);
-    let answered = within(earliest(header_by, deadline), connection.send(request)).await;
+    let answered = match earliest(header_by, deadline) {
+        Some(at) => tokio::time::timeout_at(at, sending.as_mut()).await,
+        None => Ok(sending.await),
+    };
     match (answered, response_header) {
-        (Err(ExchangeError::Deadline), Some(limit)) if !is_past(deadline) => Err(ExchangeError::Late(limit)),
-        (answered, _) => answered,
+        (Ok(answered), _) => answered.map_err(ExchangeError::of),
+        (Err(_), Some(limit)) if !is_past(deadline) => Err(ExchangeError::Late(limit)),
+        (Err(_), _) => Err(ExchangeError::Deadline),
     }
 }
 
-async fn within(
+/// The same with a request body: the limit counts from its end, so that a long upload is no slow answer.
+async fn exchange_upload(
+    sending: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>,
+    upload: &Sent,
+    limit: Duration,
     deadline: Option<Instant>,
-    sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
 ) -> Result<Response<Incoming>, ExchangeError> {
-    let sent = match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, sending)
-            .await
-            .map_err(|_| ExchangeError::Deadline)?,
-        None => sending.await,
+    let late = async {
+        upload.wait().await;
+        tokio::time::sleep(limit).await;
     };
-    sent.map_err(|mut error| match error.take_message() {
-        Some(request) => ExchangeError::Unsent(Box::new(request)),
-        None => ExchangeError::Broken(error.into_error()),
-    })
+    let past = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        answered = sending => answered.map_err(ExchangeError::of),
+        () = late => Err(ExchangeError::Late(limit)),
+        () = past => Err(ExchangeError::Deadline),
+    }
 }
 
 /// Why an exchange gave no response.
@@ -358,6 +363,15 @@ enum ExchangeError {
     Late(Duration),
     /// The whole request's deadline has passed.
     Deadline,
+}
+
+impl ExchangeError {
+    fn of(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        match error.take_message() {
+            Some(request) => Self::Unsent(Box::new(request)),
+            None => Self::Broken(error.into_error()),
+        }
+    }
 }
 
 impl std::fmt::Display for ExchangeError {
