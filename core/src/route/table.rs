@@ -6,7 +6,6 @@
 mod shards;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -34,15 +33,16 @@ pub struct RouteTable<T> {
 
 #[derive(Debug)]
 struct Placed<T> {
-    hosts: Vec<HostPattern>,
+    hosts: Box<[HostPattern]>,
     value: T,
 }
 
 /// What one host pattern leads to.
 #[derive(Debug, Clone)]
 struct HostRoutes<T> {
-    /// By prefix, without leading and trailing slashes; each list in order of precedence.
-    prefixes: HashMap<Arc<str>, Vec<Candidate<T>>>,
+    /// Sorted by prefix, without leading and trailing slashes; each list in order of precedence. Most hosts have one
+    /// entry, for which a map would take three times the memory.
+    prefixes: Vec<(Box<str>, Vec<Candidate<T>>)>,
     /// Length of the longest of them, so that long paths are not looked up whole.
     longest: usize,
     /// In order of precedence.
@@ -84,7 +84,7 @@ impl PartialOrd for Precedence {
 impl<T> Default for HostRoutes<T> {
     fn default() -> Self {
         Self {
-            prefixes: HashMap::new(),
+            prefixes: Vec::new(),
             longest: 0,
             regexes: Vec::new(),
         }
@@ -126,6 +126,7 @@ impl<T: Clone> RouteTable<T> {
                 hosts.push(host.clone());
             }
         }
+        let hosts = hosts.into_boxed_slice();
         self.placed
             .insert(route.key.as_str(), Arc::new(Placed { hosts, value }));
         self.len += 1;
@@ -239,20 +240,33 @@ impl<T: Clone> HostRoutes<T> {
 
     fn add_prefix(&mut self, prefix: &str, candidate: Candidate<T>) {
         self.longest = self.longest.max(prefix.len());
-        let candidates = self.prefixes.entry(prefix.into()).or_default();
-        let at = candidates.partition_point(|other| other.precedence < candidate.precedence);
-        candidates.insert(at, candidate);
+        match self.position(prefix) {
+            Ok(found) => {
+                let candidates = &mut self.prefixes[found].1;
+                let at = candidates.partition_point(|other| other.precedence < candidate.precedence);
+                candidates.reserve_exact(1);
+                candidates.insert(at, candidate);
+            }
+            Err(at) => {
+                self.prefixes.reserve_exact(1);
+                self.prefixes.insert(at, (prefix.into(), vec![candidate]));
+            }
+        }
+    }
+
+    fn position(&self, prefix: &str) -> Result<usize, usize> {
+        self.prefixes.binary_search_by(|(other, _)| (**other).cmp(prefix))
     }
 
     fn remove(&mut self, key: &TargetKey) {
-        self.prefixes.retain(|_, candidates| {
+        self.prefixes.retain_mut(|(_, candidates)| {
             candidates.retain(|candidate| candidate.precedence.key != *key);
             !candidates.is_empty()
         });
         self.longest = self
             .prefixes
-            .keys()
-            .map(|prefix| prefix.len())
+            .iter()
+            .map(|(prefix, _)| prefix.len())
             .max()
             .unwrap_or_default();
         self.regexes.retain(|(_, candidate)| candidate.precedence.key != *key);
@@ -286,7 +300,7 @@ impl<T: Clone> HostRoutes<T> {
         if prefix.len() > self.longest {
             return None;
         }
-        let candidates = self.prefixes.get(prefix)?;
+        let (_, candidates) = &self.prefixes[self.position(prefix).ok()?];
         candidates
             .iter()
             .find(|candidate| candidate.takes(headers))
