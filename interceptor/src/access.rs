@@ -33,7 +33,7 @@ impl AccessLine {
         Self {
             peer,
             time: jiff::Zoned::now(),
-            request: format!("{} {} {version}", request.method(), request.uri().path()),
+            request: format!("{} {} {version}", request.method(), request.uri().path().escape_debug()),
             referer: header(REFERER),
             user_agent: header(USER_AGENT),
             bytes: 0,

@@ -110,6 +110,7 @@ impl App {
         let lifetime = Lifetime {
             close: CancellationToken::new(),
             cut: CancellationToken::new(),
+            ended: CancellationToken::new(),
         };
         // However this ends, the workers end with it.
         let _workers_end = (lifetime.close.clone().drop_guard(), lifetime.cut.clone().drop_guard());
@@ -273,40 +274,46 @@ async fn drain(
     lifetime: Lifetime,
     workers: Vec<std::thread::JoinHandle<()>>,
 ) -> Result<()> {
-    let mut workers = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok()));
     tokio::select! {
         () = shutdown.cancelled() => {}
-        _ = &mut workers => anyhow::bail!("a worker has ended"),
+        () = lifetime.ended.cancelled() => anyhow::bail!("a worker has ended"),
     }
+    let mut workers = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok()));
     readiness.drain();
     tracing::info!(delay = ?config.shutdown.delay, "draining: not ready, still accepting");
     tokio::time::sleep(config.shutdown.delay).await;
     lifetime.close.cancel();
     tracing::info!(limit = ?config.shutdown.drain, "draining: no new connections");
     let drained = match config.shutdown.drain {
-        Some(limit) => tokio::time::timeout(limit, &mut workers).await.is_ok(),
-        None => (&mut workers).await.is_ok(),
+        Some(limit) => tokio::time::timeout(limit, &mut workers).await.ok(),
+        None => Some((&mut workers).await),
     };
-    if drained {
-        tracing::info!("drained");
-    } else {
-        tracing::warn!("the drain timeout has passed: cutting what is left");
-        lifetime.cut.cancel();
-        workers.await.context("workers")?;
-    }
+    let well = match drained {
+        Some(well) => well,
+        None => {
+            tracing::warn!("the drain timeout has passed: cutting what is left");
+            lifetime.cut.cancel();
+            workers.await
+        }
+    };
+    anyhow::ensure!(well.context("workers")?, "a worker has panicked");
+    tracing::info!("drained");
     Ok(())
 }
 
-/// A listener for each worker on one port. The first socket is bound without sharing, so that a port that another
+/// A listener for each worker on one port. A given port is first bound without sharing, so that one that another
 /// process shares is refused, too.
 fn bind_proxy(listen: &Listen) -> Result<Vec<std::net::TcpListener>> {
-    let probe = bind(listen.address, listen.proxy_port, false)?;
     if listen.workers == 1 {
-        return Ok(vec![probe]);
+        return Ok(vec![bind(listen.address, listen.proxy_port, false)?]);
     }
-    let port = probe.local_addr()?.port();
-    drop(probe);
-    (0..listen.workers).map(|_| bind(listen.address, port, true)).collect()
+    if listen.proxy_port != 0 {
+        drop(bind(listen.address, listen.proxy_port, false)?);
+    }
+    let first = bind(listen.address, listen.proxy_port, true)?;
+    let port = first.local_addr()?.port();
+    let others = (1..listen.workers).map(|_| bind(listen.address, port, true));
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 fn bind_tokio(listen: &Listen, port: u16) -> Result<TcpListener> {

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::pending::nanos;
+use crate::upstream::connect::DialError;
 use crate::upstream::pool::Pool;
 
 /// For how long an endpoint that refused a connection is avoided while another one is ready.
@@ -48,13 +49,13 @@ pub struct Backend {
     changed: Notify,
     /// Why there are no endpoints, where there is more to say than that none is ready.
     problem: Mutex<Option<String>>,
+    /// The last dial that failed, for those that time out while others dial.
+    failure: Mutex<Option<String>>,
 }
 
 struct Ready {
     endpoints: Vec<Arc<Endpoint>>,
     protocol: AppProtocol,
-    /// When this snapshot was published.
-    since: Instant,
 }
 
 /// A ready pod. Its connections live as long as somebody refers to it: once it has left its backend's snapshot and
@@ -125,9 +126,19 @@ impl Backends {
         }
     }
 
+    /// The backends that somebody refers to; the others, whose last request has ended after their route, are dropped.
+    fn in_use(&self) -> Vec<Arc<Backend>> {
+        let mut by_service = self.by_service.lock();
+        by_service.retain(|_, ports| {
+            ports.retain(|backend| Arc::strong_count(backend) > 1);
+            !ports.is_empty()
+        });
+        by_service.values().flatten().cloned().collect()
+    }
+
     /// Closes connections that have been idle for longer than `limit`.
     pub fn close_idle(&self, limit: Duration) {
-        let backends: Vec<_> = self.by_service.lock().values().flatten().cloned().collect();
+        let backends: Vec<_> = self.in_use();
         for endpoint in backends
             .iter()
             .flat_map(|backend| backend.ready.load().endpoints.clone())
@@ -152,10 +163,10 @@ impl Backend {
             ready: ArcSwap::from_pointee(Ready {
                 endpoints: Vec::new(),
                 protocol: AppProtocol::default(),
-                since: Instant::now(),
             }),
             changed: Notify::new(),
             problem: Mutex::new(None),
+            failure: Mutex::new(None),
         }
     }
 
@@ -201,11 +212,6 @@ impl Backend {
         ready.endpoints.iter().any(|endpoint| other(&endpoint))
     }
 
-    /// Since when the endpoints are what they are.
-    pub fn since(&self) -> Instant {
-        self.ready.load().since
-    }
-
     /// How many endpoints are ready.
     pub fn ready_count(&self) -> usize {
         self.ready.load().endpoints.len()
@@ -224,6 +230,16 @@ impl Backend {
     /// Why there are none, where there is more to say than that none is ready.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    /// A dial of one of its endpoints has failed.
+    pub fn note_failure(&self, failure: &DialError) {
+        *self.failure.lock() = Some(failure.to_string());
+    }
+
+    /// The last dial that failed since the endpoints changed.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
     }
 
     /// Endpoints that stay keep their counters and connections.
@@ -258,11 +274,11 @@ impl Backend {
         {
             gone.remove();
         }
+        *self.failure.lock() = None;
         let any = !new.is_empty();
         self.ready.store(Arc::new(Ready {
             endpoints: new,
             protocol: endpoints.protocol,
-            since: Instant::now(),
         }));
         if any {
             self.changed.notify_waiters();
@@ -348,6 +364,9 @@ impl Endpoint {
 
     /// It answered.
     pub fn trust(&self) {
+        if self.quarantined_until.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         self.quarantined_until.store(0, Ordering::Relaxed);
         self.failing_since.store(0, Ordering::Relaxed);
     }
@@ -373,6 +392,7 @@ impl Endpoint {
     }
 
     /// Requests it is working on.
+    #[cfg(test)]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }

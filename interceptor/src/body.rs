@@ -52,6 +52,14 @@ impl ResponseBody {
         }
     }
 
+    /// Keeps a body of our own back, as an answer to HEAD must, and says how long it would have been.
+    pub fn withhold(&mut self) -> Option<u64> {
+        match &mut self.content {
+            Content::Own(content) => Some(content.take().map_or(0, |content| content.len() as u64)),
+            Content::Upstream(_) => None,
+        }
+    }
+
     /// The request is recorded as ended when this body is dropped.
     pub fn recorded(mut self, record: Record) -> Self {
         self.record = Some(record);

@@ -24,6 +24,7 @@ Settings come from the environment. Durations are Go's (500ms, 30s, 1m30s).
   KEDA_HTTP_REQUEST_TIMEOUT            how long a request may take in all (0s: no limit)
   KEDA_HTTP_RESPONSE_HEADER_TIMEOUT    from the request sent to the first response header (300s)
   KEDA_HTTP_CONNECT_TIMEOUT            for one dial (500ms)
+  KEDA_HTTP_REQUEST_HEAD_TIMEOUT       for the head of a request, from its first byte (60s)
   KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST    idle connections kept to one endpoint (200)
   KEDA_HTTP_ENABLE_COLD_START_HEADER   send X-KEDA-HTTP-Cold-Start (true)
   KEDA_HTTP_LOG_REQUESTS               log each request (false)
@@ -92,7 +93,7 @@ pub struct TimeoutConfig {
     /// `KEDA_HTTP_CONNECT_TIMEOUT`, default 500 ms, as upstream: a pod answers a dial in far less or is not there.
     #[serde(serialize_with = "text")]
     pub connect: Duration,
-    /// For the head of a request, from its first byte; 60 s, as upstream.
+    /// `KEDA_HTTP_REQUEST_HEAD_TIMEOUT`: for the head of a request, from its first byte; default 60 s, as upstream.
     #[serde(serialize_with = "text")]
     pub request_head: Duration,
 }
@@ -225,7 +226,9 @@ impl TimeoutConfig {
             readiness: readiness.map_or(ReadinessTimeout::Default, ReadinessTimeout::Set),
             response_header: limit(response_header.unwrap_or(Duration::from_secs(300))),
             connect: go_duration(env, "KEDA_HTTP_CONNECT_TIMEOUT")?.unwrap_or(Duration::from_millis(500)),
-            request_head: Duration::from_secs(60),
+            request_head: go_duration(env, "KEDA_HTTP_REQUEST_HEAD_TIMEOUT")?
+                .filter(|limit| !limit.is_zero())
+                .unwrap_or(Duration::from_secs(60)),
         })
     }
 }

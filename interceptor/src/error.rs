@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::body::ResponseBody;
 use crate::upstream::ConnectError;
-use crate::upstream::connect::DialError;
 use crate::upstream::headers::InvalidRequest;
 
 /// Who failed decides status and log level.
@@ -53,13 +52,16 @@ pub enum ProxyError {
     #[error("the workload could not be reached: {failure} ({attempts} attempts)")]
     Unreachable {
         /// The last failure.
-        failure: DialError,
+        failure: String,
         /// How many there were.
         attempts: u32,
     },
     /// Connections were had, but closed before they took the request, again and again.
     #[error("the workload closed {0} connections before taking the request")]
     Exhausted(u32),
+    /// It switched protocols without being asked to.
+    #[error("the workload switched protocols without being asked")]
+    UnaskedUpgrade,
     /// The connection broke after the request was sent.
     #[error("the workload broke the connection: {0}")]
     Broken(hyper::Error),
@@ -96,6 +98,7 @@ impl ProxyError {
             | Self::ResponseHeaderTimeout(_)
             | Self::Unreachable { .. }
             | Self::Exhausted(_)
+            | Self::UnaskedUpgrade
             | Self::Broken(_) => Source::Upstream,
         }
     }
@@ -110,7 +113,9 @@ impl ProxyError {
             Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Unreachable { .. } | Self::Exhausted(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
+            Self::Unreachable { .. } | Self::Exhausted(_) | Self::UnaskedUpgrade | Self::Broken(_) => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ClientGone => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST),
         }
     }
@@ -128,6 +133,7 @@ impl ProxyError {
             | Self::RequestTimeout(_)
             | Self::ResponseHeaderTimeout(_)
             | Self::Exhausted(_)
+            | Self::UnaskedUpgrade
             | Self::ClientGone => self.to_string(),
         }
     }
@@ -185,6 +191,7 @@ impl ProxyError {
             | Self::NotReady { .. }
             | Self::Unreachable { .. }
             | Self::Exhausted(_)
+            | Self::UnaskedUpgrade
             | Self::Broken(_) => "14",
             Self::ClientGone => "1",
         }
@@ -194,7 +201,11 @@ impl ProxyError {
 /// Whether the client speaks gRPC and wants gRPC's errors.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let Some(rest) = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc")) else {
+        return false;
+    };
+    // Not `application/grpc-web`, whose clients read HTTP errors.
+    matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
 #[cfg(test)]
@@ -226,10 +237,7 @@ mod tests {
 
     #[test]
     fn the_inside_is_not_told_to_the_outside() {
-        let failure = DialError::Timeout {
-            address: ([10, 1, 2, 3], 80).into(),
-            timeout: Duration::from_millis(500),
-        };
+        let failure = "connecting to 10.1.2.3:80: no answer".to_owned();
         let error = ProxyError::Unreachable { failure, attempts: 3 };
         assert!(error.to_string().contains("10.1.2.3"));
         assert!(!error.public_text().contains("10.1.2.3"));

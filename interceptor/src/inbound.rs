@@ -71,16 +71,6 @@ impl<S> ClientIo<S> {
         }
     }
 
-    /// The stream below, for example after an upgrade.
-    pub fn into_inner(self) -> S {
-        self.stream
-    }
-
-    /// The stream below.
-    pub fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     /// Checks the bytes of `buf` from `before` on.
     fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let heads = self.framing.heads();

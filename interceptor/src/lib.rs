@@ -9,7 +9,7 @@
 //! - [`proxy`]: THE request, one function from top to bottom; [`record`]: what happens at its end.
 //! - [`routing`]: the routes, made from the source's objects; [`pending`]: the counters; [`backends`]: who is ready, and
 //!   who waits.
-//! - [`upstream`]: a connection to an endpoint, and one request over it; [`replay`]: a request that is sent again;
+//! - [`upstream`]: a connection to an endpoint; [`exchange`]: one request over it; [`replay`]: a request that is sent again;
 //!   [`body`]: bodies both ways.
 //! - [`error`]: what can go wrong, as HTTP and gRPC.
 //!
@@ -26,6 +26,7 @@ pub mod body;
 pub mod client;
 pub mod config;
 pub mod error;
+pub mod exchange;
 pub mod inbound;
 pub mod memory;
 pub mod metrics;

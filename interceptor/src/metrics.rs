@@ -28,10 +28,10 @@ pub struct Metrics {
     registry: Arc<Registry>,
     families: Families,
     /// The caches in use: a route that is changed, or comes back while its last requests run, keeps its own.
-    caches: Arc<Mutex<HashMap<TargetKey, Weak<SeriesCache>>>>,
+    caches: Caches,
     /// Dials that failed; each is followed by another try.
     pub dial_failures: Counter,
-    /// Requests that were sent again because a connection closed before it took them.
+    /// Requests that were sent again because a connection closed before they were answered.
     pub replays: Counter,
     /// Routes that are live.
     pub routes: Gauge,
@@ -129,7 +129,11 @@ pub struct SeriesCache {
     route_name: Arc<str>,
     route_namespace: Arc<str>,
     series: RwLock<Vec<(Outcome, Arc<Series>)>>,
+    /// Where it is found again as long as it lives.
+    registered: Option<(TargetKey, Caches)>,
 }
+
+type Caches = Arc<Mutex<HashMap<TargetKey, Weak<SeriesCache>>>>;
 
 #[derive(Clone)]
 struct Families {
@@ -189,7 +193,7 @@ impl Metrics {
         let (routes, problems) = (Gauge::default(), Gauge::default());
         let help = "Dials of ready endpoints that failed; each was followed by another try";
         registry.register("interceptor_upstream_dial_failures", help, dial_failures.clone());
-        let help = "Requests sent again because a connection closed before it took them";
+        let help = "Requests sent again because a connection closed before they were answered";
         registry.register("interceptor_upstream_replays", help, replays.clone());
         registry.register("interceptor_routes", "Routes that are live", routes.clone());
         let help = "Files and objects that cannot be used";
@@ -213,17 +217,11 @@ impl Metrics {
         if let Some(cache) = caches.get(key).and_then(Weak::upgrade) {
             return cache;
         }
-        let cache = Arc::new(SeriesCache::new(self.families.clone(), key.name(), key.namespace()));
+        let mut cache = SeriesCache::new(self.families.clone(), key.name(), key.namespace());
+        cache.registered = Some((key.clone(), self.caches.clone()));
+        let cache = Arc::new(cache);
         caches.insert(key.clone(), Arc::downgrade(&cache));
         cache
-    }
-
-    /// A route is gone: its series go with its last request.
-    pub fn forget_route(&self, key: &TargetKey) {
-        let mut caches = self.caches.lock();
-        if caches.get(key).is_some_and(|cache| cache.strong_count() == 0) {
-            caches.remove(key);
-        }
     }
 
     /// The series of requests without a route.
@@ -246,6 +244,7 @@ impl SeriesCache {
             route_name: route_name.into(),
             route_namespace: route_namespace.into(),
             series: RwLock::default(),
+            registered: None,
         }
     }
 
@@ -308,7 +307,22 @@ impl SeriesCache {
 
 impl Drop for SeriesCache {
     fn drop(&mut self) {
-        for (outcome, _) in self.series.get_mut().drain(..).collect::<Vec<_>>() {
+        let Some((key, caches)) = self.registered.take() else {
+            return;
+        };
+        let mut caches = caches.lock();
+        if caches.get(&key).is_some_and(|cache| cache.strong_count() > 0) {
+            // The route is back, and its series with it.
+            return;
+        }
+        caches.remove(&key);
+        self.unregister();
+    }
+}
+
+impl SeriesCache {
+    fn unregister(&mut self) {
+        for (outcome, _) in std::mem::take(self.series.get_mut()) {
             let labels = self.labels(outcome);
             self.metrics.requests.remove(&labels);
             self.metrics.durations.remove(&labels);

@@ -155,11 +155,14 @@ impl PendingRequests {
     /// Drops the counters of a retired target that has nothing pending. `false` when it is in use (again).
     pub(crate) fn remove_retired(&self, target: &Target) -> bool {
         let mut targets = self.shared.targets.lock();
-        let gone = target.retired.load(Ordering::SeqCst) && target.counts(self.uptime()).pending == 0;
-        if gone {
+        let idle = target.retired.load(Ordering::SeqCst) && target.counts(self.uptime()).pending == 0;
+        let same = targets
+            .get(&target.key)
+            .is_some_and(|known| std::ptr::eq(&**known, target));
+        if idle && same {
             targets.remove(&target.key);
         }
-        gone
+        idle && same
     }
 
     /// All targets and their numbers now.

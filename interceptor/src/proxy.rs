@@ -3,29 +3,31 @@
 //! Results are values and what must happen at the end is owned: a client that goes away drops the future, and with it
 //! the pending count, the wait and the call to the endpoint.
 
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use keda_http_core::reply::Reply;
 use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
 use crate::backends::Backend;
-use crate::body::{RequestBody, ResponseBody, Sent};
+use crate::body::{RequestBody, ResponseBody};
 use crate::client::Client;
 use crate::error::{ProxyError, is_grpc};
+use crate::exchange::{Attempts, earliest, exchange, is_past};
 use crate::metrics::{ColdStartOutcome, Metrics};
 use crate::record::Record;
 use crate::replay::Replay;
 use crate::routing::{BoundRoute, Routes};
-use crate::spans::Spans;
+use crate::spans::{RequestSpan, Spans};
 use crate::upstream::headers::{self, COLD_START};
 use crate::upstream::upgrade::{Pipes, Upgrade};
 use crate::upstream::{ConnectError, ConnectStages, Connection, Upstream};
+
+/// How long a fallback that is not ready either is waited for; the route's own budget is spent by then.
+const FALLBACK_LIMIT: Duration = Duration::from_secs(30);
 
 /// What one worker handles requests with.
 pub struct Proxy {
@@ -52,6 +54,7 @@ impl Proxy {
     pub async fn handle(&self, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
         let http1 = request.version() < Version::HTTP_2;
         let may_switch = headers::wants_upgrade(&request);
+        let head = request.method() == Method::HEAD;
         let mut response = self.answer(client, request).await;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // Behind a refused upgrade the client may have sent anything; it is never read as HTTP.
@@ -60,22 +63,27 @@ impl Proxy {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        if head && let Some(length) = response.body_mut().withhold() {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
         response
     }
 
     async fn answer(&self, client: &Client, mut request: Request<Incoming>) -> Response<ResponseBody> {
         let is_grpc = is_grpc(request.headers());
-        let mut span = self.spans.as_ref().and_then(|spans| spans.begin(&request));
         let route = match self.route(&mut request) {
             Ok(route) => route,
             Err(error) => {
-                let record = Record::begin(self.metrics.unmatched(), request.method(), None, span);
+                let span = self.begin_span(&request);
+                let mut record = Record::begin(self.metrics.unmatched(), request.method(), None, span);
+                self.log(&mut record, client, &request);
                 return self.refuse(&error, record, is_grpc);
             }
         };
         if let Some(reply) = route.reply(request.uri().path()) {
             return own_reply(reply);
         }
+        let mut span = self.begin_span(&request);
         if let Some(span) = &mut span {
             span.routed(route.key.namespace(), route.key.name(), &route.upstream.service.service);
         }
@@ -85,12 +93,20 @@ impl Proxy {
             Some(route.target.enter()),
             span,
         );
-        if self.log_requests {
-            record.log(client.peer, &request);
-        }
+        self.log(&mut record, client, &request);
         match self.forward(&route, client, request, &mut record).await {
             Ok(forwarded) => self.respond(forwarded, record),
             Err(error) => self.refuse(&error, record, is_grpc),
+        }
+    }
+
+    fn begin_span(&self, request: &Request<Incoming>) -> Option<Box<RequestSpan>> {
+        self.spans.as_ref().and_then(|spans| spans.begin(request))
+    }
+
+    fn log(&self, record: &mut Record, client: &Client, request: &Request<Incoming>) {
+        if self.log_requests {
+            record.log(client.peer, request);
         }
     }
 
@@ -121,6 +137,7 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Forwarded, ProxyError> {
         let deadline = route.deadline(request.headers());
+        let http1 = request.version() < Version::HTTP_2;
         let upgrade = Upgrade::take(&mut request);
         headers::remove_hop_by_hop(request.headers_mut());
         headers::add_forwarded(request.headers_mut(), &client.facts);
@@ -128,11 +145,14 @@ impl Proxy {
             upgrade.ask(request.headers_mut());
         }
         let mut request = request.map(RequestBody::new);
+        // Only of HTTP/1.1 clients the leaving goes unnoticed, and only while their body is not read.
+        let client = (http1 && !request.body().is_empty()).then_some(client);
         let mut attempts = Attempts::default();
+        let mut connected_at = None;
         loop {
             let mut connection = match self.upstream.at_hand(&route.upstream) {
                 Some(connection) => connection,
-                None => Box::pin(self.connect(route, client, &request, record, deadline)).await?,
+                None => Box::pin(self.connect(route, client, record, deadline)).await?,
             };
             record.connected();
             headers::fit_protocol(&mut request, connection.protocol());
@@ -140,8 +160,9 @@ impl Proxy {
                 span.call(&request.method().clone(), connection.address(), request.headers_mut());
             }
             let replay = Replay::of(&request, &connection);
-            let error = match exchange(&mut connection, request, route.response_header, deadline).await {
+            let error = match exchange(&mut connection, request, route.response_header, deadline, client).await {
                 Ok(response) => {
+                    connection.answered();
                     return Ok(Forwarded {
                         response,
                         connection,
@@ -154,7 +175,9 @@ impl Proxy {
             if let Some(span) = record.span() {
                 span.call_failed(&error.to_string());
             }
-            request = attempts.again(error, replay)?;
+            connection.failed();
+            let connected = connected_at.get_or_insert_with(Instant::now).elapsed();
+            request = attempts.again(error, replay, record, connected)?;
             self.metrics.replays.inc();
             attempts.pause().await;
         }
@@ -164,25 +187,23 @@ impl Proxy {
     async fn connect(
         &self,
         route: &BoundRoute,
-        client: &Client,
-        request: &Request<RequestBody>,
+        client: Option<&Client>,
         record: &mut Record,
         deadline: Option<Instant>,
     ) -> Result<Connection, ProxyError> {
-        let began = Instant::now();
-        let ready_by = earliest(route.readiness.map(|limit| began + limit), deadline);
+        // Counted from the arrival: a second attempt has no second budget.
+        let ready_by = earliest(route.readiness.map(|limit| record.arrived() + limit), deadline);
         let mut stages = ConnectStages::default();
         let connecting = self.connect_either(route, record, ready_by, deadline, &mut stages);
-        let unread_body = !request.body().is_empty() && request.version() < Version::HTTP_2;
-        let connected = if unread_body {
-            tokio::select! {
+        let connected = match client {
+            Some(client) => tokio::select! {
                 connected = connecting => connected,
                 () = client.gone() => Err(ProxyError::ClientGone),
-            }
-        } else {
-            connecting.await
+            },
+            None => connecting.await,
         };
         self.metrics.dial_failures.inc_by(stages.attempts.into());
+        record.fell_back(stages.fallback);
         if let Some(held) = stages.held {
             self.note_hold(route, record, held, &stages, connected.as_ref().err());
         }
@@ -202,7 +223,8 @@ impl Proxy {
             (Ok(connection), _) => return Ok(connection),
             (Err(_), Some(fallback)) if !is_past(deadline) => {
                 stages.fallback = true;
-                match self.connect_to(fallback, record, deadline, stages).await {
+                let limit = earliest(Some(Instant::now() + FALLBACK_LIMIT), deadline);
+                match self.connect_to(fallback, record, limit, stages).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) => error,
                 }
@@ -234,7 +256,7 @@ impl Proxy {
         stages: &ConnectStages,
         error: Option<&ProxyError>,
     ) {
-        record.cold(stages.fallback);
+        record.cold();
         let outcome = match error {
             None => ColdStartOutcome::ready,
             Some(ProxyError::ClientGone) => ColdStartOutcome::cancelled,
@@ -258,9 +280,10 @@ impl Proxy {
         record.answered(status);
         *response.version_mut() = Version::HTTP_11;
         self.mark_cold_start(&mut response, &record);
-        if status == StatusCode::SWITCHING_PROTOCOLS
-            && let Some(upgrade) = upgrade
-        {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(upgrade) = upgrade else {
+                return self.refuse(&ProxyError::UnaskedUpgrade, record, false);
+            };
             upgrade.join(&mut response, connection, record, &self.pipes);
             return response.map(|_| ResponseBody::own(""));
         }
@@ -273,7 +296,10 @@ impl Proxy {
         let mut response = error.response(is_grpc);
         record.answered(error.status());
         self.mark_cold_start(&mut response, &record);
-        if matches!(error, ProxyError::BadBody(_) | ProxyError::Invalid(_)) {
+        if matches!(
+            error,
+            ProxyError::BadBody(_) | ProxyError::Invalid(_) | ProxyError::UnaskedUpgrade
+        ) {
             // What follows a request that could not be understood is not taken for another one.
             response
                 .headers_mut()
@@ -303,150 +329,4 @@ fn own_reply(reply: &Reply) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::own(""));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     response
-}
-
-/// One request over one connection, up to the response's head.
-async fn exchange(
-    connection: &mut Connection,
-    request: Request<RequestBody>,
-    response_header: Option<Duration>,
-    deadline: Option<Instant>,
-) -> Result<Response<Incoming>, ExchangeError> {
-    let upload = request.body().sent();
-    // Pinned once and lent from here on: what is moved about here is moved for every request.
-    let mut sending = pin!(connection.send(request));
-    if let (Some(upload), Some(limit)) = (upload, response_header) {
-        return Box::pin(exchange_upload(sending, &upload, limit, deadline)).await;
-    }
-    let header_by = response_header.map(|limit| Instant::now() + limit);
-    let answered = match earliest(header_by, deadline) {
-        Some(at) => tokio::time::timeout_at(at, sending.as_mut()).await,
-        None => Ok(sending.await),
-    };
-    match (answered, response_header) {
-        (Ok(answered), _) => answered.map_err(ExchangeError::of),
-        (Err(_), Some(limit)) if !is_past(deadline) => Err(ExchangeError::Late(limit)),
-        (Err(_), _) => Err(ExchangeError::Deadline),
-    }
-}
-
-/// The same with a request body: the limit counts from its end, so that a long upload is no slow answer.
-async fn exchange_upload(
-    sending: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>,
-    upload: &Sent,
-    limit: Duration,
-    deadline: Option<Instant>,
-) -> Result<Response<Incoming>, ExchangeError> {
-    let late = async {
-        upload.wait().await;
-        tokio::time::sleep(limit).await;
-    };
-    let past = async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        answered = sending => answered.map_err(ExchangeError::of),
-        () = late => Err(ExchangeError::Late(limit)),
-        () = past => Err(ExchangeError::Deadline),
-    }
-}
-
-/// Why an exchange gave no response.
-enum ExchangeError {
-    /// The connection was closed before it took the request: here it is again.
-    Unsent(Box<Request<RequestBody>>),
-    Broken(hyper::Error),
-    /// No response header within this time.
-    Late(Duration),
-    /// The whole request's deadline has passed.
-    Deadline,
-}
-
-impl ExchangeError {
-    fn of(mut error: TrySendError<Request<RequestBody>>) -> Self {
-        match error.take_message() {
-            Some(request) => Self::Unsent(Box::new(request)),
-            None => Self::Broken(error.into_error()),
-        }
-    }
-}
-
-impl std::fmt::Display for ExchangeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unsent(_) => f.write_str("the connection closed before the request was sent"),
-            Self::Broken(error) => write!(f, "the connection broke: {error}"),
-            Self::Late(limit) => write!(f, "no response header within {limit:?}"),
-            Self::Deadline => f.write_str("the request's deadline has passed"),
-        }
-    }
-}
-
-/// How often a request was tried.
-struct Attempts {
-    began: Instant,
-    broken: u32,
-    unsent: u32,
-}
-
-impl Default for Attempts {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            broken: 0,
-            unsent: 0,
-        }
-    }
-}
-
-impl Attempts {
-    /// Requests that were sent and not answered are sent again this often, when that is safe.
-    const REPLAYS: u32 = 3;
-    /// For how long connections that close before they take anything are put up with.
-    const UNSENT_LIMIT: Duration = Duration::from_secs(60);
-
-    /// The request for the next attempt, or the error that ends it.
-    fn again(&mut self, error: ExchangeError, replay: Option<Replay>) -> Result<Request<RequestBody>, ProxyError> {
-        match error {
-            ExchangeError::Unsent(request) if self.began.elapsed() < Self::UNSENT_LIMIT => {
-                self.unsent += 1;
-                Ok(*request)
-            }
-            ExchangeError::Unsent(_) => Err(ProxyError::Exhausted(self.unsent)),
-            ExchangeError::Late(limit) => Err(ProxyError::ResponseHeaderTimeout(limit)),
-            ExchangeError::Deadline => Err(ProxyError::RequestTimeout(self.began.elapsed())),
-            ExchangeError::Broken(error) if error.is_user() => Err(ProxyError::BadBody(error)),
-            ExchangeError::Broken(error) => {
-                self.broken += 1;
-                replay
-                    .filter(|_| self.broken <= Self::REPLAYS)
-                    .map(Replay::request)
-                    .ok_or(ProxyError::Broken(error))
-            }
-        }
-    }
-
-    /// The first new attempt is made at once, later ones after a short jittered pause.
-    async fn pause(&self) {
-        let tries = self.broken + self.unsent;
-        if tries > 1 {
-            let longest = 1_000_usize << tries.min(6);
-            let micros = longest / 2 + crate::backends::random_below(longest / 2);
-            tokio::time::sleep(Duration::from_micros(micros as u64)).await;
-        }
-    }
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-fn is_past(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| deadline <= Instant::now())
 }

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::access::AccessLine;
 use crate::error::CLIENT_CLOSED_REQUEST;
@@ -59,10 +61,19 @@ impl Record {
         self.span.as_deref_mut()
     }
 
-    /// It had to wait for an endpoint, and perhaps went to the fallback in the end.
-    pub fn cold(&mut self, fallback: bool) {
+    /// It had to wait for an endpoint.
+    pub fn cold(&mut self) {
         self.cold = true;
-        self.fallback |= fallback;
+    }
+
+    /// Whether it had to wait.
+    pub fn is_cold(&self) -> bool {
+        self.cold
+    }
+
+    /// Whether it went to the fallback in the end.
+    pub fn fell_back(&mut self, fallback: bool) {
+        self.fallback = fallback;
     }
 
     /// A connection was had.
@@ -85,6 +96,11 @@ impl Record {
         if let Some(access) = &mut self.access {
             access.bytes += bytes as u64;
         }
+    }
+
+    /// When it arrived.
+    pub fn arrived(&self) -> Instant {
+        self.started
     }
 
     /// How long ago it arrived.

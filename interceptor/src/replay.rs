@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
+use keda_http_kubernetes::endpoints::AppProtocol;
+
 use crate::body::RequestBody;
 use crate::upstream::Connection;
 
@@ -26,7 +28,9 @@ pub struct Replay {
 impl Replay {
     /// The copy, when the request may be sent again and is likely to have to be.
     pub fn of(request: &Request<RequestBody>, connection: &Connection) -> Option<Self> {
-        let settled = connection.idle().is_some_and(|idle| idle < SETTLED);
+        // A shared connection may be told to go away between any two requests.
+        let exclusive = connection.protocol() == AppProtocol::Http1;
+        let settled = exclusive && connection.idle().is_some_and(|idle| idle < SETTLED);
         let repeatable = request.method().is_idempotent() && request.body().is_empty();
         let upgrade = request.headers().contains_key(http::header::UPGRADE);
         (repeatable && !settled && !upgrade).then(|| Self {

@@ -161,8 +161,8 @@ impl Reporter {
         let news = counts.arrivals - reported.counts.arrivals;
         reported.history.record(now, news, target.window_secs());
         let same = news == 0 && counts.pending == reported.counts.pending && counts.waiting == reported.counts.waiting;
-        // While something is pending its integral grows: worth a report, so that means are exact.
-        let unchanged = same && counts.pending == 0 && counts.pending_nanos == reported.counts.pending_nanos;
+        // Whoever knows what is pending knows how the integral grows; anything else means that somebody came or went.
+        let unchanged = same && counts.pending_nanos == Some(reported.extrapolated(now));
         (reported.counts, reported.at) = (counts, now);
         (!unchanged).then(|| report_of(&target.key, counts, Vec::new()))
     }
@@ -217,12 +217,15 @@ impl Reported {
     /// An integral that could not be read whole is worked out from the last one. Arrivals never go back.
     fn whole(&self, mut counts: Counts, now: Duration) -> Counts {
         counts.arrivals = counts.arrivals.max(self.counts.arrivals);
-        if counts.pending_nanos.is_none() {
-            let since = nanos(now.saturating_sub(self.at));
-            let last = self.counts.pending_nanos.unwrap_or_default();
-            counts.pending_nanos = Some(last.wrapping_add(self.counts.pending.wrapping_mul(since)));
-        }
+        counts.pending_nanos = Some(counts.pending_nanos.unwrap_or_else(|| self.extrapolated(now)));
         counts
+    }
+
+    /// The integral as it is when nothing has changed since.
+    fn extrapolated(&self, now: Duration) -> u64 {
+        let since = nanos(now.saturating_sub(self.at));
+        let last = self.counts.pending_nanos.unwrap_or_default();
+        last.wrapping_add(self.counts.pending.wrapping_mul(since))
     }
 }
 

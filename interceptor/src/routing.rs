@@ -92,9 +92,7 @@ impl Routes {
     pub fn load(&self) -> Guard<Arc<RouteTable<Arc<BoundRoute>>>> {
         self.table.load()
     }
-}
 
-impl Routes {
     /// Whether the source's first state is in the table; before that a host that is not found may just not be there yet.
     pub fn are_live(&self) -> bool {
         self.live.load(Ordering::Acquire)
@@ -262,7 +260,6 @@ impl Routing {
                     if let Some(old) = self.bound.remove(&key) {
                         touched.extend(services(&old));
                         self.pending.retire(&key);
-                        self.metrics.forget_route(&key);
                     }
                 }
             }

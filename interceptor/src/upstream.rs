@@ -63,7 +63,7 @@ pub enum ConnectError {
     #[error("{failure} ({attempts} attempts)")]
     Unreachable {
         /// The last failure.
-        failure: DialError,
+        failure: String,
         /// How many there were.
         attempts: u32,
     },
@@ -122,19 +122,18 @@ impl Upstream {
         stages: &mut ConnectStages,
     ) -> Result<Connection, ConnectError> {
         let started = Instant::now();
-        let mut failure = None;
-        let trying = self.try_until_connected(backend, pending, stages, &mut failure);
+        let trying = self.try_until_connected(backend, pending, stages);
         let connected = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, trying).await.ok().flatten(),
             None => trying.await,
         };
-        match (connected, failure) {
+        match (connected, backend.failure()) {
             (Some(connection), _) => Ok(connection),
-            (None, Some(failure)) => Err(ConnectError::Unreachable {
+            (None, Some(failure)) if backend.ready_count() > 0 => Err(ConnectError::Unreachable {
                 failure,
                 attempts: stages.attempts,
             }),
-            (None, None) => Err(ConnectError::NotReady(started.elapsed())),
+            (None, _) => Err(ConnectError::NotReady(started.elapsed())),
         }
     }
 
@@ -144,7 +143,6 @@ impl Upstream {
         backend: &Backend,
         pending: Option<&Pending>,
         stages: &mut ConnectStages,
-        failure: &mut Option<DialError>,
     ) -> Option<Connection> {
         let mut give_up = None;
         loop {
@@ -152,7 +150,7 @@ impl Upstream {
                 Some(lease) => lease,
                 None => {
                     // Being not ready again is no failure of a dial any more.
-                    (*failure, give_up) = (None, None);
+                    give_up = None;
                     stages.held.get_or_insert_with(Instant::now);
                     let _waiting = pending.map(Pending::wait);
                     let lease = backend.ready().await;
@@ -160,12 +158,12 @@ impl Upstream {
                     lease
                 }
             };
-            match self.open(lease, backend, give_up.is_some()).await {
+            match self.open(lease, backend).await {
                 Opened::Connected(connection) => return Some(connection),
                 Opened::Gone => {}
                 Opened::Failed(error) => {
-                    stages.note_failure(&error);
-                    *failure = Some(error);
+                    stages.note_failure(&error, backend.ready_count() < 2);
+                    backend.note_failure(&error);
                     let limit = *give_up.get_or_insert_with(|| Instant::now() + DIAL_LIMIT);
                     if Instant::now() >= limit {
                         return None;
@@ -177,7 +175,7 @@ impl Upstream {
 
     /// Waits for its turn at the endpoint, then takes an idle connection or dials. A failed dial is followed by a
     /// pause before the next in turn may dial, unless there is another endpoint to try.
-    async fn open(&self, lease: Lease, backend: &Backend, retrying: bool) -> Opened {
+    async fn open(&self, lease: Lease, backend: &Backend) -> Opened {
         let lease = match self.idle_connection(lease) {
             Ok(connection) => return Opened::Connected(connection),
             Err(lease) => lease,
@@ -190,13 +188,12 @@ impl Upstream {
             Ok(connection) => return Opened::Connected(connection),
             Err(lease) => lease,
         };
-        if !retrying && endpoint.is_avoided() && backend.has_alternative(&endpoint) {
+        if endpoint.is_avoided() && backend.has_alternative(&endpoint) {
             return Opened::Gone;
         }
         match connect::dial(endpoint.address, endpoint.protocol, self.connect_timeout).await {
             Ok(sender) => {
                 permit.proven();
-                endpoint.trust();
                 if let Sender::Http2(sender) = &sender {
                     endpoint.pool(self.worker).share(sender);
                 }
@@ -237,8 +234,13 @@ impl ConnectStages {
     /// Failures that are kept one by one.
     const KEPT: usize = 8;
 
-    fn note_failure(&mut self, error: &DialError) {
+    /// With no other endpoint to go to, a request whose pod does not listen yet is held just as one without a pod.
+    fn note_failure(&mut self, error: &DialError, alone: bool) {
         self.attempts += 1;
+        if alone {
+            self.held.get_or_insert_with(Instant::now);
+            self.ready.get_or_insert_with(Instant::now);
+        }
         if self.failures.len() < Self::KEPT {
             self.failures.push((Instant::now(), error.to_string()));
         }
@@ -249,6 +251,16 @@ impl Connection {
     /// For how long it was idle before this request; `None` when it is new.
     pub fn idle(&self) -> Option<Duration> {
         self.idle
+    }
+
+    /// The endpoint has answered: whatever was held against it is forgotten.
+    pub fn answered(&self) {
+        self.lease.trust();
+    }
+
+    /// The endpoint took the connection and did not answer: another one is preferred for a while.
+    pub fn failed(&self) {
+        self.lease.quarantine();
     }
 
     /// How it speaks.

@@ -3,9 +3,11 @@
 //! A work-stealing runtime keeps the median lower and lets the slowest request wait five times as long under load.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -41,6 +43,8 @@ pub struct Lifetime {
     pub close: CancellationToken,
     /// What is left is cut.
     pub cut: CancellationToken,
+    /// Cancelled when a worker has ended, for whatever reason.
+    pub ended: CancellationToken,
 }
 
 /// A worker that has not started.
@@ -62,9 +66,11 @@ impl Worker {
     /// When the thread or its runtime cannot be made.
     pub fn start(self, number: usize) -> io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ended = self.lifetime.ended.clone().drop_guard();
         std::thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || {
+                let _ended = ended;
                 if let Err(error) = runtime.block_on(self.run()) {
                     tracing::error!(%error, "worker ended");
                 }
@@ -83,25 +89,24 @@ impl Worker {
             close: self.lifetime.close.clone(),
         });
         let connections = server.proxy.pipes.tracker.clone();
-        self.lifetime
-            .close
-            .run_until_cancelled(accept(listener, &server, &connections))
-            .await;
+        let accepting = accept(&listener, &server, &connections);
+        self.lifetime.close.run_until_cancelled(accepting).await;
+        // What the kernel has accepted for us would be reset with the listener.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            server.take(stream, peer, &connections);
+        }
+        drop(listener);
         connections.close();
         self.lifetime.cut.run_until_cancelled(connections.wait()).await;
         Ok(())
     }
 }
 
-/// Accepts until cancelled; the listener closes with it.
-async fn accept(listener: TcpListener, server: &Arc<Server>, connections: &TaskTracker) {
+/// Accepts until cancelled.
+async fn accept(listener: &TcpListener, server: &Arc<Server>, connections: &TaskTracker) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                prepare(&stream);
-                let client = Client::new(&stream, peer);
-                connections.spawn(server.clone().serve(stream, client));
-            }
+            Ok((stream, peer)) => server.take(stream, peer, connections),
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -149,14 +154,22 @@ struct Server {
 }
 
 impl Server {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, connections: &TaskTracker) {
+        prepare(&stream);
+        let client = Client::new(&stream, peer);
+        connections.spawn(self.clone().serve(stream, client));
+    }
+
     /// Serves a connection by the protocol its first bytes speak. Errors end it and concern nobody else.
     async fn serve(self: Arc<Self>, stream: TcpStream, client: Client) {
         let peer = client.peer;
-        let served = match self
+        let spoken = self
             .close
             .run_until_cancelled(speaks_http2(&stream, self.head_timeout))
-            .await
-        {
+            .await;
+        // One that has spoken when the worker closes is served; a silent one is not waited for.
+        let spoken = spoken.or_else(|| speaks_http2(&stream, self.head_timeout).now_or_never());
+        let served = match spoken {
             Some(Ok(true)) => self.serve_http2(stream, client).await,
             Some(Ok(false)) => self.serve_http1(stream, client).await,
             Some(Err(_)) | None => return,

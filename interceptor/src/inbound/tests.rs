@@ -390,7 +390,7 @@ async fn what_follows_a_refused_head_is_taken_off_the_socket() {
     io.read_to_end(&mut read).await.unwrap();
     assert_eq!(read, b"GET / HTTP/1.1\0\r\n\r\n");
     io.shutdown().await.unwrap();
-    let mut stream = io.into_inner();
+    let mut stream = io.stream;
     let mut left = [0; 1];
     timeout(Duration::from_secs(1), stream.read(&mut left))
         .await

@@ -43,7 +43,8 @@ impl Upgrade {
         headers.insert(header::UPGRADE, self.protocol.clone());
     }
 
-    /// The endpoint has agreed: passes bytes both ways until one side ends, or the pipes are cut. The connection and
+    /// The endpoint has agreed: passes bytes both ways until both sides have ended, or the pipes are cut. A timeout of the
+    /// request ends with the answer: what follows has no end of its own. The connection and
     /// the record live as long as the pipe.
     pub fn join<B>(self, response: &mut Response<B>, connection: Connection, record: Record, pipes: &Pipes) {
         let endpoint = hyper::upgrade::on(response);

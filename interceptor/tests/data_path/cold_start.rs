@@ -52,6 +52,11 @@ async fn a_pod_that_listens_late_is_waited_for() {
     };
     let (response, ()) = tokio::join!(asked, listen);
     assert_eq!(
+        response.headers()["x-keda-http-cold-start"],
+        "true",
+        "it waited for its pod"
+    );
+    assert_eq!(
         (response.status().as_u16(), response.text().await.unwrap().as_str()),
         (200, "late")
     );

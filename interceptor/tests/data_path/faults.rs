@@ -257,15 +257,110 @@ async fn a_bad_chunk_ends_the_forwarded_request_unfinished() {
 }
 
 #[tokio::test]
-async fn a_slow_head_is_cut_and_an_idle_connection_is_not_looked_at() {
-    let interceptor = Interceptor::start().await;
+async fn a_slow_head_is_cut_and_an_idle_connection_is_not() {
+    let interceptor = Interceptor::with(&[("KEDA_HTTP_REQUEST_HEAD_TIMEOUT", "100ms")]).await;
     interceptor.serve("api", says("hello").await).await;
-    let _silent = interceptor.connect().await;
-    let _preface = interceptor.send("PRI * HT").await;
-    let _head = interceptor.send("GET / HT").await;
-    assert_eq!(
-        interceptor.get("api.example", "/").await.status(),
-        200,
-        "others are not affected"
-    );
+    let mut silent = interceptor.connect().await;
+    let mut preface = interceptor.send("PRI * HT").await;
+    let mut head = interceptor.send("GET / HT").await;
+    assert_eq!(preface.read_to_end().await, "");
+    assert_eq!(head.read_to_end().await, "");
+    silent.write("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    silent.read_until("hello").await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_resets_is_avoided_for_one_that_answers() {
+    let resetting = raw_app(|_, raw| async move {
+        raw.0.set_zero_linger().unwrap();
+        drop(raw);
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    let healthy = says("well").await;
+    interceptor.manifests.route("api");
+    interceptor.manifests.ready("api", &[resetting, healthy]);
+    interceptor.sees("api", &[resetting, healthy]).await;
+    for _ in 0..20 {
+        assert_eq!(interceptor.get("api.example", "/").await.text().await.unwrap(), "well");
+    }
+}
+
+#[tokio::test]
+async fn a_fallback_that_is_down_too_does_not_hold_the_request_for_ever() {
+    let interceptor = Interceptor::start().await;
+    interceptor.manifests.service("spare", None);
+    let spec = json!({
+        "timeouts": {"readiness": "50ms", "request": "300ms"},
+        "coldStart": {"fallback": {"service": {"name": "spare", "port": 80}}},
+    });
+    interceptor.manifests.route_with("api", &spec);
+    interceptor.sees("api", &[]).await;
+    assert_eq!(interceptor.get("api.example", "/").await.status(), 504);
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_not_asked_for_again() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let app = raw_app(move |_, mut raw| {
+        let counter = counter.clone();
+        async move {
+            raw.read_until("\r\n\r\n").await;
+            counter.fetch_add(1, Ordering::SeqCst);
+            raw.write("HTTP/1.1 what is this\r\n\r\n").await;
+            raw.read_to_end().await;
+        }
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let response = interceptor.get("api.example", "/").await;
+    assert_eq!(response.status(), 502);
+    assert!(response.text().await.unwrap().contains("broke the connection"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_that_nobody_asked_for_is_a_bad_gateway() {
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        raw.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+            .await;
+        raw.read_to_end().await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let mut client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    let answer = client.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_resets_a_stuck_upload_frees_it() {
+    let stuck = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", stuck).await;
+    let mut client = interceptor
+        .send("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 100000000\r\n\r\n")
+        .await;
+    let chunk = vec![b'x'; 1 << 20];
+    // As much as the buffers on the way take.
+    while tokio::time::timeout(std::time::Duration::from_millis(300), client.0.write_all(&chunk))
+        .await
+        .is_ok()
+    {}
+    interceptor.pending("api", 1).await;
+    // A close would wait behind what the full buffers do not take; a client that is killed resets.
+    client.0.set_zero_linger().unwrap();
+    drop(client);
+    interceptor.pending("api", 0).await;
 }

@@ -348,3 +348,23 @@ async fn an_http_1_0_client_is_served() {
         "{answer}"
     );
 }
+
+#[tokio::test]
+async fn a_refused_head_request_has_no_body_in_either_protocol() {
+    let interceptor = Interceptor::start().await;
+    let mut client = http2_client(interceptor.bound.proxy).await;
+    let request = Request::head("http://nobody.example/").body(Full::from("")).unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 404);
+    assert_ne!(response.headers()["content-length"], "0");
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+    let answer = interceptor
+        .send("HEAD / HTTP/1.1\r\nhost: nobody.example\r\nconnection: close\r\n\r\n")
+        .await
+        .read_to_end()
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 404") && answer.ends_with("\r\n\r\n"),
+        "{answer}"
+    );
+}
