@@ -26,7 +26,7 @@ const DURATION_BUCKETS: [f64; 19] = [
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    families: Families,
+    families: Arc<Families>,
     /// The caches in use: a route that is changed, or comes back while its last requests run, keeps its own.
     caches: Caches,
     /// Dials that failed; each is followed by another try.
@@ -125,17 +125,16 @@ pub struct Outcome {
 /// The series of one route that have been used, so that a request finds its own without building labels. When the
 /// route goes, dropping this takes its series out of the registry.
 pub struct SeriesCache {
-    metrics: Families,
-    route_name: Arc<str>,
-    route_namespace: Arc<str>,
+    metrics: Arc<Families>,
+    /// `None`: requests without a route.
+    key: Option<TargetKey>,
     series: RwLock<Vec<(Outcome, Arc<Series>)>>,
     /// Where it is found again as long as it lives.
-    registered: Option<(TargetKey, Caches)>,
+    caches: Option<Caches>,
 }
 
 type Caches = Arc<Mutex<HashMap<TargetKey, Weak<SeriesCache>>>>;
 
-#[derive(Clone)]
 struct Families {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
@@ -188,7 +187,7 @@ impl Metrics {
             ("service_version", env!("CARGO_PKG_VERSION")),
         ];
         registry.register("target", "What is measured", Info::new(info.to_vec()));
-        let families = Families::register(&mut registry);
+        let families = Arc::new(Families::register(&mut registry));
         let (dial_failures, replays) = (Counter::default(), Counter::default());
         let (routes, problems) = (Gauge::default(), Gauge::default());
         let help = "Dials of ready endpoints that failed; each was followed by another try";
@@ -201,7 +200,7 @@ impl Metrics {
         registry.register_collector(Box::new(Concurrency(pending)));
         Self {
             registry: Arc::new(registry),
-            unmatched: Arc::new(SeriesCache::new(families.clone(), "", "")),
+            unmatched: Arc::new(SeriesCache::new(families.clone(), None, None)),
             families,
             caches: Arc::default(),
             dial_failures,
@@ -217,8 +216,7 @@ impl Metrics {
         if let Some(cache) = caches.get(key).and_then(Weak::upgrade) {
             return cache;
         }
-        let mut cache = SeriesCache::new(self.families.clone(), key.name(), key.namespace());
-        cache.registered = Some((key.clone(), self.caches.clone()));
+        let cache = SeriesCache::new(self.families.clone(), Some(key.clone()), Some(self.caches.clone()));
         let cache = Arc::new(cache);
         caches.insert(key.clone(), Arc::downgrade(&cache));
         cache
@@ -238,14 +236,20 @@ impl Metrics {
 }
 
 impl SeriesCache {
-    fn new(metrics: Families, route_name: &str, route_namespace: &str) -> Self {
+    fn new(metrics: Arc<Families>, key: Option<TargetKey>, caches: Option<Caches>) -> Self {
         Self {
             metrics,
-            route_name: route_name.into(),
-            route_namespace: route_namespace.into(),
+            key,
             series: RwLock::default(),
-            registered: None,
+            caches,
         }
+    }
+
+    /// Name and namespace, as labels.
+    fn route(&self) -> (Arc<str>, Arc<str>) {
+        let parts = self.key.as_ref().map(|key| (key.name(), key.namespace()));
+        let (name, namespace) = parts.unwrap_or_default();
+        (name.into(), namespace.into())
     }
 
     /// Counts and measures a request that has ended.
@@ -287,35 +291,37 @@ impl SeriesCache {
     }
 
     fn labels(&self, outcome: Outcome) -> RequestLabels {
+        let (route_name, route_namespace) = self.route();
         RequestLabels {
             code: outcome.status.into(),
             method: outcome.method,
-            route_name: self.route_name.clone(),
-            route_namespace: self.route_namespace.clone(),
+            route_name,
+            route_namespace,
             cold_start: outcome.cold,
         }
     }
 
     fn cold_start_labels(&self, outcome: ColdStartOutcome) -> ColdStartLabels {
+        let (route_name, route_namespace) = self.route();
         ColdStartLabels {
             outcome,
-            route_name: self.route_name.clone(),
-            route_namespace: self.route_namespace.clone(),
+            route_name,
+            route_namespace,
         }
     }
 }
 
 impl Drop for SeriesCache {
     fn drop(&mut self) {
-        let Some((key, caches)) = self.registered.take() else {
+        let (Some(key), Some(caches)) = (&self.key, self.caches.take()) else {
             return;
         };
         let mut caches = caches.lock();
-        if caches.get(&key).is_some_and(|cache| cache.strong_count() > 0) {
+        if caches.get(key).is_some_and(|cache| cache.strong_count() > 0) {
             // The route is back, and its series with it.
             return;
         }
-        caches.remove(&key);
+        caches.remove(key);
         self.unregister();
     }
 }

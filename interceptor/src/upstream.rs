@@ -23,7 +23,7 @@ use keda_http_kubernetes::endpoints::AppProtocol;
 const DIAL_LIMIT: Duration = Duration::from_secs(60);
 /// The longest pause between two dials of the same endpoint in its first second of refusing; it decides how late a
 /// socket that opens late is noticed.
-const SHORT_PAUSE: Duration = Duration::from_millis(5);
+const SHORT_PAUSE: Duration = Duration::from_millis(3);
 /// The longest pause later on.
 const LONG_PAUSE: Duration = Duration::from_millis(50);
 

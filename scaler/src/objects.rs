@@ -10,7 +10,6 @@ use keda_http_kubernetes::source::{Change, Problem, Source};
 use keda_http_runtime::readiness::Readiness;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tracing::warn;
 
 /// The objects; cheap to clone.
 #[derive(Clone, Default)]
@@ -101,9 +100,6 @@ impl Objects {
 }
 
 fn report(problems: &[Problem], readiness: &Readiness) {
-    for problem in problems {
-        warn!(place = %problem.place, reason = %problem.reason, "manifest cannot be read; its last good state is kept");
-    }
     let told = problems
         .iter()
         .map(|problem| format!("{}: {}", problem.place, problem.reason));

@@ -53,7 +53,8 @@ struct HostRoutes<T> {
 #[derive(Debug, Clone)]
 struct Candidate<T> {
     precedence: Precedence,
-    headers: Arc<[HeaderRule]>,
+    /// `None`: no conditions, as in most rules.
+    headers: Option<Arc<[HeaderRule]>>,
     value: T,
 }
 
@@ -116,7 +117,7 @@ impl<T: Clone> RouteTable<T> {
         for rule in &route.rules {
             let candidate = Candidate {
                 precedence: Precedence::of(route, rule),
-                headers: rule.headers.clone().into(),
+                headers: (!rule.headers.is_empty()).then(|| rule.headers.clone().into()),
                 value: value.clone(),
             };
             let every = [HostPattern::Any];
@@ -310,7 +311,8 @@ impl<T: Clone> HostRoutes<T> {
 
 impl<T> Candidate<T> {
     fn takes(&self, headers: &HeaderMap) -> bool {
-        self.headers.iter().all(|rule| rule.matches(headers))
+        let rules = self.headers.as_deref().unwrap_or_default();
+        rules.iter().all(|rule| rule.matches(headers))
     }
 }
 
