@@ -37,6 +37,9 @@ pub struct Route {
     pub window: Duration,
     /// Responses that the interceptor gives itself.
     pub replies: Vec<crate::reply::Reply>,
+    /// With `trafficAutowire: service` the selector-less Service, and its port, whose traffic is led through the data path:
+    /// what arrives at its own listener belongs to this route, whoever else has the same host.
+    pub autowired: Option<ServiceRef>,
 }
 
 /// Hosts x paths x headers: one of the hosts, one of the paths, and all headers must match.

@@ -178,6 +178,7 @@ impl Reporter {
             complete: false,
             targets,
             removed,
+            listeners: None,
         };
         self.changes.send(Arc::new(report)).is_ok()
     }
@@ -192,6 +193,7 @@ impl Reporter {
             complete: true,
             targets: targets.iter().map(|target| self.complete(target, now)).collect(),
             removed: Vec::new(),
+            listeners: None,
         };
         let changes = self.changes.subscribe();
         if subscriber.send(Subscription { complete, changes }).is_ok() {

@@ -124,6 +124,7 @@ impl EndpointIndex {
             Object::InterceptorRoute(_)
             | Object::HttpScaledObject(_)
             | Object::ScaledObject(_)
+            | Object::ConfigMap(_)
             | Object::Deployment(_) => {}
         }
     }
@@ -169,7 +170,11 @@ impl EndpointIndex {
         match id.kind {
             Kind::Service => self.delete_service(&key, touched),
             Kind::EndpointSlice => self.delete_slice(&key, touched),
-            Kind::InterceptorRoute | Kind::HttpScaledObject | Kind::ScaledObject | Kind::Deployment => {}
+            Kind::InterceptorRoute
+            | Kind::HttpScaledObject
+            | Kind::ScaledObject
+            | Kind::ConfigMap
+            | Kind::Deployment => {}
         }
     }
 
@@ -210,7 +215,11 @@ impl EndpointIndex {
                 .map(|(key, _)| ServiceKey::clone(key))
                 .collect(),
             Kind::EndpointSlice => self.owners.keys().cloned().collect(),
-            Kind::InterceptorRoute | Kind::HttpScaledObject | Kind::ScaledObject | Kind::Deployment => return,
+            Kind::InterceptorRoute
+            | Kind::HttpScaledObject
+            | Kind::ScaledObject
+            | Kind::ConfigMap
+            | Kind::Deployment => return,
         };
         for ServiceKey { namespace, name } in known.into_iter().filter(|key| !keep.contains(key)) {
             self.delete(&ObjectId { kind, namespace, name }, touched);

@@ -7,10 +7,12 @@
 //! - [`source`]: objects arrive as `Apply`, `Delete` and `Reset`, from a directory of manifests (or an API server's watches).
 //! - [`routes`]: objects to `core::route::Route`, and for each object that does not become one, why.
 //! - [`endpoints`]: Services and EndpointSlices to ready endpoints per service port.
+//! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
 //! - [`scaling`]: objects to what the scaler must answer for them.
 
 pub mod endpoints;
 mod fields;
+pub mod listeners;
 pub mod object;
 pub mod resources;
 pub mod routes;

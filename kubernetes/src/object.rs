@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -26,18 +26,21 @@ pub enum Kind {
     Service,
     /// `discovery.k8s.io/v1`
     EndpointSlice,
+    /// `v1`: response bodies, and what the scaler tells the interceptors.
+    ConfigMap,
     /// `apps/v1`; only `local` runs them.
     Deployment,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::InterceptorRoute,
         Self::HttpScaledObject,
         Self::ScaledObject,
         Self::Service,
         Self::EndpointSlice,
+        Self::ConfigMap,
         Self::Deployment,
     ];
 
@@ -49,6 +52,7 @@ impl Kind {
             Self::ScaledObject => "ScaledObject",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::ConfigMap => "ConfigMap",
             Self::Deployment => "Deployment",
         }
     }
@@ -59,7 +63,7 @@ impl Kind {
             Self::InterceptorRoute => "http.keda.sh/v1beta1",
             Self::HttpScaledObject => "http.keda.sh/v1alpha1",
             Self::ScaledObject => "keda.sh/v1alpha1",
-            Self::Service => "v1",
+            Self::Service | Self::ConfigMap => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::Deployment => "apps/v1",
         }
@@ -125,6 +129,8 @@ pub enum Object {
     Service(Box<Service>),
     /// Endpoints of a Service.
     EndpointSlice(Box<EndpointSlice>),
+    /// Texts by key.
+    ConfigMap(Box<ConfigMap>),
     /// A workload.
     Deployment(Box<Deployment>),
 }
@@ -153,6 +159,7 @@ impl Object {
             Self::ScaledObject(_) => Kind::ScaledObject,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::ConfigMap(_) => Kind::ConfigMap,
             Self::Deployment(_) => Kind::Deployment,
         }
     }
@@ -165,6 +172,7 @@ impl Object {
             Self::ScaledObject(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
+            Self::ConfigMap(object) => &object.metadata,
             Self::Deployment(object) => &object.metadata,
         }
     }
@@ -271,6 +279,7 @@ fn typed<'de>(kind: Kind, document: impl Document<'de>) -> Result<Object, String
         Kind::ScaledObject => Object::ScaledObject(slim(document)?),
         Kind::Service => Object::Service(service(document)?),
         Kind::EndpointSlice => Object::EndpointSlice(endpoint_slice(document)?),
+        Kind::ConfigMap => Object::ConfigMap(slim(document)?),
         Kind::Deployment => Object::Deployment(slim(document)?),
     })
 }

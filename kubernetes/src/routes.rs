@@ -77,7 +77,7 @@ impl Rank {
             Kind::InterceptorRoute => Some(Self::InterceptorRoute),
             Kind::HttpScaledObject => Some(Self::HttpScaledObject),
             Kind::ScaledObject => Some(Self::ScaledObject),
-            Kind::Service | Kind::EndpointSlice | Kind::Deployment => None,
+            Kind::Service | Kind::EndpointSlice | Kind::ConfigMap | Kind::Deployment => None,
         }
     }
 }
@@ -118,7 +118,7 @@ impl RouteIndex {
                 );
             }
             Object::ScaledObject(scaled) => self.set_triggers(object.id(), scaled_object::routes(scaled), changes),
-            Object::Service(_) | Object::EndpointSlice(_) | Object::Deployment(_) => {}
+            Object::Service(_) | Object::EndpointSlice(_) | Object::ConfigMap(_) | Object::Deployment(_) => {}
         }
     }
 

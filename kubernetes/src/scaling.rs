@@ -48,7 +48,7 @@ impl ScalingIndex {
         match kind {
             Kind::InterceptorRoute => Some(&mut self.interceptor_routes),
             Kind::HttpScaledObject => Some(&mut self.http_scaled_objects),
-            Kind::ScaledObject | Kind::Service | Kind::EndpointSlice | Kind::Deployment => None,
+            Kind::ScaledObject | Kind::Service | Kind::EndpointSlice | Kind::ConfigMap | Kind::Deployment => None,
         }
     }
 
@@ -87,7 +87,11 @@ fn scaling_of(object: &Object) -> Option<Result<Scaling, Vec<RouteError>>> {
     let scaling = match object {
         Object::InterceptorRoute(object) => interceptor_route(&object.spec, &mut fields),
         Object::HttpScaledObject(object) => http_scaled_object(&object.spec, &mut fields),
-        Object::ScaledObject(_) | Object::Service(_) | Object::EndpointSlice(_) | Object::Deployment(_) => return None,
+        Object::ScaledObject(_)
+        | Object::Service(_)
+        | Object::EndpointSlice(_)
+        | Object::ConfigMap(_)
+        | Object::Deployment(_) => return None,
     };
     Some(fields.finish(scaling))
 }

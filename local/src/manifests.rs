@@ -115,6 +115,7 @@ impl Manifests {
             | Object::HttpScaledObject(_)
             | Object::ScaledObject(_)
             | Object::EndpointSlice(_)
+            | Object::ConfigMap(_)
             | Object::Deployment(_) => None,
         });
         services.collect()

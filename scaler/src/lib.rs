@@ -12,6 +12,8 @@
 //! - [`subject`]: what a call of KEDA is about, worked out once from its metadata.
 //! - [`external_scaler`]: KEDA's gRPC service: translation only. [`activity`] and [`specs`] are its two streams.
 //!
+//! - [`controllers`]: what only the leader does.
+//!
 //! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`].
 
 pub mod activity;
@@ -19,6 +21,7 @@ pub mod admin;
 pub mod app;
 pub mod backoff;
 pub mod config;
+pub mod controllers;
 pub mod demand;
 pub mod external_scaler;
 pub mod interceptors;

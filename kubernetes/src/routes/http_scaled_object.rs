@@ -31,6 +31,7 @@ pub(super) fn route(object: &HttpScaledObject) -> Result<Route, Vec<RouteError>>
         timeouts,
         window,
         replies: Vec::new(),
+        autowired: None,
     }))
 }
 

@@ -36,6 +36,7 @@ pub(super) fn route(object: &InterceptorRoute) -> Result<Route, Vec<RouteError>>
         timeouts,
         window,
         replies: Vec::new(),
+        autowired: None,
     }))
 }
 

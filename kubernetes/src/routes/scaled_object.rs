@@ -123,6 +123,7 @@ fn route(object: &ScaledObject, key: TargetKey, trigger: KedifyHttp) -> Result<(
         timeouts: Timeouts::default(),
         window: trigger.scaling.activity_window(),
         replies: replies(&trigger),
+        autowired: autowired(namespace_of(&object.metadata), &trigger),
         rules: vec![Rule {
             hosts: trigger.hosts,
             paths: trigger.paths,
@@ -146,6 +147,15 @@ fn upstream(namespace: &str, trigger: &KedifyHttp) -> Result<ServiceRef, String>
     Ok(ServiceRef {
         namespace: namespace.into(),
         service: service.clone(),
+        port: trigger.port.clone(),
+    })
+}
+
+/// The Service whose endpoints are ours.
+fn autowired(namespace: &str, trigger: &KedifyHttp) -> Option<ServiceRef> {
+    (trigger.autowire == Autowire::Service).then(|| ServiceRef {
+        namespace: namespace.into(),
+        service: trigger.service.clone(),
         port: trigger.port.clone(),
     })
 }

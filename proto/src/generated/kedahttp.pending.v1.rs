@@ -18,6 +18,15 @@ pub struct Report {
     /// Keys of targets that the interceptor no longer knows.
     #[prost(string, repeated, tag = "5")]
     pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In a complete report, and whenever it changes: where traffic of autowired Services is taken. Absent: as it was.
+    #[prost(message, optional, tag = "6")]
+    pub listeners: ::core::option::Option<Listeners>,
+}
+/// The ports of their own on which traffic of autowired Services is taken now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Listeners {
+    #[prost(uint32, repeated, tag = "1")]
+    pub ports: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Target {

@@ -48,6 +48,7 @@ mod tests {
             complete: true,
             targets: vec![wire],
             removed: vec!["shop/old".to_owned()],
+            listeners: None,
         };
         let expected = Report {
             boot: Some("boot".to_owned()),

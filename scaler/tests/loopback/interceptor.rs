@@ -115,6 +115,7 @@ impl State {
             complete,
             targets,
             removed: Vec::new(),
+            listeners: None,
         }
     }
 }

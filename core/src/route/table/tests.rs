@@ -22,6 +22,7 @@ fn route(name: &str, rules: Vec<Rule>) -> Route {
         timeouts: Timeouts::default(),
         window: Duration::from_secs(60),
         replies: Vec::new(),
+        autowired: None,
     }
 }
 
