@@ -17,13 +17,13 @@ DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
 # The processes that `local` starts, and `local` itself.
 PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
 
-.PHONY: help build run demo test lint format format-check clippy deny advisories bench clean
+.PHONY: help build run demo test test-kubernetes control-plane lint format format-check clippy deny advisories bench clean
 .PHONY: toolchain rustfmt-component clippy-component cargo-deny nginx
 
 help: ## List these targets
 	@echo 'make TARGET, where TARGET is one of'
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r name text; do printf '  %-16s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'Examples: make run MANIFESTS=path/to/manifests    make bench CASE=get64'
 
@@ -37,7 +37,13 @@ demo: build ## Wake the app in MANIFESTS=dir, send one cold and one warm request
 	@exec $(TARGET)/debug/keda-http-local demo --manifests '$(MANIFESTS)'
 
 test: build ## Run every test
-	@cargo test --workspace --locked
+	@cargo test --workspace --exclude keda-http-e2e --locked
+
+test-kubernetes: control-plane ## Run the tests that need a real API server (built once from Go modules: about 8 minutes)
+	@cargo test --locked -p keda-http-e2e
+
+control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, once, into ~/.cache/keda-http-cluster
+	@e2e/cluster/build.sh control-plane
 
 lint: format-check clippy ## Check the format and run clippy; warnings are errors
 

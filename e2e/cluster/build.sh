@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# build.sh PART...: the programs of a cluster, from their Go modules, into $CLUSTER_DIR/bin.
+# A part is built again only when its sources here, or Go, have changed. Times go to $CLUSTER_DIR/times.
+#
+#   control-plane   etcd kube-apiserver kube-controller-manager, and KEDA's CustomResourceDefinitions   (about 8 minutes)
+#   cluster         everything a node needs, KEDA, CoreDNS, helm                                         (about 20 minutes)
+#   NAME            one program
+set -euo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd)
+. "$HERE/env.sh"
+LOCK=$CLUSTER_DIR/build.lock
+mkdir -p "$BIN" "$CLUSTER_DIR/times"
+export CGO_ENABLED=0 GOFLAGS="-trimpath -mod=mod" GOWORK=off
+
+command -v go > /dev/null || { echo "go is missing: install Go 1.26 or newer from https://go.dev/dl" >&2; exit 1; }
+
+# The version of the module that a part is for.
+version() { (cd "$HERE/$1" && go list -m -f '{{.Version}}' "$2"); }
+
+# What decides whether a program must be built again.
+key() { (cd "$HERE/$1" && { go version; cat -- *.go go.mod go.sum; } | sha256sum | cut -c1-64); }
+
+# build DIRECTORY PROGRAM LDFLAGS PACKAGE
+build() {
+  local directory=$1 program=$2 flags=$3 package=$4 started=$SECONDS key
+  key=$(key "$directory")
+  if [ -x "$BIN/$program" ] && [ "$(cat "$BIN/$program.key" 2> /dev/null)" = "$key" ]; then return; fi
+  echo "building $program" >&2
+  (cd "$HERE/$directory" && flock "$LOCK" go build -ldflags "-s -w $flags" -o "$BIN/$program" "$package")
+  echo "$key" > "$BIN/$program.key"
+  printf '%s: %d s, %d MiB\n' "$program" $((SECONDS - started)) "$(du -m "$BIN/$program" | cut -f1)" | tee -a "$CLUSTER_DIR/times/build.txt" >&2
+}
+
+# Kubernetes refuses to start, and clients to speak to it, without a version.
+kubernetes_flags() {
+  local version minor package flags=
+  version=$(version kube k8s.io/kubernetes) minor=${version#v1.} minor=${minor%%.*}
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    flags="$flags -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$minor -X $package.gitTreeState=clean"
+  done
+  echo "$flags"
+}
+
+keda() {
+  local version; version=$(version keda github.com/kedacore/keda/v2)
+  build keda "$1" "-X github.com/kedacore/keda/v2/version.Version=${version#v}" "github.com/kedacore/keda/v2/cmd/$2"
+}
+
+keda_crds() {
+  local module; module=$(cd "$HERE/keda" && go mod download && go list -m -f '{{.Dir}}' github.com/kedacore/keda/v2)
+  mkdir -p "$CLUSTER_DIR/keda-crds"
+  install -m 644 "$module"/config/crd/bases/keda.sh_*.yaml "$CLUSTER_DIR/keda-crds/"
+}
+
+pause() {
+  local module; module=$(cd "$HERE/kube" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)
+  gcc -Os -Wall -static -DVERSION=3.10 -o "$BIN/pause" "$module/build/pause/linux/pause.c"
+  strip "$BIN/pause"
+}
+
+part() {
+  case $1 in
+    control-plane) for program in etcd kube-apiserver kube-controller-manager kubectl keda-crds; do part $program; done ;;
+    cluster) for program in control-plane kube-scheduler kubelet kube-proxy pause coredns keda-operator keda-adapter keda-webhooks helm; do part $program; done ;;
+    etcd) build etcd etcd "" go.etcd.io/etcd/server/v3 ;;
+    kube-* | kubelet | kubectl) build kube "$1" "$(kubernetes_flags)" "k8s.io/kubernetes/cmd/$1" ;;
+    coredns) build coredns coredns "" . ;;
+    helm) build helm helm "" helm.sh/helm/v3/cmd/helm ;;
+    keda-operator) keda keda-operator operator ;;
+    keda-adapter) keda keda-adapter adapter ;;
+    keda-webhooks) keda keda-webhooks webhooks ;;
+    keda-crds) keda_crds ;;
+    jaeger) build jaeger jaeger "" github.com/jaegertracing/jaeger/cmd/jaeger ;;
+    otelcol) build otelcol otelcol "" . ;;
+    pause) pause ;;
+    *) echo "build.sh: no part $1; see the head of this file" >&2; exit 2 ;;
+  esac
+}
+
+for name in "$@"; do part "$name"; done

@@ -1,0 +1,9 @@
+//! What the tests on real Kubernetes parts share.
+//!
+//! # Layout
+//!
+//! - [`control_plane`]: a kube-apiserver and an etcd of their own, as processes on loopback; no kubelet, no nodes.
+//! - [`wait`]: waiting for what a control plane does in its own time.
+
+pub mod control_plane;
+pub mod wait;
