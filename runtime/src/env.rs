@@ -77,6 +77,13 @@ impl Environment {
         Self::from_lookup(move |name| variables.get(name).cloned())
     }
 
+    /// The same environment with some variables set otherwise.
+    #[must_use]
+    pub fn with<'a>(&self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let (own, rest) = (Self::of(variables), self.clone());
+        Self::from_lookup(move |name| (own.lookup)(name).or_else(|| (rest.lookup)(name)))
+    }
+
     fn from_lookup(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self {
             lookup: Arc::new(lookup),
