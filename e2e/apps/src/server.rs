@@ -3,13 +3,14 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::HOST;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use keda_http_runtime::env::{EnvError, Environment};
@@ -32,6 +33,9 @@ otel-tracing-server: the server of the tracing tutorial. Settings come from the 
 
 /healthz answers 200 without delay and without spans; every other path answers `Hello KEDA!`.
 ";
+
+/// When the request was received, in microseconds since 1970: for whoever measures on the same machine.
+const RECEIVED: &str = "x-received-micros";
 
 /// Settings.
 #[derive(Debug, Clone)]
@@ -128,11 +132,19 @@ async fn listen(port: u16) -> Result<TcpListener> {
     }
 }
 
-async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response {
+async fn answer(State(server): State<Arc<Server>>, request: Request) -> impl IntoResponse {
+    let received = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (
+        [(RECEIVED, received.as_micros().to_string())],
+        handle(&server, &request.into_parts().0).await,
+    )
+}
+
+async fn handle(server: &Server, request: &Parts) -> Response {
     let mut span = server
         .spans
-        .below_caller("handling-request", SpanKind::Server, request.headers());
-    describe(&mut span, &request);
+        .below_caller("handling-request", SpanKind::Server, &request.headers);
+    describe(&mut span, request);
     span.event("Start Processing", &[]);
     let delay = server.settings.response_delay;
     server.spans.calculate("inner server span", &span, delay).await;
@@ -147,12 +159,12 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
     }
 }
 
-fn describe(span: &mut Scope, request: &Request) {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    span.set("http.method", request.method().to_string());
+fn describe(span: &mut Scope, request: &Parts) {
+    let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    span.set("http.method", request.method.to_string());
     span.set("http.scheme", "http");
     span.set("http.host", host.unwrap_or_default().to_owned());
-    span.set("http.target", request.uri().path().to_owned());
+    span.set("http.target", request.uri.path().to_owned());
 }
 
 impl Server {

@@ -1,0 +1,201 @@
+//! One wake after another, and where the time of each goes.
+//!
+//! Everything is seen as a client and as KEDA would see it: the request is sent to the Service, activation is read from the
+//! scaler's own stream, and the rest from watches of the API server.
+
+mod observer;
+mod table;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use keda_http_kubernetes::resources::ScaledObject;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use tokio::time::Instant;
+
+use crate::wait;
+use observer::Observer;
+pub use table::table;
+
+/// How long a workload may take to go to zero, and to wake.
+const LIMIT: Duration = Duration::from_secs(180);
+/// The Service at which KEDA reaches the scaler.
+const SCALER: &str = "keda-add-ons-http-external-scaler";
+
+/// A point on the way from the request to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    /// The scaler tells KEDA that the workload is active.
+    Signal,
+    /// The Deployment's `spec.replicas` is 1.
+    Scaled,
+    /// The pod has a node.
+    Scheduled,
+    /// Its container runs, as the kubelet tells the API server.
+    Running,
+    /// An EndpointSlice has it as ready.
+    Ready,
+    /// The request is at the pod.
+    Received,
+    /// The first byte of the answer is at the client.
+    Answered,
+}
+
+impl Point {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Signal,
+        Self::Scaled,
+        Self::Scheduled,
+        Self::Running,
+        Self::Ready,
+        Self::Received,
+        Self::Answered,
+    ];
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Signal => "`true` on KEDA's stream",
+            Self::Scaled => "Deployment has 1 replica",
+            Self::Scheduled => "pod scheduled",
+            Self::Running => "container running",
+            Self::Ready => "EndpointSlice ready",
+            Self::Received => "request at the pod",
+            Self::Answered => "first byte of the answer",
+        })
+    }
+}
+
+/// When each point was reached, from the moment the request was sent.
+#[derive(Debug, Clone)]
+pub struct Wake {
+    /// By point.
+    pub points: BTreeMap<Point, Duration>,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+impl Wake {
+    /// The part that is the interceptor's and the scaler's own: until KEDA is told, and from the ready endpoint to the pod.
+    pub fn own_share(&self) -> Option<Duration> {
+        let at = |point| self.points.get(&point);
+        let last = at(Point::Received)?.saturating_sub(*at(Point::Ready)?);
+        Some(*at(Point::Signal)? + last)
+    }
+}
+
+/// What is woken: a ScaledObject with one `kedify-http` trigger with `trafficAutowire: service`.
+pub struct Subject {
+    client: Client,
+    namespace: String,
+    deployment: String,
+    fallback_service: String,
+    url: String,
+    host: String,
+    observer: Observer,
+}
+
+impl Subject {
+    /// Reads the ScaledObject, and begins to watch.
+    ///
+    /// # Errors
+    /// When it or what it names is not there.
+    pub async fn open(client: Client, namespace: &str, scaled_object: &str, keda: &str) -> Result<Self> {
+        let objects: Api<ScaledObject> = Api::namespaced(client.clone(), namespace);
+        let object = objects.get(scaled_object).await.context("ScaledObject")?;
+        let trigger = object.spec.triggers.first().context("a trigger")?;
+        let setting = |key: &str| trigger.metadata.get(key).with_context(|| format!("metadata {key}"));
+        let service = setting("service")?;
+        let address = cluster_ip(&client, namespace, service).await?;
+        let scaler = cluster_ip(&client, keda, SCALER).await?;
+        let fallback_service = setting("fallbackService")?.clone();
+        let deployment = object.spec.scale_target_ref.name.clone();
+        Ok(Self {
+            observer: Observer::start(&client, namespace, &deployment, &fallback_service, &scaler, &object).await?,
+            url: format!("http://{address}:{}/", setting("port")?),
+            host: setting("hosts")?
+                .split(',')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            namespace: namespace.to_owned(),
+            client,
+            deployment,
+            fallback_service,
+        })
+    }
+
+    /// Waits for zero and sends one request.
+    ///
+    /// # Errors
+    /// When it does not go to zero, or the request gets no answer.
+    pub async fn wake(&mut self) -> Result<Wake> {
+        self.asleep().await?;
+        self.observer.forget();
+        let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build()?;
+        let sent = Instant::now();
+        let clock = std::time::SystemTime::now();
+        let response = http.get(&self.url).header("host", &self.host).send().await?;
+        let answered = sent.elapsed();
+        let received = response
+            .headers()
+            .get("x-received-micros")
+            .and_then(|text| text.to_str().ok()?.parse().ok())
+            .map(|micros| std::time::UNIX_EPOCH + Duration::from_micros(micros));
+        let mut points = self.observer.since(sent, Point::Ready, LIMIT).await?;
+        if let Some(received) = received.and_then(|time| time.duration_since(clock).ok()) {
+            points.insert(Point::Received, received);
+        }
+        points.insert(Point::Answered, answered);
+        Ok(Wake {
+            points,
+            status: response.status().as_u16(),
+        })
+    }
+
+    /// Waits until there is no replica, no pod and no ready endpoint, and the Service leads to the data path.
+    async fn asleep(&self) -> Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let deployment = deployments.get(&self.deployment).await?;
+        let labels = deployment
+            .spec
+            .and_then(|spec| spec.selector.match_labels)
+            .unwrap_or_default();
+        let selector: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        ensure!(!selector.is_empty(), "the Deployment selects by labels");
+        let list = ListParams::default().labels(&selector.join(","));
+        wait::until("the workload does not go to zero", LIMIT, || async {
+            let deployment = deployments.get(&self.deployment).await.ok()?;
+            let replicas = deployment.spec?.replicas?;
+            let pods = pods.list(&list).await.ok()?;
+            (replicas == 0 && pods.items.is_empty() && !self.observer.is_ready()).then_some(())
+        })
+        .await
+        .with_context(|| {
+            format!(
+                "{}/{} behind {}",
+                self.namespace, self.deployment, self.fallback_service
+            )
+        })
+    }
+}
+
+async fn cluster_ip(client: &Client, namespace: &str, service: &str) -> Result<String> {
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let service = services
+        .get(service)
+        .await
+        .with_context(|| format!("Service {namespace}/{service}"))?;
+    let name = service.name_any();
+    let address = service.spec.and_then(|spec| spec.cluster_ip);
+    address.with_context(|| format!("Service {namespace}/{name} has no address"))
+}
