@@ -64,7 +64,7 @@ advisories: cargo-deny ## Look for known vulnerabilities in the dependencies (sk
 	then '$(DENY_DIRECTORY)/bin/cargo-deny' --locked check --disable-fetch advisories; \
 	else echo 'Skipped: the RustSec database at github.com cannot be reached.'; fi
 
-bench: toolchain nginx ## Measure: one case with CASE=name, otherwise all (signal ready get64 held routes tracing)
+bench: toolchain nginx $(if $(filter all cluster,$(CASE)),control-plane) ## Measure: one case with CASE=name, otherwise all (signal ready get64 held routes tracing cluster)
 	@cargo build --release --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-bench --bins
 	@exec $(TARGET)/release/keda-http-bench '$(CASE)'
 

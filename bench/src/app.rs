@@ -21,7 +21,12 @@ pub const ARGUMENT: &str = "app";
 
 /// Serves in this process; the address it listens on.
 pub async fn spawn() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    spawn_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+}
+
+/// The same at an address of this machine; port 0 is any free one.
+pub async fn spawn_at(address: SocketAddr) -> Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     tokio::task::spawn_local(serve(listener));
     Ok(address)

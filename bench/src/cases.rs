@@ -1,5 +1,6 @@
 //! The cases, one file each.
 
+mod cluster;
 mod get64;
 mod held;
 mod ready;
@@ -28,16 +29,19 @@ pub enum Case {
     Routes,
     /// What spans cost.
     Tracing,
+    /// 10,000 routes of a real API server.
+    Cluster,
 }
 
 impl Case {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("signal", Self::Signal),
         ("ready", Self::Ready),
         ("get64", Self::Get64),
         ("held", Self::Held),
         ("routes", Self::Routes),
         ("tracing", Self::Tracing),
+        ("cluster", Self::Cluster),
     ];
 
     /// The case of this name, or each of them for `all`.
@@ -62,6 +66,7 @@ impl Case {
             Self::Held => held::run().await,
             Self::Routes => routes::run().await,
             Self::Tracing => tracing::run().await,
+            Self::Cluster => cluster::run().await,
         }
     }
 }
@@ -83,7 +88,7 @@ mod tests {
     #[test]
     fn a_wrong_name_is_told_the_right_ones() {
         assert_eq!(Case::select("held").unwrap(), [Case::Held]);
-        assert_eq!(Case::select("all").unwrap().len(), 6);
+        assert_eq!(Case::select("all").unwrap().len(), 7);
         assert!(Case::select("hold").unwrap_err().to_string().contains("held, routes"));
     }
 }

@@ -1,6 +1,8 @@
 //! The interceptor under test: one worker, on its core.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -22,6 +24,17 @@ pub struct Interceptor {
 impl Interceptor {
     /// Starts one that is not ready yet, with more environment where given.
     pub fn start(manifests: &Manifests, environment: &[(&str, &str)]) -> Result<Self> {
+        let directory = manifests.directory();
+        let source = ("KEDA_HTTP_MANIFESTS", directory.as_os_str());
+        Self::start_with(source, manifests.scratch(), environment)
+    }
+
+    /// The same on a cluster, with its logs in `scratch`.
+    pub fn on_cluster(kubeconfig: &Path, scratch: &Path) -> Result<Self> {
+        Self::start_with(("KUBECONFIG", kubeconfig.as_os_str()), scratch, &[])
+    }
+
+    fn start_with(source: (&str, &OsStr), scratch: &Path, environment: &[(&str, &str)]) -> Result<Self> {
         let (proxy, admin, metrics) = (
             program::free_address()?,
             program::free_address()?,
@@ -33,10 +46,10 @@ impl Interceptor {
             .env("KEDA_HTTP_PROXY_PORT", proxy.port().to_string())
             .env("KEDA_HTTP_ADMIN_PORT", admin.port().to_string())
             .env("OTEL_PROM_EXPORTER_PORT", metrics.port().to_string())
-            .env("KEDA_HTTP_MANIFESTS", manifests.directory())
+            .env(source.0, source.1)
             .env("KEDA_HTTP_WORKERS", "1")
             .envs(environment.iter().copied());
-        let program = Program::start("interceptor", command, cores::PROGRAM, manifests.scratch())?;
+        let program = Program::start("interceptor", command, cores::PROGRAM, scratch)?;
         Ok(Self { program, proxy, admin })
     }
 

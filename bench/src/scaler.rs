@@ -1,6 +1,8 @@
 //! The scaler, asked as KEDA asks it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use keda_http_proto::externalscaler::external_scaler_client::ExternalScalerClient;
@@ -47,6 +49,22 @@ impl Scaler {
         };
         scaler.program.until("a first answer", idle).await?;
         Ok(scaler)
+    }
+
+    /// Starts the leader of a cluster: it reads the objects and looks after them, beside `interceptor`.
+    pub fn leader(kubeconfig: &Path, scratch: &Path, interceptor: &Interceptor) -> Result<(Program, SocketAddr)> {
+        let (grpc, metrics) = (program::free_address()?, program::free_address()?);
+        let mut command = program::command(program::binary("keda-http-scaler")?);
+        command
+            .env("KUBECONFIG", kubeconfig)
+            .env("KEDA_HTTP_BIND_ADDRESS", grpc.ip().to_string())
+            .env("KEDA_HTTP_SCALER_PORT", grpc.port().to_string())
+            .env("KEDA_HTTP_SCALER_ADDRESS", grpc.to_string())
+            .env("KEDA_HTTP_SCALER_INTERCEPTORS", interceptor.admin.to_string())
+            .env("KEDA_HTTP_CONTROLLERS_ENABLED", "true")
+            .env("KEDA_HTTP_AUTOWIRE_ENABLED", "true")
+            .env("OTEL_PROM_EXPORTER_PORT", metrics.port().to_string());
+        Ok((Program::start("scaler", command, cores::PROGRAM, scratch)?, metrics))
     }
 
     /// Opens KEDA's stream for a route.
