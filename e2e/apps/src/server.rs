@@ -1,5 +1,7 @@
 //! The server: answers every path, below the caller's span, after a calculation of 800 ms.
 
+mod echo;
+
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::HOST;
@@ -31,7 +35,8 @@ otel-tracing-server: the server of the tracing tutorial. Settings come from the 
   ERROR_RESP_CODE                     their status (500)
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT  where spans go by OTLP/gRPC (without it they are printed)
 
-/healthz answers 200 without delay and without spans; every other path answers `Hello KEDA!`.
+/healthz answers 200 without delay and without spans; a WebSocket gets its messages back; a gRPC call of any method gets
+its messages back, one by one; everything else is answered with `Hello KEDA!`.
 ";
 
 /// When the request was received, in microseconds since 1970: for whoever measures on the same machine.
@@ -132,12 +137,18 @@ async fn listen(port: u16) -> Result<TcpListener> {
     }
 }
 
-async fn answer(State(server): State<Arc<Server>>, request: Request) -> impl IntoResponse {
+async fn answer(
+    State(server): State<Arc<Server>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> impl IntoResponse {
     let received = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (
-        [(RECEIVED, received.as_micros().to_string())],
-        handle(&server, &request.into_parts().0).await,
-    )
+    let response = match upgrade {
+        Ok(upgrade) => upgrade.on_upgrade(echo::web_socket),
+        Err(_) if echo::is_grpc(request.headers()) => echo::grpc(request.into_body()),
+        Err(_) => handle(&server, &request.into_parts().0).await,
+    };
+    ([(RECEIVED, received.as_micros().to_string())], response)
 }
 
 async fn handle(server: &Server, request: &Parts) -> Response {

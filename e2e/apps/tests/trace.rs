@@ -1,4 +1,4 @@
-//! A call of the client at the server, with the spans that both print.
+//! The client and other callers at the server.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -29,4 +29,34 @@ async fn the_client_gets_the_servers_answer() {
     shutdown.cancel();
     drop(http);
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_grpc_call_gets_its_messages_back() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/any.Service/Method", listener.local_addr().unwrap());
+    let settings = server::Settings::read(&Environment::of([])).unwrap();
+    let _serving = tokio::spawn(server::serve(
+        listener,
+        settings,
+        Spans::new(None),
+        CancellationToken::new(),
+    ));
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    let message = b"\0\0\0\0\x05hello".as_slice();
+    let call = http
+        .post(url)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(message);
+    let answer = tokio::time::timeout(Duration::from_secs(20), call.send())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/grpc");
+    assert_eq!(&answer.bytes().await.unwrap()[..], message);
 }
