@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Namespace;
+use keda_http_kubernetes::resources::{HttpScaledObject, InterceptorRoute};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Client, Config, CustomResourceExt};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -42,7 +43,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one and waits until it is ready. Also applies KEDA's CustomResourceDefinitions.
+    /// Starts one and waits until it is ready. Also applies KEDA's CustomResourceDefinitions and ours.
     ///
     /// # Errors
     /// When a program is missing or does not get ready; the message says what to do, or has the end of its log.
@@ -71,6 +72,9 @@ impl ControlPlane {
         control_plane.write_kubeconfig()?;
         control_plane.start_api_server().await?;
         manifests::apply(&control_plane.client().await?, &cluster_directory().join("keda-crds")).await?;
+        for definition in [InterceptorRoute::crd(), HttpScaledObject::crd()] {
+            control_plane.apply(&serde_json::to_string(&definition)?).await?;
+        }
         Ok(Arc::new(control_plane))
     }
 
@@ -134,6 +138,14 @@ impl ControlPlane {
     /// When one cannot be read or is refused.
     pub async fn apply(&self, yaml: &str) -> Result<()> {
         manifests::apply_text(&self.client().await?, yaml).await
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn delete(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<()> {
+        manifests::delete(&self.client().await?, api_version, kind, namespace, name).await
     }
 
     /// Ends the API server, as an outage; what it knows stays.

@@ -82,6 +82,15 @@ impl Rank {
     }
 }
 
+/// Whether an object is of a kind that makes routes, and has what makes one.
+pub(crate) fn makes_routes(object: &Object) -> bool {
+    match object {
+        Object::InterceptorRoute(_) | Object::HttpScaledObject(_) => true,
+        Object::ScaledObject(scaled) => scaled.spec.triggers.iter().any(scaled_object::is_kedify_http),
+        Object::Service(_) | Object::EndpointSlice(_) | Object::ConfigMap(_) | Object::Deployment(_) => false,
+    }
+}
+
 impl RouteIndex {
     /// Takes a change in and says what it did to the routes. Kinds that make no routes do nothing.
     pub fn apply(&mut self, change: &Change) -> Vec<RouteChange> {

@@ -1,11 +1,13 @@
 //! Objects arrive as `Apply`, `Delete` and `Reset`; what is behind them does not know where they come from.
 
+pub mod cluster;
 pub mod directory;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::object::{Kind, Object, ObjectId};
 
@@ -29,6 +31,15 @@ pub struct Problem {
     pub reason: String,
 }
 
+/// How old what is known is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Whether changes arrive.
+    pub current: bool,
+    /// Since when that is so; where changes do not arrive, the time of the last good word.
+    pub since: Instant,
+}
+
 /// Objects and their changes.
 #[derive(Debug)]
 pub struct Source {
@@ -36,6 +47,7 @@ pub struct Source {
     pub(crate) pieces: Option<mpsc::Receiver<Vec<Change>>>,
     pub(crate) changes: mpsc::UnboundedReceiver<Vec<Change>>,
     pub(crate) problems: watch::Receiver<Vec<Problem>>,
+    pub(crate) freshness: watch::Receiver<Freshness>,
     /// Pieces that have been received for a batch that is not complete: [`Source::next`] may be cancelled.
     pub(crate) gathered: Vec<Change>,
     #[expect(dead_code, reason = "held for its drop")]
@@ -67,6 +79,11 @@ impl Source {
             self.pieces = None;
         }
         piece
+    }
+
+    /// How old what is known is. A directory is always current.
+    pub fn freshness(&self) -> watch::Receiver<Freshness> {
+        self.freshness.clone()
     }
 
     /// What could not be read, as it stands now.

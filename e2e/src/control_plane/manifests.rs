@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery;
 use kube::runtime::wait::conditions;
@@ -50,6 +50,16 @@ async fn apply_object(client: &Client, object: &DynamicObject) -> Result<()> {
     if types.kind == "CustomResourceDefinition" {
         served(client, &name).await?;
     }
+    Ok(())
+}
+
+/// Deletes an object.
+pub async fn delete(client: &Client, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<()> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let kind = GroupVersionKind::gvk(group, version, kind);
+    let (resource, _) = discovery::pinned_kind(client, &kind).await?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    api.delete(name, &DeleteParams::default()).await?;
     Ok(())
 }
 

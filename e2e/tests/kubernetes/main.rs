@@ -1,3 +1,6 @@
 //! Tests against a real API server. `make test-kubernetes` builds what they need and runs them.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
 mod harness;
+mod source;

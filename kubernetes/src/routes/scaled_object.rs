@@ -36,7 +36,7 @@ pub(super) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
 }
 
 /// As users write it, or as admission has rewritten it for KEDA.
-fn is_kedify_http(trigger: &ScaleTrigger) -> bool {
+pub(super) fn is_kedify_http(trigger: &ScaleTrigger) -> bool {
     let has = |key: &str| trigger.metadata.contains_key(key);
     match trigger.type_.as_str() {
         KEDIFY_HTTP => true,

@@ -21,8 +21,9 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc as batches, watch};
+use tokio::time::Instant;
 
-use super::{Change, Problem, Source, nothing};
+use super::{Change, Freshness, Problem, Source, nothing};
 use reading::first_failure;
 use tree::Tree;
 
@@ -76,9 +77,19 @@ pub fn open(path: &Path) -> Result<Source, DirectoryError> {
         pieces: Some(initial),
         changes: batches,
         problems,
+        freshness: always_current(),
         gathered: Vec::new(),
         watching,
     })
+}
+
+/// What is read is what is there.
+fn always_current() -> watch::Receiver<Freshness> {
+    let current = Freshness {
+        current: true,
+        since: Instant::now(),
+    };
+    watch::Sender::new(current).subscribe()
 }
 
 /// Hands the initial state out; `false` when nobody wants it any more.

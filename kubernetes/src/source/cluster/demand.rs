@@ -1,0 +1,48 @@
+//! Which namespaces have routes.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use crate::object::{Kind, Object, ObjectId};
+use crate::routes::makes_routes;
+
+/// The objects that make routes, counted by namespace.
+#[derive(Debug, Default)]
+pub struct Demand {
+    routes: HashMap<String, HashSet<(Kind, Box<str>)>>,
+}
+
+/// What an object has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Its namespace has its first route.
+    First(String),
+    /// Its namespace has no route any more.
+    Last(String),
+}
+
+impl Demand {
+    /// An object is there.
+    pub fn is(&mut self, object: &Object) -> Option<Changed> {
+        if !makes_routes(object) {
+            return self.gone(&object.id());
+        }
+        let id = object.id();
+        let first = !self.routes.contains_key(&id.namespace);
+        let routes = self.routes.entry(id.namespace.clone()).or_default();
+        routes.insert((id.kind, id.name.into_boxed_str()));
+        first.then_some(Changed::First(id.namespace))
+    }
+
+    /// An object is gone.
+    pub fn gone(&mut self, id: &ObjectId) -> Option<Changed> {
+        let Entry::Occupied(mut routes) = self.routes.entry(id.namespace.clone()) else {
+            return None;
+        };
+        routes.get_mut().remove(&(id.kind, id.name.as_str().into()));
+        if !routes.get().is_empty() {
+            return None;
+        }
+        Some(Changed::Last(routes.remove_entry().0))
+    }
+}
