@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use keda_http_kubernetes::listeners;
+use keda_http_kubernetes::object::Kind;
+use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_kubernetes::source::{Source, directory};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use keda_http_runtime::telemetry::{LogLevel, Tracing};
@@ -16,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::backends::{Backends, PoolSettings};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, SourceConfig};
 use crate::metrics::Metrics;
 use crate::pending::PendingRequests;
 use crate::proxy::Proxy;
@@ -61,7 +64,7 @@ impl App {
     /// # Errors
     /// When the source cannot be read, or a port is taken; the message says which.
     pub async fn bind(config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
-        let source = directory::open(&config.source.manifests)?;
+        let source = open_source(&config.source).await?;
         let readiness = Readiness::new();
         let initial = readiness.register("routes");
         let proxies = bind_proxy(&config.listen).with_context(|| format!("proxy port {}", config.listen.proxy_port))?;
@@ -210,6 +213,33 @@ impl App {
         };
         listeners.into_iter().enumerate().map(worker).collect()
     }
+}
+
+/// What the data path reads: everything but workloads.
+const KINDS: [Kind; 6] = [
+    Kind::InterceptorRoute,
+    Kind::HttpScaledObject,
+    Kind::ScaledObject,
+    Kind::Service,
+    Kind::EndpointSlice,
+    Kind::ConfigMap,
+];
+
+async fn open_source(config: &SourceConfig) -> Result<Source> {
+    let cluster = match config {
+        SourceConfig::Manifests(directory) => return Ok(directory::open(directory)?),
+        SourceConfig::Cluster(cluster) => cluster,
+    };
+    let (client, namespace) = cluster::client()
+        .await
+        .context("KEDA_HTTP_MANIFESTS is not set, so the objects are those of the API server")?;
+    let namespace = cluster.own_namespace.clone().unwrap_or(namespace);
+    let settings = ClusterSettings {
+        watch_namespace: cluster.watch_namespace.clone(),
+        kinds: KINDS.into_iter().collect(),
+        own_config_maps: Some((namespace, vec![listeners::CONFIG_MAP.to_owned()])),
+    };
+    Ok(cluster::open(client, settings))
 }
 
 fn start_workers(workers: Vec<Worker>) -> Result<Vec<std::thread::JoinHandle<()>>> {

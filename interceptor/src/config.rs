@@ -1,6 +1,5 @@
 //! All settings of the interceptor: one struct per part, each default with its unit and its reason.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +16,10 @@ Settings come from the environment. Durations are Go's (500ms, 30s, 1m30s).
 
   KEDA_HTTP_PROXY_PORT                 port for requests, HTTP/1.1 and h2c (required; 0: any free one)
   KEDA_HTTP_ADMIN_PORT                 port for probes, /queue, /routes, /config, /log-level, gRPC reports (required)
-  KEDA_HTTP_MANIFESTS                  directory of manifests, live on change (required)
+  KEDA_HTTP_MANIFESTS                  directory of manifests, live on change (not set: the API server, by the pod's
+                                       service account or KUBECONFIG)
+  KEDA_HTTP_WATCH_NAMESPACE            the only namespace whose objects are read from the API server (not set: all)
+  KEDA_HTTP_NAMESPACE                  own namespace (the service account's)
   KEDA_HTTP_BIND_ADDRESS               address for all ports (::, which takes IPv4 too)
   KEDA_HTTP_WORKERS                    threads for requests (one per CPU)
   KEDA_HTTP_READINESS_TIMEOUT          how long a request is held (20m; 30s with a fallback; 0s: no limit)
@@ -74,9 +76,20 @@ pub struct Listen {
 
 /// The source of objects.
 #[derive(Debug, Clone, Serialize)]
-pub struct SourceConfig {
+pub enum SourceConfig {
     /// `KEDA_HTTP_MANIFESTS`: a directory of manifests, live on change.
-    pub manifests: PathBuf,
+    Manifests(PathBuf),
+    /// Without it: the API server.
+    Cluster(ClusterConfig),
+}
+
+/// What is read from the API server.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClusterConfig {
+    /// `KEDA_HTTP_WATCH_NAMESPACE`: the only namespace, for every kind; default all of them, as upstream.
+    pub watch_namespace: Option<String>,
+    /// `KEDA_HTTP_NAMESPACE`: where the interceptor itself is; default the namespace of the service account.
+    pub own_namespace: Option<String>,
 }
 
 /// Limits that routes may override.
@@ -190,22 +203,18 @@ fn workers(env: &Environment) -> Result<usize, EnvError> {
 
 impl SourceConfig {
     fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        let allowed = "a directory of manifests";
-        let path = env.parsed("KEDA_HTTP_MANIFESTS", allowed, |text| {
-            Ok::<_, Infallible>(PathBuf::from(text))
-        })?;
-        let manifests = path.ok_or_else(|| EnvError::Missing {
-            name: "KEDA_HTTP_MANIFESTS".to_owned(),
-            allowed: allowed.to_owned(),
-        })?;
+        const NAME: &str = "KEDA_HTTP_MANIFESTS";
+        let Some(manifests) = env.get(NAME).map(PathBuf::from) else {
+            return Ok(Self::Cluster(ClusterConfig {
+                watch_namespace: env.get("KEDA_HTTP_WATCH_NAMESPACE"),
+                own_namespace: env.get("KEDA_HTTP_NAMESPACE"),
+            }));
+        };
         if !manifests.is_dir() {
-            return Err(EnvError::Invalid {
-                name: "KEDA_HTTP_MANIFESTS".to_owned(),
-                value: manifests.display().to_string(),
-                allowed: "a directory of manifests that exists".to_owned(),
-            });
+            let value = manifests.display().to_string();
+            return Err(EnvError::invalid(NAME, &value, "a directory of manifests that exists"));
         }
-        Ok(Self { manifests })
+        Ok(Self::Manifests(manifests))
     }
 }
 
