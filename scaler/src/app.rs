@@ -1,17 +1,17 @@
 //! The scaler's life: what is bound, what is started, and in which order it stops.
 
+mod assembly;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use futures_util::FutureExt;
-use keda_http_kubernetes::source::Source;
 use keda_http_proto::FILE_DESCRIPTOR_SET;
 use keda_http_proto::externalscaler::external_scaler_server::ExternalScalerServer;
-use keda_http_runtime::readiness::{PendingTask, Readiness};
+use keda_http_runtime::readiness::Readiness;
 use keda_http_runtime::telemetry::LogLevel;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,15 +24,10 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tracing::{info, warn};
 
 use crate::admin;
-use crate::config::{Config, InterceptorsConfig};
-use crate::demand::SharedDemand;
+use crate::config::Config;
 use crate::external_scaler::Service;
-use crate::interceptors::{self, Interceptors};
-use crate::metrics::Metrics;
-use crate::objects::Objects;
-use crate::peers::Peers;
-use crate::queue::QueueClient;
-use crate::subscription::Subscriptions;
+use crate::leader;
+use assembly::{Parts, Telling};
 
 /// A peer whose network is gone is noticed within fifteen seconds, so that its streams do not stay open for ever.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -54,36 +49,31 @@ pub struct Bound {
     pub metrics_address: Option<SocketAddr>,
     incoming: TcpIncoming,
     admin: Option<(TcpListener, axum::Router)>,
-    source: Option<Source>,
-    interceptors: watch::Sender<Interceptors>,
-    subscriptions: Subscriptions,
-    service: Service,
+    parts: Parts,
     readiness: Readiness,
     reflection: bool,
 }
 
 impl App {
-    /// Reads the manifests and binds the ports. With a log level the metrics port also serves probes and `/log-level`.
+    /// Finds the API server where one is needed, reads the manifests where there are any, and binds the ports. With a log
+    /// level the metrics port also serves probes and `/log-level`.
     ///
     /// # Errors
-    /// When the manifests cannot be read or a port cannot be bound.
+    /// When no API server is known, the manifests cannot be read, or a port cannot be bound.
     pub async fn bind(config: Config, log_level: Option<LogLevel>) -> Result<Bound> {
-        let (objects, source) = open_objects(&config).await?;
+        let telling = Telling::default();
+        let parts = Parts::make(&config, &telling).await?;
         let incoming = TcpIncoming::bind(config.listen);
         let incoming = incoming.with_context(|| format!("cannot listen for KEDA on {}", config.listen))?;
         let listener = bind_metrics(config.metrics).await?;
-        let (metrics, readiness) = (Metrics::default(), Readiness::new());
-        let subscriptions = subscriptions(&config.interceptors, &metrics, &readiness)?;
+        let Telling { metrics, readiness } = telling;
         let router = admin::router(metrics, readiness.clone(), log_level);
         Ok(Bound {
             address: incoming.local_addr()?,
             metrics_address: listener.as_ref().map(TcpListener::local_addr).transpose()?,
             incoming: incoming.with_nodelay(Some(true)),
             admin: listener.map(|listener| (listener, router)),
-            source,
-            interceptors: interceptors::fixed(config.interceptors.list),
-            service: service(&subscriptions, objects),
-            subscriptions,
+            parts,
             readiness,
             reflection: config.reflection,
         })
@@ -96,7 +86,7 @@ impl Bound {
     /// # Errors
     /// When something without which there is no scaler has failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let stop = self.service.shutdown.clone();
+        let stop = self.parts.service.shutdown.clone();
         let _stop_when_dropped = stop.clone().drop_guard();
         let readiness = self.readiness.clone();
         let health = HealthReporter::new();
@@ -116,23 +106,10 @@ impl Bound {
     }
 
     fn start(self, health: &HealthReporter) -> Result<JoinSet<Result<()>>> {
-        let stop = self.service.shutdown.clone();
-        let listed = self.readiness.register("list of interceptors");
+        let stop = self.parts.service.shutdown.clone();
         let mut tasks = JoinSet::new();
-        if let Some(source) = self.source {
-            let follow = self.service.objects.clone().follow(source, self.readiness);
-            tasks.spawn(stop.clone().run_until_cancelled_owned(follow).map(|ended| match ended {
-                None => Ok(()),
-                Some(()) => Err(anyhow!("the manifests can no longer be followed")),
-            }));
-        }
-        tasks.spawn(follow_interceptors(
-            self.subscriptions,
-            self.interceptors,
-            listed,
-            stop.clone(),
-        ));
-        let server = server(self.service, health.clone(), self.reflection)?;
+        let service = self.parts.start(&mut tasks, &self.readiness);
+        let server = server(service, health.clone(), self.reflection)?;
         let serve = server.serve_with_incoming_shutdown(self.incoming, stop.clone().cancelled_owned());
         tasks.spawn(serve.map(|ended| ended.context("KEDA's port")));
         if let Some((listener, router)) = self.admin {
@@ -144,13 +121,26 @@ impl Bound {
     }
 }
 
-async fn open_objects(config: &Config) -> Result<(Objects, Option<Source>)> {
-    match &config.manifests {
-        None => Ok((Objects::default(), None)),
-        Some(directory) => Objects::open(directory)
-            .await
-            .map(|(objects, source)| (objects, Some(source)))
-            .map_err(Into::into),
+impl Parts {
+    /// Starts what lasts as long as the scaler and needs no port, and gives back what answers KEDA.
+    fn start(self, tasks: &mut JoinSet<Result<()>>, readiness: &Readiness) -> Service {
+        let stop = self.service.shutdown.clone();
+        if let Some(source) = self.source {
+            let first = readiness.register("objects");
+            let follow = self.service.objects.clone().follow(source, readiness.clone(), first);
+            tasks.spawn(stop.clone().run_until_cancelled_owned(follow).map(|ended| match ended {
+                None => Ok(()),
+                Some(()) => Err(anyhow!("the objects can no longer be followed")),
+            }));
+        }
+        let listed = readiness.register("list of interceptors");
+        let subscriptions = self.subscriptions.run(self.finder.interceptors(), listed, stop.clone());
+        tasks.spawn(subscriptions.map(|ended| ended.context("the subscription of an interceptor")));
+        tasks.spawn(self.finder.run(stop.clone()).map(Ok));
+        if let Some((candidate, controllers)) = self.leadership {
+            tasks.spawn(leader::lead(candidate, controllers, stop).map(Ok));
+        }
+        self.service
     }
 }
 
@@ -160,37 +150,6 @@ async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>
     Ok(Some(
         listener.with_context(|| format!("cannot listen for metrics on {address}"))?,
     ))
-}
-
-fn subscriptions(config: &InterceptorsConfig, metrics: &Metrics, readiness: &Readiness) -> Result<Subscriptions> {
-    Ok(Subscriptions {
-        demand: SharedDemand::new(config.retention),
-        peers: Peers::new(readiness.clone(), metrics.clone()),
-        metrics: metrics.clone(),
-        queue: QueueClient::new(config.poll_every)?,
-        poll_every: config.poll_every,
-    })
-}
-
-fn service(subscriptions: &Subscriptions, objects: Objects) -> Service {
-    Service {
-        demand: subscriptions.demand.clone(),
-        objects,
-        peers: subscriptions.peers.clone(),
-        metrics: subscriptions.metrics.clone(),
-        shutdown: CancellationToken::new(),
-    }
-}
-
-/// Keeps the sender of the set: without it nobody would look for interceptors any more.
-async fn follow_interceptors(
-    subscriptions: Subscriptions,
-    interceptors: watch::Sender<Interceptors>,
-    listed: PendingTask,
-    stop: CancellationToken,
-) -> Result<()> {
-    subscriptions.run(interceptors.subscribe(), listed, stop).await;
-    Ok(())
 }
 
 fn server(service: Service, health: HealthReporter, reflection: bool) -> Result<Router> {

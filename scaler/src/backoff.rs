@@ -3,9 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// The pauses of one peer.
+/// The pauses of one peer, or of whatever else is tried again.
 #[derive(Debug)]
 pub struct Backoff {
+    first: Duration,
+    longest: Duration,
     next: Duration,
 }
 
@@ -15,21 +17,30 @@ pub const FIRST: Duration = Duration::from_millis(50);
 pub const LONGEST: Duration = Duration::from_secs(2);
 
 impl Backoff {
-    /// Starts at [`FIRST`].
+    /// For interceptors: from [`FIRST`] to [`LONGEST`].
     pub fn new() -> Self {
-        Self { next: FIRST }
+        Self::between(FIRST, LONGEST)
     }
 
-    /// The next pause: between half and the whole of a value that doubles up to [`LONGEST`].
+    /// From `first` to `longest`.
+    pub fn between(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            next: first,
+        }
+    }
+
+    /// The next pause: between half and the whole of a value that doubles up to the longest.
     pub fn pause(&mut self) -> Duration {
         let whole = self.next;
-        self.next = (whole * 2).min(LONGEST);
+        self.next = (whole * 2).min(self.longest);
         whole / 2 + (whole / 2).mul_f64(random_share())
     }
 
-    /// The peer was heard: the next pause is the first one again.
+    /// It went well: the next pause is the first one again.
     pub fn reset(&mut self) {
-        self.next = FIRST;
+        self.next = self.first;
     }
 }
 

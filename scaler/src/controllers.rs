@@ -1,9 +1,20 @@
 //! What only one replica does, the one that holds the Lease. The data path and KEDA's calls never need it.
 
+pub mod feed;
+pub mod running;
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use anyhow::{Result, anyhow};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use keda_http_kubernetes::source::Change;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::ControllersConfig;
+use crate::interceptors::slices::Pod;
+use crate::listeners::OpenListeners;
 
 /// What every controller works with. Cheap to clone.
 #[derive(Clone)]
@@ -28,3 +39,46 @@ pub enum News {
 
 /// Where a controller hears of objects; it ends when this replica is the leader no longer.
 pub type NewsReceiver = mpsc::UnboundedReceiver<News>;
+
+/// What is known of the interceptors: what autowire decides by. Cheap to clone.
+#[derive(Clone)]
+pub struct DataPath {
+    /// Their pods, with addresses and readiness.
+    pub pods: watch::Receiver<Arc<[Pod]>>,
+    /// The ports on which they take the traffic of autowired Services.
+    pub listeners: watch::Receiver<OpenListeners>,
+}
+
+type Start = dyn Fn(Context, NewsReceiver) -> BoxFuture<'static, Result<()>> + Send + Sync;
+
+/// One of the leader's jobs. It may be stopped at any await and started again from what stands in the cluster.
+#[derive(Clone)]
+pub struct Controller {
+    /// Its name in logs, problems and metrics.
+    pub name: &'static str,
+    start: Arc<Start>,
+}
+
+/// All of them: each line is one that runs while this replica leads.
+pub fn all(_config: &ControllersConfig, _data_path: Option<&DataPath>) -> Vec<Controller> {
+    vec![]
+}
+
+impl Controller {
+    /// `run` ends with an error when it cannot go on, and without one when its news end.
+    pub fn new<F>(name: &'static str, run: impl Fn(Context, NewsReceiver) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        Self {
+            name,
+            start: Arc::new(move |context, news| run(context, news).boxed()),
+        }
+    }
+
+    /// Runs it until it ends; a panic is an error, so that one controller cannot end the others.
+    async fn run(&self, context: Context, news: NewsReceiver) -> Result<()> {
+        let running = AssertUnwindSafe((self.start)(context, news)).catch_unwind();
+        running.await.unwrap_or_else(|_| Err(anyhow!("it panicked")))
+    }
+}

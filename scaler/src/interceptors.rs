@@ -1,7 +1,12 @@
-//! Which interceptors there are. A fixed list today; whatever finds them publishes the set the same way.
+//! Which interceptors there are: a fixed list, or what the EndpointSlices of their Service say. Either way the set is
+//! published through a watch.
+
+pub mod discovery;
+pub mod slices;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use axum::http::uri::Authority;
@@ -16,18 +21,24 @@ pub struct Interceptor(String);
 #[error("{0:?} is no host:port")]
 pub struct InvalidInterceptor(pub String);
 
-/// All interceptors, as they are known now.
-pub type Interceptors = BTreeSet<Interceptor>;
+/// All interceptors, as they are known now; `None` until they are known for the first time.
+pub type Interceptors = Option<BTreeSet<Interceptor>>;
 
 /// A set that never changes. The sender must be kept: dropping it says that nobody looks for interceptors any more.
 pub fn fixed(interceptors: impl IntoIterator<Item = Interceptor>) -> watch::Sender<Interceptors> {
-    watch::Sender::new(interceptors.into_iter().collect())
+    watch::Sender::new(Some(interceptors.into_iter().collect()))
 }
 
 impl Interceptor {
     /// The address, as `host:port`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<SocketAddr> for Interceptor {
+    fn from(address: SocketAddr) -> Self {
+        Self(address.to_string())
     }
 }
 

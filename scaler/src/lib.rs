@@ -6,13 +6,14 @@
 //!
 //! - [`interceptors`]: who they are, as a set that is published through a watch.
 //! - [`peers`]: how each of them is doing: streaming, polled, or not reachable and why.
+//! - [`listeners`]: on which ports they take the traffic of autowired Services.
 //! - [`subscription`]: one task per interceptor, which keeps its reports coming; [`queue`] reads peers that only have `GET /queue`.
 //! - [`demand`]: the reports of all interceptors folded, and a signal to those who wait for a target's rising edge.
 //! - [`objects`]: upstream's objects, which say what their targets are scaled by.
 //! - [`subject`]: what a call of KEDA is about, worked out once from its metadata.
 //! - [`external_scaler`]: KEDA's gRPC service: translation only. [`activity`] and [`specs`] are its two streams.
 //!
-//! - [`controllers`]: what only the leader does.
+//! - [`leader`]: which replica leads. [`controllers`]: what only the leader does.
 //!
 //! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`].
 
@@ -25,6 +26,8 @@ pub mod controllers;
 pub mod demand;
 pub mod external_scaler;
 pub mod interceptors;
+pub mod leader;
+pub mod listeners;
 pub mod metrics;
 pub mod objects;
 pub mod peers;

@@ -38,6 +38,8 @@ struct Instruments {
     streams: Family<StreamLabels, Gauge>,
     signals: Counter,
     signal_delay: Histogram,
+    leader: Gauge,
+    controller_failures: Family<ControllerLabels, Counter>,
 }
 
 /// How a report came.
@@ -75,6 +77,11 @@ struct ReportLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabels {
     rpc: StreamKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ControllerLabels {
+    controller: &'static str,
 }
 
 /// A stream counts as open until this is dropped.
@@ -123,6 +130,19 @@ impl Metrics {
         self.instruments.signal_delay.observe(delay.as_secs_f64());
     }
 
+    /// Whether this replica is the leader.
+    pub fn leads(&self, leads: bool) {
+        self.instruments.leader.set(i64::from(leads));
+    }
+
+    /// A controller has failed, and is started again.
+    pub fn controller_failed(&self, controller: &'static str) {
+        self.instruments
+            .controller_failures
+            .get_or_create(&ControllerLabels { controller })
+            .inc();
+    }
+
     /// All of it in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut body = String::new();
@@ -154,6 +174,8 @@ impl Instruments {
             streams: Family::default(),
             signals: Counter::default(),
             signal_delay: Histogram::new(SIGNAL_BOUNDS),
+            leader: Gauge::default(),
+            controller_failures: Family::default(),
         }
     }
 
@@ -167,6 +189,7 @@ impl Instruments {
         registry.register("target", "What is measured", Info::new(target));
         self.register_upstream(&mut registry);
         self.register_ours(&mut registry);
+        self.register_controllers(&mut registry);
         registry
     }
 
@@ -200,6 +223,17 @@ impl Instruments {
             delay,
         );
     }
+
+    fn register_controllers(&self, registry: &mut Registry) {
+        let scaler = registry.sub_registry_with_prefix("scaler");
+        scaler.register(
+            "leader",
+            "Whether this replica looks after the objects",
+            self.leader.clone(),
+        );
+        let failures = self.controller_failures.clone();
+        scaler.register("controller_failures", "Times a controller failed", failures);
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +247,8 @@ mod tests {
         metrics.interceptors(3, 1);
         metrics.reported(ReportKind::Queue);
         metrics.signalled(Duration::from_micros(60));
+        metrics.leads(true);
+        metrics.controller_failed("conditions");
         let stream = metrics.stream_opened(StreamKind::StreamIsActive);
         let text = metrics.encode();
         for line in [
@@ -223,6 +259,8 @@ mod tests {
             "scaler_reports_total{source=\"queue\"} 1",
             "scaler_streams{rpc=\"StreamIsActive\"} 1",
             "scaler_signals_total 1",
+            "scaler_leader 1",
+            "scaler_controller_failures_total{controller=\"conditions\"} 1",
             "target_info{service_name=\"keda-http-external-scaler\"",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

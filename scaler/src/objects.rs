@@ -7,71 +7,104 @@ use keda_http_core::trigger::Scaling;
 use keda_http_kubernetes::scaling::ScalingIndex;
 use keda_http_kubernetes::source::directory::{self, DirectoryError};
 use keda_http_kubernetes::source::{Change, Problem, Source};
-use keda_http_runtime::readiness::Readiness;
+use keda_http_runtime::readiness::{PendingTask, Readiness};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// The objects; cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Objects {
-    index: Arc<Mutex<ScalingIndex>>,
+    state: Arc<Mutex<State>>,
     changes: watch::Sender<()>,
-    origin: Option<Arc<PathBuf>>,
+    origin: Origin,
 }
 
-/// Why there are no objects at the start.
-#[derive(Debug, thiserror::Error)]
-pub enum ObjectsError {
-    /// The directory cannot be a source.
-    #[error("KEDA_HTTP_MANIFESTS: {0}")]
-    Directory(#[from] DirectoryError),
-    /// The source ended before it told its initial state.
-    #[error("KEDA_HTTP_MANIFESTS: {0} could not be read")]
-    Ended(PathBuf),
+#[derive(Default)]
+struct State {
+    index: ScalingIndex,
+    /// Whether the source has told all that was there at the beginning.
+    complete: bool,
 }
+
+/// Where the objects come from.
+#[derive(Clone)]
+enum Origin {
+    Nowhere,
+    Directory(Arc<PathBuf>),
+    Cluster,
+}
+
+/// The directory of manifests cannot be a source.
+#[derive(Debug, thiserror::Error)]
+#[error("KEDA_HTTP_MANIFESTS: {0}")]
+pub struct ObjectsError(#[from] DirectoryError);
 
 impl Objects {
+    /// No objects, now and always.
+    pub fn none() -> Self {
+        let objects = Self::of(Origin::Nowhere);
+        objects.state.lock().complete = true;
+        objects
+    }
+
+    /// Those of the API server; none is known until [`Objects::follow`] is given its source.
+    pub fn of_cluster() -> Self {
+        Self::of(Origin::Cluster)
+    }
+
     /// Reads a directory of manifests. Returns when all that stands in it is known; what comes later is in the [`Source`].
     ///
     /// # Errors
     /// When the directory cannot be read or watched, or a file in it does not parse.
     pub async fn open(directory: &Path) -> Result<(Self, Source), ObjectsError> {
         let mut source = directory::open(directory)?;
-        let objects = Self {
-            origin: Some(Arc::new(directory.to_owned())),
-            ..Self::default()
-        };
-        let initial = source
-            .next()
-            .await
-            .ok_or_else(|| ObjectsError::Ended(directory.to_owned()))?;
-        objects.take_in(&initial);
+        let objects = Self::of(Origin::Directory(Arc::new(directory.to_owned())));
+        while let Some(piece) = source.initial().await {
+            objects.take_in(&piece);
+        }
+        objects.complete();
         Ok((objects, source))
     }
 
-    /// Follows the source until it ends, and tells of what in it cannot be read.
-    pub async fn follow(self, mut source: Source, readiness: Readiness) {
+    fn of(origin: Origin) -> Self {
+        Self {
+            state: Arc::default(),
+            changes: watch::Sender::new(()),
+            origin,
+        }
+    }
+
+    /// Follows the source until it ends, and tells of what in it cannot be read. `first` is held until all that is there
+    /// has been told, or it turns out that some of it cannot be read: then the rest is still of use.
+    pub async fn follow(self, mut source: Source, readiness: Readiness, first: PendingTask) {
+        let mut first = Some(first);
         let mut problems = source.problems();
-        report(&problems.borrow_and_update(), &readiness);
         loop {
+            let found = problems.borrow_and_update().clone();
+            self.report(&found, &readiness);
+            if self.is_complete() || !found.is_empty() {
+                first = None;
+            }
             tokio::select! {
-                changes = source.next() => match changes {
+                changes = next(&mut source, self.is_complete()) => match changes {
                     Some(changes) => self.take_in(&changes),
-                    None => return,
+                    None if self.is_complete() => break,
+                    None => self.complete(),
                 },
-                Ok(()) = problems.changed() => report(&problems.borrow_and_update(), &readiness),
+                Ok(()) = problems.changed() => {}
             }
         }
+        drop(first);
     }
 
     /// What an InterceptorRoute is scaled by.
     pub fn interceptor_route(&self, namespace: &str, name: &str) -> Option<Scaling> {
-        self.index.lock().interceptor_route(namespace, name)
+        self.state.lock().index.interceptor_route(namespace, name)
     }
 
     /// What an HTTPScaledObject is scaled by.
     pub fn http_scaled_object(&self, namespace: &str, name: &str) -> Option<Scaling> {
-        self.index.lock().http_scaled_object(namespace, name)
+        self.state.lock().index.http_scaled_object(namespace, name)
     }
 
     /// Marks each change of what the scaler answers.
@@ -79,29 +112,56 @@ impl Objects {
         self.changes.subscribe()
     }
 
+    /// Whether all objects have been told: only then is one that is not known not there.
+    pub fn is_complete(&self) -> bool {
+        self.state.lock().complete
+    }
+
     /// Where objects are looked for, to complete "not found".
     pub fn place(&self) -> String {
         match &self.origin {
-            Some(directory) => format!("in {}", directory.display()),
-            None => "because this scaler reads no objects (KEDA_HTTP_MANIFESTS is not set)".to_owned(),
+            Origin::Directory(directory) => format!("in {}", directory.display()),
+            Origin::Cluster => "in the cluster, as far as this scaler may read it".to_owned(),
+            Origin::Nowhere => {
+                "because this scaler reads no objects (KEDA_HTTP_MANIFESTS is not set, and no API server is known)"
+                    .to_owned()
+            }
         }
+    }
+
+    fn complete(&self) {
+        self.state.lock().complete = true;
+        self.changes.send_replace(());
     }
 
     fn take_in(&self, changes: &[Change]) {
         let news = {
-            let mut index = self.index.lock();
+            let mut state = self.state.lock();
             // Counted, not `any`: every change must be taken in.
-            changes.iter().filter(|change| index.apply(change)).count() > 0
+            changes.iter().filter(|change| state.index.apply(change)).count() > 0
         };
         if news {
             self.changes.send_replace(());
         }
     }
+
+    fn report(&self, problems: &[Problem], readiness: &Readiness) {
+        let name = match &self.origin {
+            Origin::Cluster => "objects",
+            Origin::Directory(_) | Origin::Nowhere => "manifests",
+        };
+        let told = problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.place, problem.reason));
+        readiness.set_problems(name, told.collect());
+    }
 }
 
-fn report(problems: &[Problem], readiness: &Readiness) {
-    let told = problems
-        .iter()
-        .map(|problem| format!("{}: {}", problem.place, problem.reason));
-    readiness.set_problems("manifests", told.collect());
+/// The next piece of the initial state, or the next changes. Cancelling loses nothing.
+async fn next(source: &mut Source, complete: bool) -> Option<Vec<Change>> {
+    if complete {
+        source.next().await
+    } else {
+        source.initial().await
+    }
 }

@@ -59,6 +59,16 @@ pub enum SubjectError {
         /// Where it was looked for.
         place: String,
     },
+    /// The metadata refers to an object, and not all objects are known yet.
+    #[error("{kind} {namespace}/{name} is not known yet: the objects of the API server are being read")]
+    NotKnownYet {
+        /// The object's kind.
+        kind: &'static str,
+        /// Its namespace: the ScaledObject's.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl From<SubjectError> for Status {
@@ -66,6 +76,7 @@ impl From<SubjectError> for Status {
         match error {
             SubjectError::Metadata { .. } => Self::invalid_argument(error.to_string()),
             SubjectError::NotFound { .. } => Self::not_found(error.to_string()),
+            SubjectError::NotKnownYet { .. } => Self::unavailable(error.to_string()),
         }
     }
 }
@@ -174,10 +185,14 @@ fn trigger(call: &ScaledObjectRef, metadata: &HashMap<String, String>) -> Result
 }
 
 fn not_found(kind: &'static str, namespace: &str, name: &str, objects: &Objects) -> SubjectError {
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    if !objects.is_complete() {
+        return SubjectError::NotKnownYet { kind, namespace, name };
+    }
     SubjectError::NotFound {
         kind,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        namespace,
+        name,
         place: objects.place(),
     }
 }

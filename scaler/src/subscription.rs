@@ -1,22 +1,22 @@
 //! One task per interceptor that keeps its reports coming: by the gRPC stream, or by polling a peer that has none.
 //!
-//! No task waits for another one, and no lock is held while a peer is waited for: one that hangs delays nobody.
+//! No task waits for another one, and no lock is held while a peer is waited for: one that hangs delays nobody. An
+//! interceptor that is no longer listed but still heard counts as long as it is heard: it still answers requests.
 
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use keda_http_core::demand::Report;
-use keda_http_proto::pending::WatchRequest;
 use keda_http_proto::pending::pending_requests_client::PendingRequestsClient;
+use keda_http_proto::pending::{self, WatchRequest};
 use keda_http_runtime::readiness::PendingTask;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
@@ -24,6 +24,7 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::backoff::Backoff;
 use crate::demand::SharedDemand;
 use crate::interceptors::{Interceptor, Interceptors};
+use crate::listeners::Listeners;
 use crate::metrics::{Metrics, ReportKind};
 use crate::peers::{PeerState, Peers};
 use crate::queue::{self, CONNECT_TIMEOUT, QueueClient};
@@ -45,6 +46,8 @@ pub struct Subscriptions {
     pub demand: SharedDemand,
     /// Where the peers' states go.
     pub peers: Peers,
+    /// Where the open ports of autowired Services go.
+    pub listeners: Listeners,
     /// The instruments.
     pub metrics: Metrics,
     /// For peers without the stream.
@@ -53,16 +56,18 @@ pub struct Subscriptions {
     pub poll_every: Duration,
 }
 
-type AllRunning = BTreeMap<Interceptor, Running>;
-
+/// A task for each interceptor, which ends when the interceptor is neither listed nor heard.
 struct Running {
-    task: JoinHandle<()>,
-    stop: DropGuard,
+    shared: Subscriptions,
+    /// Whether each of them is listed.
+    listed: BTreeMap<Interceptor, watch::Sender<bool>>,
+    tasks: JoinSet<Interceptor>,
 }
 
 struct Subscription {
     shared: Subscriptions,
     interceptor: Interceptor,
+    listed: watch::Receiver<bool>,
     started: Instant,
     backoff: Backoff,
     /// Whether reports arrive, so that the loss of them is told once.
@@ -78,81 +83,85 @@ enum StreamEnd {
 }
 
 impl Subscriptions {
-    /// Subscribes to the interceptors of the set, and follows its changes until `shutdown`. `listed` is held until there is
-    /// a subscription for each of the first set.
+    /// Subscribes to the interceptors of the set, and follows its changes until `shutdown`. `listed` is held until the set
+    /// is known and there is a subscription for each of the first one.
+    ///
+    /// # Errors
+    /// When a subscription has panicked.
     pub async fn run(
         self,
         mut interceptors: watch::Receiver<Interceptors>,
         listed: PendingTask,
         shutdown: CancellationToken,
-    ) {
-        let mut running = BTreeMap::new();
-        let first = interceptors.borrow_and_update().clone();
-        self.adjust(&mut running, first, &shutdown).await;
-        drop(listed);
+    ) -> Result<(), JoinError> {
+        let mut listed = Some(listed);
+        let mut running = Running {
+            shared: self,
+            listed: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        };
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                Ok(()) = interceptors.changed() => {}
-                else => return shutdown.cancelled().await,
-            }
             let wanted = interceptors.borrow_and_update().clone();
-            self.adjust(&mut running, wanted, &shutdown).await;
-        }
-    }
-
-    async fn adjust(&self, running: &mut AllRunning, wanted: Interceptors, shutdown: &CancellationToken) {
-        let gone: Vec<Interceptor> = running
-            .keys()
-            .filter(|known| !wanted.contains(known))
-            .cloned()
-            .collect();
-        for interceptor in gone {
-            if let Some(subscription) = running.remove(&interceptor) {
-                self.stop(&interceptor, subscription).await;
+            if let Some(wanted) = wanted {
+                running.adjust(wanted);
+                listed = None;
             }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Ok(()) = interceptors.changed() => {}
+                Some(ended) = running.tasks.join_next() => running.forget(&ended?),
+                else => {
+                    shutdown.cancelled().await;
+                    break;
+                }
+            }
+        }
+        drop(listed);
+        Ok(())
+    }
+}
+
+impl Running {
+    fn adjust(&mut self, wanted: BTreeSet<Interceptor>) {
+        for (interceptor, listed) in &self.listed {
+            let now = wanted.contains(interceptor);
+            listed.send_if_modified(|before| std::mem::replace(before, now) != now);
         }
         for interceptor in wanted {
-            running
-                .entry(interceptor)
-                .or_insert_with_key(|interceptor| self.start(interceptor, shutdown));
+            if !self.listed.contains_key(&interceptor) {
+                self.start(interceptor);
+            }
         }
     }
 
-    fn start(&self, interceptor: &Interceptor, shutdown: &CancellationToken) -> Running {
-        self.peers.add(interceptor);
+    fn start(&mut self, interceptor: Interceptor) {
+        self.shared.peers.add(&interceptor);
+        let (listed, is_listed) = watch::channel(true);
         let subscription = Subscription {
-            shared: self.clone(),
+            shared: self.shared.clone(),
             interceptor: interceptor.clone(),
+            listed: is_listed,
             started: Instant::now(),
             backoff: Backoff::new(),
             heard: false,
         };
-        let stop = shutdown.child_token();
-        let follow = stop.clone().run_until_cancelled_owned(subscription.follow());
-        let task = tokio::spawn(
-            follow
-                .map(|_| ())
-                .instrument(info_span!("interceptor", address = %interceptor)),
-        );
-        Running {
-            task,
-            stop: stop.drop_guard(),
-        }
+        let span = info_span!("interceptor", address = %interceptor);
+        self.tasks.spawn(subscription.follow().instrument(span));
+        self.listed.insert(interceptor, listed);
     }
 
-    /// A removed interceptor counts no more; its task has ended before it is forgotten, so nothing comes after.
-    async fn stop(&self, interceptor: &Interceptor, Running { task, stop }: Running) {
-        drop(stop);
-        // An error is a panic of the task, which has been told already.
-        let _ = task.await;
-        self.demand.forget(interceptor.as_str());
-        self.peers.remove(interceptor);
+    /// Its task has ended, so nothing comes after. Should it be listed again by now, the next look at the set starts anew.
+    fn forget(&mut self, interceptor: &Interceptor) {
+        self.listed.remove(interceptor);
+        self.shared.demand.forget(interceptor.as_str());
+        self.shared.listeners.forget(interceptor);
+        self.shared.peers.remove(interceptor);
     }
 }
 
 impl Subscription {
-    async fn follow(mut self) {
+    /// Keeps the reports coming until the interceptor is neither listed nor heard.
+    async fn follow(mut self) -> Interceptor {
         loop {
             let lost = match self.stream().await {
                 StreamEnd::Lost(reason) => reason,
@@ -161,28 +170,33 @@ impl Subscription {
                     Err(error) => format!("stream: {reason}; /queue: {error}"),
                 },
             };
-            self.lose(&lost);
-            sleep(self.backoff.pause()).await;
+            if *self.listed.borrow() {
+                self.lose(&lost);
+            }
+            tokio::select! {
+                () = unlisted(self.listed.clone()) => break,
+                () = sleep(self.backoff.pause()) => {}
+            }
         }
+        info!("interceptor is gone");
+        self.interceptor
     }
 
     /// Takes reports from the peer's stream until it is over.
     async fn stream(&mut self) -> StreamEnd {
-        let channel = match connect(&self.interceptor).await {
-            Ok(channel) => channel,
-            Err(error) => return StreamEnd::Lost(innermost(&error)),
+        let opening = open(&self.interceptor);
+        let opened = tokio::select! {
+            () = unlisted(self.listed.clone()) => return StreamEnd::Lost("it is no longer listed".to_owned()),
+            opened = opening => opened,
         };
-        let mut reports = match timeout(FIRST_REPORT_TIMEOUT, open(channel)).await {
-            Ok(Ok((first, reports))) => {
-                self.observe(report::report(first), ReportKind::Stream);
-                reports
-            }
-            Ok(Err(status)) => return StreamEnd::NotServed(describe(&status)),
-            Err(_) => return StreamEnd::NotServed(format!("no report within {FIRST_REPORT_TIMEOUT:?}")),
+        let (first, mut reports) = match opened {
+            Ok(opened) => opened,
+            Err(end) => return end,
         };
+        self.observe_stream(first, true);
         loop {
             match reports.message().await {
-                Ok(Some(report)) => self.observe(report::report(report), ReportKind::Stream),
+                Ok(Some(report)) => self.observe_stream(report, false),
                 Ok(None) => return StreamEnd::Lost("the interceptor ended its stream".to_owned()),
                 Err(status) => return StreamEnd::Lost(describe(&status)),
             }
@@ -197,7 +211,7 @@ impl Subscription {
         loop {
             ticks.tick().await;
             let started = Instant::now();
-            if started >= until {
+            if started >= until && *self.listed.borrow() {
                 return Ok(());
             }
             let answer = self.shared.queue.fetch(&self.interceptor).await;
@@ -205,6 +219,11 @@ impl Subscription {
             let queue = answer.map_err(|error| innermost(&error))?;
             self.observe(queue::report(queue, self.started.elapsed()), ReportKind::Queue);
         }
+    }
+
+    fn observe_stream(&mut self, told: pending::Report, first: bool) {
+        self.shared.listeners.observe(&self.interceptor, &told, first);
+        self.observe(report::report(told), ReportKind::Stream);
     }
 
     fn observe(&mut self, report: Report, source: ReportKind) {
@@ -243,9 +262,22 @@ async fn connect(interceptor: &Interceptor) -> Result<Channel, tonic::transport:
     endpoint.keep_alive_while_idle(true).connect().await
 }
 
-type Reports = Streaming<keda_http_proto::pending::Report>;
+type Reports = Streaming<pending::Report>;
 
-async fn open(channel: Channel) -> Result<(keda_http_proto::pending::Report, Reports), Status> {
+/// The peer's stream, and its first report.
+async fn open(interceptor: &Interceptor) -> Result<(pending::Report, Reports), StreamEnd> {
+    let channel = connect(interceptor).await;
+    let channel = channel.map_err(|error| StreamEnd::Lost(innermost(&error)))?;
+    match timeout(FIRST_REPORT_TIMEOUT, watch_reports(channel)).await {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(status)) => Err(StreamEnd::NotServed(describe(&status))),
+        Err(_) => Err(StreamEnd::NotServed(format!(
+            "no report within {FIRST_REPORT_TIMEOUT:?}"
+        ))),
+    }
+}
+
+async fn watch_reports(channel: Channel) -> Result<(pending::Report, Reports), Status> {
     let mut client = PendingRequestsClient::new(channel).max_decoding_message_size(LARGEST_REPORT);
     let mut reports = client.watch(WatchRequest {}).await?.into_inner();
     let first = reports.message().await?;
@@ -253,6 +285,11 @@ async fn open(channel: Channel) -> Result<(keda_http_proto::pending::Report, Rep
         first.ok_or_else(|| Status::unavailable("the stream ended without a report"))?,
         reports,
     ))
+}
+
+/// Waits until the interceptor is not listed. Nobody lists it any more when nobody can say so.
+async fn unlisted(mut listed: watch::Receiver<bool>) {
+    let _ = listed.wait_for(|listed| !listed).await;
 }
 
 fn describe(status: &Status) -> String {

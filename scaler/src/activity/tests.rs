@@ -12,7 +12,7 @@ use crate::peers::Peers;
 fn service() -> Service {
     Service {
         demand: SharedDemand::new(Duration::from_secs(30)),
-        objects: Objects::default(),
+        objects: Objects::none(),
         peers: Peers::new(Readiness::new(), Metrics::default()),
         metrics: Metrics::default(),
         shutdown: CancellationToken::new(),

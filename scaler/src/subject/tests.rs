@@ -47,7 +47,7 @@ fn kedify(metadata: &[(&str, &str)]) -> Subject {
         namespace: "shop".into(),
         scaler_metadata: metadata.collect(),
     };
-    Subject::of(&call, &Objects::default()).unwrap()
+    Subject::of(&call, &Objects::none()).unwrap()
 }
 
 #[test]

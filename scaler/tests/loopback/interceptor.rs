@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 use keda_http_proto::pending::pending_requests_server::{PendingRequests, PendingRequestsServer};
-use keda_http_proto::pending::{Report, Target, WatchRequest};
+use keda_http_proto::pending::{Listeners, Report, Target, WatchRequest};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -33,6 +33,7 @@ struct State {
     age: Duration,
     targets: BTreeMap<String, Target>,
     streams: Vec<Messages>,
+    listeners: Option<Listeners>,
 }
 
 #[derive(Clone)]
@@ -57,6 +58,7 @@ impl Interceptor {
             age: Duration::ZERO,
             targets: BTreeMap::new(),
             streams: Vec::new(),
+            listeners: None,
         };
         let state = Arc::new(Mutex::new(state));
         let incoming = TcpIncoming::bind(address).unwrap().with_nodelay(Some(true));
@@ -97,6 +99,18 @@ impl Interceptor {
         });
     }
 
+    /// Takes the traffic of autowired Services on these ports from now on.
+    pub fn open(&self, ports: &[u32]) {
+        let mut state = self.state.lock();
+        let listeners = Some(Listeners { ports: ports.to_vec() });
+        state.listeners.clone_from(&listeners);
+        let report = Report {
+            listeners,
+            ..state.report(Vec::new(), false)
+        };
+        state.streams.retain(|stream| stream.send(Ok(report.clone())).is_ok());
+    }
+
     fn tell(&self, mut target: Target) {
         let mut state = self.state.lock();
         state.targets.insert(target.key.clone(), target.clone());
@@ -115,7 +129,7 @@ impl State {
             complete,
             targets,
             removed: Vec::new(),
-            listeners: None,
+            listeners: self.listeners.clone().filter(|_| complete),
         }
     }
 }

@@ -7,12 +7,16 @@ use keda_http_core::demand::Reading;
 use keda_http_core::target::TargetKey;
 use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::demand::{Measure, SharedDemand};
-use keda_http_scaler::interceptors;
+use keda_http_scaler::interceptors::{self, Interceptors};
+use keda_http_scaler::listeners::Listeners;
 use keda_http_scaler::metrics::Metrics;
 use keda_http_scaler::peers::Peers;
 use keda_http_scaler::queue::QueueClient;
 use keda_http_scaler::subscription::Subscriptions;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -161,29 +165,125 @@ async fn a_peer_that_falls_silent_without_closing_is_noticed_within_seconds() {
     );
 }
 
+/// Subscriptions to a set that the test changes.
+struct Subscribed {
+    set: watch::Sender<Interceptors>,
+    demand: SharedDemand,
+    listeners: Listeners,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), JoinError>>,
+}
+
+impl Subscribed {
+    fn to(interceptors: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let set = interceptors::fixed(interceptors.into_iter().map(Into::into));
+        let metrics = Metrics::default();
+        let subscriptions = Subscriptions {
+            demand: SharedDemand::new(Duration::from_secs(3600)),
+            peers: Peers::new(Readiness::new(), metrics.clone()),
+            listeners: Listeners::default(),
+            metrics,
+            queue: QueueClient::new(Duration::from_millis(5)).unwrap(),
+            poll_every: Duration::from_millis(5),
+        };
+        let (demand, listeners) = (subscriptions.demand.clone(), subscriptions.listeners.clone());
+        let stop = CancellationToken::new();
+        let running = subscriptions.run(set.subscribe(), Readiness::new().register("list"), stop.clone());
+        Self {
+            set,
+            demand,
+            listeners,
+            stop,
+            running: tokio::spawn(running),
+        }
+    }
+
+    fn list(&self, interceptors: impl IntoIterator<Item = SocketAddr>) {
+        let listed = interceptors.into_iter().map(Into::into).collect();
+        self.set.send_replace(Some(listed));
+    }
+
+    async fn concurrency_becomes(&self, wanted: Reading<f64>) {
+        let concurrency = async || {
+            self.demand
+                .measure(&Measure::Concurrency(TargetKey::object("shop", "api")))
+        };
+        wait_until(concurrency, |reading| *reading == wanted).await;
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        within(self.running).await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
-async fn an_interceptor_that_leaves_the_set_counts_no_more_and_one_that_joins_it_does() {
+async fn an_interceptor_that_is_no_longer_listed_counts_until_its_stream_ends() {
     let (leaving, joining) = (Interceptor::start(), Interceptor::start());
     leaving.set("shop/api", 2, 2, 0);
     joining.set("shop/api", 5, 5, 0);
-    let [leaving_name, joining_name] = [&leaving, &joining].map(|peer| peer.address.to_string().parse().unwrap());
-    let set = interceptors::fixed([leaving_name]);
-    let metrics = Metrics::default();
-    let subscriptions = Subscriptions {
-        demand: SharedDemand::new(Duration::from_secs(3600)),
-        peers: Peers::new(Readiness::new(), metrics.clone()),
-        metrics,
-        queue: QueueClient::new(Duration::from_millis(5)).unwrap(),
-        poll_every: Duration::from_millis(5),
-    };
-    let (demand, stop) = (subscriptions.demand.clone(), CancellationToken::new());
-    let running = subscriptions.run(set.subscribe(), Readiness::new().register("list"), stop.clone());
-    let running = tokio::spawn(running);
-    let concurrency = async || demand.measure(&Measure::Concurrency(TargetKey::object("shop", "api")));
-    wait_until(concurrency, |reading| *reading == Reading::Known(2.0)).await;
+    let scaler = Subscribed::to([leaving.address]);
+    scaler.concurrency_becomes(Reading::Known(2.0)).await;
 
-    set.send_replace([joining_name].into());
-    wait_until(concurrency, |reading| *reading == Reading::Known(5.0)).await;
-    stop.cancel();
-    within(running).await.unwrap();
+    scaler.list([joining.address]);
+    scaler.concurrency_becomes(Reading::Known(7.0)).await;
+    // It still answers the requests it had.
+    leaving.set("shop/api", 2, 1, 0);
+    joining.set("shop/api", 8, 8, 0);
+    leaving.set("shop/api", 12, 11, 0);
+    scaler.concurrency_becomes(Reading::Known(19.0)).await;
+    drop(leaving);
+    scaler.concurrency_becomes(Reading::Known(8.0)).await;
+    scaler.end().await;
+}
+
+#[tokio::test]
+async fn an_interceptor_that_is_not_heard_and_no_longer_listed_is_forgotten_and_one_that_is_listed_again_is_heard() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let interceptor = Interceptor::start();
+    interceptor.set("shop/api", 5, 5, 0);
+    let silent = hanging.local_addr().unwrap();
+    let scaler = Subscribed::to([silent, interceptor.address]);
+    scaler.concurrency_becomes(Reading::Known(5.0)).await;
+    let (mut connection, _) = within(hanging.accept()).await.unwrap();
+    scaler.list([interceptor.address]);
+    // Its connection is closed at once, not after a time-out.
+    let asked = Instant::now();
+    within(connection.read_to_end(&mut Vec::new())).await.unwrap();
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "it took {:?}",
+        asked.elapsed()
+    );
+
+    let address = interceptor.address;
+    scaler.list([]);
+    drop(interceptor);
+    scaler.concurrency_becomes(Reading::NoData).await;
+    let again = Interceptor::start_at(address, "boot-2");
+    again.set("shop/api", 1, 1, 0);
+    scaler.list([address]);
+    scaler.concurrency_becomes(Reading::Known(1.0)).await;
+    scaler.end().await;
+}
+
+#[tokio::test]
+async fn the_open_ports_of_autowired_services_are_known_as_they_are_told() {
+    let interceptor = Interceptor::start();
+    interceptor.open(&[20_000]);
+    let scaler = Subscribed::to([interceptor.address]);
+    let mut open = scaler.listeners.subscribe();
+    let ports = |ports: &[u16]| Some(ports.iter().copied().collect());
+    let name = interceptor.address.into();
+    within(open.wait_for(|open| open.get(&name).cloned() == ports(&[20_000])))
+        .await
+        .unwrap();
+    interceptor.open(&[20_001, 20_000]);
+    within(open.wait_for(|open| open.get(&name).cloned() == ports(&[20_000, 20_001])))
+        .await
+        .unwrap();
+    scaler.list([]);
+    drop(interceptor);
+    within(open.wait_for(|open| open.is_empty())).await.unwrap();
+    scaler.end().await;
 }

@@ -37,7 +37,14 @@ async fn output(mut command: Command) -> (Option<i32>, String) {
 async fn settings_that_cannot_be_used_end_it_with_64_and_say_what_is_wrong() {
     let interceptors = ("KEDA_HTTP_SCALER_INTERCEPTORS", "127.0.0.1:1");
     let cases: [(Settings<'_>, &[&str]); 3] = [
-        (&[], &["KEDA_HTTP_SCALER_INTERCEPTORS", "host:port"]),
+        (
+            &[],
+            &[
+                "KEDA_HTTP_SCALER_INTERCEPTORS",
+                "host:port",
+                "KEDA_HTTP_SCALER_TARGET_ADMIN_SERVICE",
+            ],
+        ),
         (
             &[("KEDA_HTTP_SCALER_INTERCEPTORS", "here")],
             &["KEDA_HTTP_SCALER_INTERCEPTORS", "here", "host:port"],

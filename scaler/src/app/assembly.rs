@@ -1,0 +1,231 @@
+//! The parts of the scaler, made from its settings.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use keda_http_kubernetes::object::Kind;
+use keda_http_kubernetes::source::Source;
+use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
+use keda_http_runtime::readiness::Readiness;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ClusterConfig, Config, Find, InterceptorsConfig, ObjectsFrom};
+use crate::controllers::running::{Controllers, OpenSource};
+use crate::controllers::{self, Context, DataPath};
+use crate::demand::SharedDemand;
+use crate::external_scaler::Service;
+use crate::interceptors::discovery::Discovery;
+use crate::interceptors::{self, Interceptors};
+use crate::leader::Candidate;
+use crate::listeners::Listeners;
+use crate::metrics::Metrics;
+use crate::objects::Objects;
+use crate::peers::Peers;
+use crate::queue::QueueClient;
+use crate::subscription::Subscriptions;
+
+/// All that the scaler consists of, before anything runs.
+pub(super) struct Parts {
+    pub(super) source: Option<Source>,
+    pub(super) finder: Finder,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) service: Service,
+    pub(super) leadership: Option<(Candidate, Controllers)>,
+}
+
+/// Whoever says which interceptors there are.
+pub(super) enum Finder {
+    Fixed(watch::Sender<Interceptors>),
+    Discovery(Box<Discovery>),
+}
+
+/// What all parts tell to.
+#[derive(Clone, Default)]
+pub(super) struct Telling {
+    pub(super) metrics: Metrics,
+    pub(super) readiness: Readiness,
+}
+
+impl Parts {
+    /// Finds the API server where one is needed, reads the manifests, and makes the parts.
+    pub(super) async fn make(config: &Config, telling: &Telling) -> Result<Self> {
+        let cluster = match &config.cluster {
+            Some(settings) => Some(reach(settings).await?),
+            None => None,
+        };
+        let cluster = cluster.as_ref();
+        let (objects, source) = objects(&config.objects, cluster).await?;
+        let finder = Finder::make(&config.interceptors, cluster, telling)?;
+        let subscriptions = subscriptions(&config.interceptors, telling)?;
+        let data_path = finder.data_path(&subscriptions);
+        Ok(Self {
+            service: service(&subscriptions, objects),
+            leadership: leadership(config, cluster, data_path.as_ref(), telling)?,
+            source,
+            finder,
+            subscriptions,
+        })
+    }
+}
+
+impl Finder {
+    fn make(config: &InterceptorsConfig, cluster: Option<&Cluster>, telling: &Telling) -> Result<Self> {
+        Ok(match &config.find {
+            Find::List(list) => Self::Fixed(interceptors::fixed(list.clone())),
+            Find::Service(service) => {
+                let client = cluster.context(NO_CLUSTER)?.client.clone();
+                let discovery = Discovery::new(client, service.clone(), telling.readiness.clone());
+                Self::Discovery(Box::new(discovery))
+            }
+        })
+    }
+
+    /// The set, as it is known now.
+    pub(super) fn interceptors(&self) -> watch::Receiver<Interceptors> {
+        match self {
+            Self::Fixed(interceptors) => interceptors.subscribe(),
+            Self::Discovery(discovery) => discovery.interceptors(),
+        }
+    }
+
+    fn data_path(&self, subscriptions: &Subscriptions) -> Option<DataPath> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Discovery(discovery) => Some(DataPath {
+                pods: discovery.pods(),
+                listeners: subscriptions.listeners.subscribe(),
+            }),
+        }
+    }
+
+    /// Looks for interceptors until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        match self {
+            // Without the sender nobody would look for interceptors any more.
+            Self::Fixed(_interceptors) => stop.cancelled().await,
+            Self::Discovery(discovery) => {
+                stop.run_until_cancelled(discovery.run()).await;
+            }
+        }
+    }
+}
+
+/// The way to the API server, and what of it is read.
+#[derive(Clone)]
+struct Cluster {
+    client: kube::Client,
+    /// That of the scaler and the interceptors.
+    namespace: String,
+    watch_namespace: Option<String>,
+}
+
+/// The settings ask for the API server wherever a part needs it.
+const NO_CLUSTER: &str = "an API server is needed";
+const INSTEAD: &str = "without a cluster, set KEDA_HTTP_SCALER_INTERCEPTORS to the admin ports of the interceptors, and \
+     KEDA_HTTP_MANIFESTS to a directory of manifests";
+/// What KEDA's calls may be about.
+const SCALED: [Kind; 2] = [Kind::InterceptorRoute, Kind::HttpScaledObject];
+/// What controllers are told of.
+const CONTROLLED: [Kind; 5] = [
+    Kind::InterceptorRoute,
+    Kind::HttpScaledObject,
+    Kind::ScaledObject,
+    Kind::Service,
+    Kind::EndpointSlice,
+];
+
+/// Finds the API server; nothing is sent yet.
+async fn reach(config: &ClusterConfig) -> Result<Cluster> {
+    let (client, own_namespace) = cluster::client().await.context(INSTEAD)?;
+    Ok(Cluster {
+        client,
+        namespace: config.namespace.clone().unwrap_or(own_namespace),
+        watch_namespace: config.watch_namespace.clone(),
+    })
+}
+
+async fn objects(from: &ObjectsFrom, cluster: Option<&Cluster>) -> Result<(Objects, Option<Source>)> {
+    Ok(match from {
+        ObjectsFrom::Nowhere => (Objects::none(), None),
+        ObjectsFrom::Manifests(directory) => {
+            let (objects, source) = Objects::open(directory).await?;
+            (objects, Some(source))
+        }
+        ObjectsFrom::Cluster => {
+            let cluster = cluster.context(NO_CLUSTER)?;
+            (Objects::of_cluster(), Some(source(cluster, &SCALED)))
+        }
+    })
+}
+
+fn source(cluster: &Cluster, kinds: &[Kind]) -> Source {
+    let settings = ClusterSettings {
+        watch_namespace: cluster.watch_namespace.clone(),
+        kinds: kinds.iter().copied().collect(),
+        own_config_maps: None,
+    };
+    cluster::open(cluster.client.clone(), settings)
+}
+
+fn subscriptions(config: &InterceptorsConfig, telling: &Telling) -> Result<Subscriptions> {
+    let Telling { metrics, readiness } = telling.clone();
+    Ok(Subscriptions {
+        demand: SharedDemand::new(config.retention),
+        peers: Peers::new(readiness, metrics.clone()),
+        listeners: Listeners::default(),
+        metrics,
+        queue: QueueClient::new(config.poll_every)?,
+        poll_every: config.poll_every,
+    })
+}
+
+fn service(subscriptions: &Subscriptions, objects: Objects) -> Service {
+    Service {
+        demand: subscriptions.demand.clone(),
+        objects,
+        peers: subscriptions.peers.clone(),
+        metrics: subscriptions.metrics.clone(),
+        shutdown: CancellationToken::new(),
+    }
+}
+
+fn leadership(
+    config: &Config,
+    cluster: Option<&Cluster>,
+    data_path: Option<&DataPath>,
+    telling: &Telling,
+) -> Result<Option<(Candidate, Controllers)>> {
+    let Some(settings) = &config.controllers else {
+        return Ok(None);
+    };
+    let cluster = cluster.context(NO_CLUSTER)?;
+    let Telling { metrics, readiness } = telling.clone();
+    let candidate = Candidate::new(
+        cluster.client.clone(),
+        &cluster.namespace,
+        settings,
+        readiness.clone(),
+        metrics.clone(),
+    );
+    let opened = cluster.clone();
+    let open: OpenSource = Arc::new(move || source(&opened, &CONTROLLED));
+    let controllers = Controllers {
+        context: context(config, cluster),
+        list: controllers::all(settings, data_path).into(),
+        open,
+        readiness,
+        metrics,
+    };
+    Ok(Some((candidate, controllers)))
+}
+
+fn context(config: &Config, cluster: &Cluster) -> Context {
+    let namespace = cluster.namespace.clone();
+    let address = config.scaler_address.clone();
+    Context {
+        client: cluster.client.clone(),
+        scaler_address: address.unwrap_or_else(|| format!("keda-add-ons-http-external-scaler.{namespace}:9090")),
+        namespace,
+    }
+}

@@ -1,0 +1,65 @@
+//! Services that are pointed at the interceptors.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use keda_http_runtime::env::{EnvError, Environment};
+
+use super::interceptors::{Find, InterceptorsConfig};
+use super::positive;
+
+/// Services that are pointed at the interceptors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutowireConfig {
+    /// `KEDA_HTTP_AUTOWIRE_PORTS` (20000-24999): each autowired Service port has one of these at every interceptor.
+    pub ports: RangeInclusive<u16>,
+    /// `HTTP_HEALTHCHECK_DEBOUNCER_SECONDS` (1): how long the interceptors must be well, or unwell, before it counts.
+    pub debounce: Duration,
+    /// `KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD` (500 ms): how often what was written is compared with what should be.
+    pub sync_period: Duration,
+}
+
+const ENABLED: &str = "KEDA_HTTP_AUTOWIRE_ENABLED";
+const PORTS: &str = "first-last, two ports above 1023 in this order, such as 20000-24999";
+
+impl AutowireConfig {
+    pub(super) fn read(
+        environment: &Environment,
+        controllers: bool,
+        interceptors: &InterceptorsConfig,
+    ) -> Result<Option<Self>, EnvError> {
+        let enabled = environment.boolean(ENABLED)?.unwrap_or(false);
+        let ports = environment.parsed("KEDA_HTTP_AUTOWIRE_PORTS", PORTS, parse_ports)?;
+        let debounce = environment.number("HTTP_HEALTHCHECK_DEBOUNCER_SECONDS")?.unwrap_or(1);
+        let config = Self {
+            ports: ports.unwrap_or(20_000..=24_999),
+            debounce: Duration::from_secs(debounce),
+            sync_period: positive(
+                environment,
+                "KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD",
+                Duration::from_millis(500),
+            )?,
+        };
+        if !enabled {
+            return Ok(None);
+        }
+        if !controllers {
+            return Err(not_allowed("KEDA_HTTP_CONTROLLERS_ENABLED is not true"));
+        }
+        if matches!(interceptors.find, Find::List(_)) {
+            return Err(not_allowed("the interceptors come from KEDA_HTTP_SCALER_INTERCEPTORS"));
+        }
+        Ok(Some(config))
+    }
+}
+
+fn not_allowed(reason: &str) -> EnvError {
+    EnvError::invalid(ENABLED, "true", &format!("false while {reason}"))
+}
+
+fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, ()> {
+    let (first, last) = text.split_once('-').ok_or(())?;
+    let parse = |port: &str| port.trim().parse::<u16>().ok().filter(|port| *port > 1023).ok_or(());
+    let ports = parse(first)?..=parse(last)?;
+    if ports.is_empty() { Err(()) } else { Ok(ports) }
+}

@@ -1,0 +1,54 @@
+//! One source of objects, told to several controllers.
+
+use keda_http_kubernetes::source::{Change, Problem, Source};
+use keda_http_runtime::readiness::Readiness;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::News;
+
+/// Under which name `/readyz` tells what the leader cannot read.
+pub const PROBLEM: &str = "objects of the controllers";
+
+/// Tells all that comes from the source to all who listen, until the source ends: the initial state piece by piece,
+/// [`News::Complete`], and every change.
+pub async fn feed(mut source: Source, listeners: Vec<UnboundedSender<News>>, readiness: Readiness) {
+    let mut problems = source.problems();
+    report(&problems.borrow_and_update(), &readiness);
+    let mut complete = false;
+    loop {
+        tokio::select! {
+            changes = next(&mut source, complete) => match changes {
+                Some(changes) => tell(&listeners, &News::Changed(changes.into())),
+                None if complete => return,
+                None => {
+                    complete = true;
+                    tell(&listeners, &News::Complete);
+                }
+            },
+            Ok(()) = problems.changed() => report(&problems.borrow_and_update(), &readiness),
+        }
+    }
+}
+
+/// The next piece of the initial state, or the next changes. Cancelling loses nothing.
+async fn next(source: &mut Source, complete: bool) -> Option<Vec<Change>> {
+    if complete {
+        source.next().await
+    } else {
+        source.initial().await
+    }
+}
+
+/// One that listens no more has ended, and is started again with a feed of its own.
+fn tell(listeners: &[UnboundedSender<News>], news: &News) {
+    for listener in listeners {
+        let _ = listener.send(news.clone());
+    }
+}
+
+fn report(problems: &[Problem], readiness: &Readiness) {
+    let told = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.place, problem.reason));
+    readiness.set_problems(PROBLEM, told.collect());
+}

@@ -1,0 +1,143 @@
+//! The EndpointSlices of the admin Service, folded to the pods of the interceptors.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+
+use super::Interceptor;
+
+/// A pod of an interceptor: ready, not ready or terminating, as long as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its admin port, by the IPv4 address where the pod has one.
+    pub interceptor: Interceptor,
+    /// Its addresses, IPv4 before IPv6.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is ready, and not terminating.
+    pub ready: bool,
+    /// Its name, where the slices tell.
+    pub name: Option<String>,
+    /// The node it runs on, where the slices tell.
+    pub node: Option<String>,
+    /// The zone it runs in, where the slices tell.
+    pub zone: Option<String>,
+}
+
+/// The fold.
+#[derive(Debug)]
+pub struct Slices {
+    /// The admin port by the settings.
+    port: u16,
+    /// By the slices' names.
+    slices: BTreeMap<String, Vec<Listed>>,
+}
+
+/// An endpoint of a slice.
+#[derive(Debug)]
+struct Listed {
+    /// What is one for all addresses of a pod.
+    id: String,
+    address: SocketAddr,
+    ready: bool,
+    name: Option<String>,
+    node: Option<String>,
+    zone: Option<String>,
+}
+
+/// The name of the admin port in upstream's Services.
+const ADMIN: &str = "admin";
+
+impl Slices {
+    /// Nothing is listed. `port`: where a slice has neither this port nor one by the name `admin`, this one is used.
+    pub fn new(port: u16) -> Self {
+        Self {
+            port,
+            slices: BTreeMap::new(),
+        }
+    }
+
+    /// The slices are exactly these.
+    pub fn reset(&mut self, slices: &[EndpointSlice]) {
+        self.slices.clear();
+        slices.iter().for_each(|slice| self.apply(slice));
+    }
+
+    /// The slice is new or has changed.
+    pub fn apply(&mut self, slice: &EndpointSlice) {
+        let name = slice.metadata.name.clone().unwrap_or_default();
+        self.slices.insert(name, listed(slice, self.port));
+    }
+
+    /// The slice is gone.
+    pub fn delete(&mut self, name: &str) {
+        self.slices.remove(name);
+    }
+
+    /// All pods, each once, in a stable order. A pod that is listed more than once, by other addresses or because its
+    /// slices are being rewritten, is ready when all of them say so.
+    pub fn pods(&self) -> Vec<Pod> {
+        let mut pods: BTreeMap<&str, Vec<&Listed>> = BTreeMap::new();
+        for listed in self.slices.values().flatten() {
+            pods.entry(&listed.id).or_default().push(listed);
+        }
+        let mut pods: Vec<Pod> = pods.into_values().filter_map(pod).collect();
+        pods.sort_by(|one, other| one.interceptor.cmp(&other.interceptor));
+        pods.dedup_by(|one, other| one.interceptor == other.interceptor);
+        pods
+    }
+}
+
+fn pod(mut listed: Vec<&Listed>) -> Option<Pod> {
+    // An IPv4 address is less than any IPv6 address.
+    listed.sort_by_key(|listed| listed.address);
+    let first = *listed.first()?;
+    let mut addresses: Vec<IpAddr> = listed.iter().map(|listed| listed.address.ip()).collect();
+    addresses.dedup();
+    Some(Pod {
+        interceptor: first.address.into(),
+        addresses,
+        ready: listed.iter().all(|listed| listed.ready),
+        name: first.name.clone(),
+        node: first.node.clone(),
+        zone: first.zone.clone(),
+    })
+}
+
+fn listed(slice: &EndpointSlice, port: u16) -> Vec<Listed> {
+    let port = admin_port(slice.ports.as_deref().unwrap_or_default(), port);
+    let endpoints = slice.endpoints.iter();
+    endpoints
+        .filter_map(|endpoint| listed_endpoint(endpoint, port))
+        .collect()
+}
+
+/// Only the first address has a meaning. One that is no IP address is of a slice that is not the pods'.
+fn listed_endpoint(endpoint: &Endpoint, port: u16) -> Option<Listed> {
+    let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+    let target = endpoint.target_ref.as_ref();
+    let name = target.and_then(|target| target.name.clone());
+    let uid = target.and_then(|target| target.uid.clone());
+    let conditions = endpoint.conditions.clone().unwrap_or_default();
+    Some(Listed {
+        id: uid.or_else(|| name.clone()).unwrap_or_else(|| address.to_string()),
+        address: SocketAddr::new(address, port),
+        // Nothing said means ready.
+        ready: conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false),
+        name,
+        node: endpoint.node_name.clone(),
+        zone: endpoint.zone.clone(),
+    })
+}
+
+fn admin_port(ports: &[EndpointPort], configured: u16) -> u16 {
+    let number = |port: &EndpointPort| port.port.and_then(|number| u16::try_from(number).ok());
+    if ports.iter().any(|port| number(port) == Some(configured)) {
+        return configured;
+    }
+    let named = ports.iter().find(|port| port.name.as_deref() == Some(ADMIN));
+    named.and_then(number).unwrap_or(configured)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::advance;
+
+use super::*;
+
+const DURATION: Duration = Duration::from_secs(15);
+
+fn election(identity: &str) -> Election {
+    Election::new(identity.to_owned(), DURATION)
+}
+
+/// Wall clocks of two machines that are years apart.
+fn wall(replica: i64) -> MicroTime {
+    MicroTime(Timestamp::from_second(replica * 100_000_000).unwrap())
+}
+
+async fn pass(seconds: u64) {
+    advance(Duration::from_secs(seconds)).await;
+}
+
+/// Claims what the replica may claim, as the API server would accept it.
+fn take(election: &mut Election, replica: i64) -> Option<LeaseSpec> {
+    let now = Instant::now();
+    let spec = election.claim(now, &wall(replica))?;
+    election.claimed(spec.clone(), now);
+    Some(spec)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_not_there_is_made() {
+    let mut one = election("one");
+    one.observe(None, Instant::now());
+    let spec = take(&mut one, 1).unwrap();
+    assert_eq!(spec.holder_identity.as_deref(), Some("one"));
+    assert_eq!(
+        (spec.lease_duration_seconds, spec.lease_transitions),
+        (Some(15), Some(0))
+    );
+    assert_eq!((spec.acquire_time, spec.renew_time), (Some(wall(1)), Some(wall(1))));
+    assert!(one.leads(Instant::now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_is_left_alone_until_it_has_not_changed_for_its_own_duration() {
+    let (mut one, mut two) = (election("one"), election("two"));
+    let spec = take(&mut one, 1).unwrap();
+    two.observe(Some(spec.clone()), Instant::now());
+    assert!(take(&mut two, 2).is_none());
+    pass(10).await;
+    let renewed = one.claim(Instant::now(), &wall(3)).unwrap();
+    assert_eq!(renewed.acquire_time, spec.acquire_time, "a renewal is no new beginning");
+    assert_eq!(renewed.lease_transitions, Some(0));
+    two.observe(Some(renewed.clone()), Instant::now());
+    pass(14).await;
+    two.observe(Some(renewed), Instant::now());
+    assert!(take(&mut two, 2).is_none(), "a second is left");
+    assert_eq!(two.next(Instant::now()), Instant::now() + Duration::from_secs(1));
+    pass(1).await;
+    let taken = take(&mut two, 2).unwrap();
+    assert_eq!(taken.lease_transitions, Some(1));
+    assert_eq!(taken.acquire_time, Some(wall(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_with_another_duration_is_taken_at_its_word() {
+    let mut two = election("two");
+    let mut foreign = LeaseSpec {
+        holder_identity: Some("one".to_owned()),
+        lease_duration_seconds: Some(60),
+        ..LeaseSpec::default()
+    };
+    two.observe(Some(foreign.clone()), Instant::now());
+    pass(59).await;
+    assert!(take(&mut two, 2).is_none());
+    foreign.lease_duration_seconds = None;
+    two.observe(Some(foreign), Instant::now());
+    pass(15).await;
+    assert!(take(&mut two, 2).is_some(), "without a word it is our own duration");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_gives_up_before_anybody_else_can_take_over() {
+    let (mut one, mut two) = (election("one"), election("two"));
+    let asked = Instant::now();
+    let spec = one.claim(asked, &wall(1)).unwrap();
+    // The answer to the request took its time, and the other one saw the Lease before it came.
+    two.observe(Some(spec.clone()), asked);
+    pass(3).await;
+    one.claimed(spec, asked);
+    assert!(one.leads(Instant::now()));
+    assert_eq!(one.next(Instant::now()), asked + DURATION / 3);
+    pass(6).await;
+    assert!(one.leads(Instant::now()) && take(&mut two, 2).is_none());
+    pass(1).await;
+    assert!(!one.leads(Instant::now()), "at two thirds");
+    assert!(take(&mut two, 2).is_none());
+    pass(4).await;
+    assert!(take(&mut two, 2).is_none());
+    pass(1).await;
+    assert!(take(&mut two, 2).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_sees_another_holder_or_no_lease_leads_no_more() {
+    for now_there in [
+        None,
+        Some(LeaseSpec {
+            holder_identity: Some("two".to_owned()),
+            ..LeaseSpec::default()
+        }),
+    ] {
+        let mut one = election("one");
+        take(&mut one, 1).unwrap();
+        one.observe(now_there, Instant::now());
+        assert!(!one.leads(Instant::now()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_given_up_is_free_at_once() {
+    let (mut one, mut two) = (election("one"), election("two"));
+    take(&mut one, 1).unwrap();
+    let released = one.release(&wall(1)).unwrap();
+    assert_eq!(released.holder_identity, None);
+    two.observe(Some(released), Instant::now());
+    let spec = take(&mut two, 2).unwrap();
+    assert_eq!(spec.lease_transitions, Some(1));
+    one.observe(Some(spec), Instant::now());
+    assert_eq!(one.release(&wall(1)), None, "somebody else's is not given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_ours_without_our_knowing_is_taken_again() {
+    let mut one = election("one");
+    let lost_answer = one.claim(Instant::now(), &wall(1)).unwrap();
+    assert!(!one.leads(Instant::now()));
+    one.observe(Some(lost_answer), Instant::now());
+    assert!(!one.leads(Instant::now()), "since when is not known");
+    take(&mut one, 1).unwrap();
+    assert!(one.leads(Instant::now()));
+}
