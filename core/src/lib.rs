@@ -8,6 +8,7 @@
 //! - [`trigger`]: trigger metadata of KEDA, parsed once into [`trigger::Trigger`].
 //! - [`route`]: routes, and the table that finds the route of a request.
 //! - [`reply`]: responses the interceptor gives itself, and when.
+//! - [`session`]: clients that stay at one endpoint, by a cookie.
 //! - [`window`]: arrivals over time and the rate read from them.
 //! - [`demand`]: what all interceptors report, folded into activity, concurrency and rate.
 //! - [`queue`]: the JSON of `GET /queue`.
@@ -18,6 +19,7 @@ pub mod duration;
 pub mod queue;
 pub mod reply;
 pub mod route;
+pub mod session;
 pub mod target;
 pub mod trigger;
 pub mod window;

@@ -7,12 +7,16 @@ mod anchored;
 pub mod header;
 pub mod host;
 pub mod path;
+mod rule;
 mod table;
 
 pub use table::RouteTable;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::reply::{Reply, StaticResponse};
+use crate::session::Session;
 use crate::target::TargetKey;
 use header::HeaderRule;
 use host::HostPattern;
@@ -35,8 +39,12 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// The longest rate window that is asked for this target; the interceptor remembers arrivals that long.
     pub window: Duration,
-    /// Responses that the interceptor gives itself.
-    pub replies: Vec<crate::reply::Reply>,
+    /// Responses that the interceptor gives itself, in the order in which they are tried.
+    pub replies: Vec<Reply>,
+    /// What happens to requests while the upstream has no ready endpoint, where they are not just held.
+    pub cold_start: Option<Box<ColdStart>>,
+    /// Keeps clients at the endpoint that answered them first.
+    pub session: Option<Box<Session>>,
     /// With `trafficAutowire: service` the selector-less Service, and its port, whose traffic is led through the data path:
     /// what arrives at its own listener belongs to this route, whoever else has the same host.
     pub autowired: Option<ServiceRef>,
@@ -51,6 +59,35 @@ pub struct Rule {
     pub paths: Vec<PathMatch>,
     /// Headers; all must match.
     pub headers: Vec<HeaderRule>,
+}
+
+/// What happens to requests while the upstream has no ready endpoint. They count, whatever is answered: that is what
+/// wakes the workload.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ColdStart {
+    /// What is answered instead of holding.
+    pub placeholder: Option<StaticResponse>,
+    /// How many requests one interceptor holds; `None`: its own setting.
+    pub max_pending: Option<NonZeroU32>,
+    /// What happens to requests above that.
+    pub overflow: Overflow,
+}
+
+/// What happens to requests above the number that may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// They are refused.
+    #[default]
+    Reject,
+    /// They get the placeholder, and the others are held although there is one.
+    Placeholder,
+}
+
+impl ColdStart {
+    /// Whether requests are held at all: a placeholder is given at once, unless it is only for the overflow.
+    pub fn holds(&self) -> bool {
+        self.placeholder.is_none() || (self.max_pending.is_some() && self.overflow == Overflow::Placeholder)
+    }
 }
 
 /// A port of a Service, by number or by name.

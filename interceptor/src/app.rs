@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::backends::{Backends, PoolSettings};
-use crate::config::{Config, Listen, SourceConfig};
+use crate::config::{Config, Listen, RouteDefaults, SourceConfig};
 use crate::metrics::Metrics;
 use crate::pending::PendingRequests;
 use crate::proxy::Proxy;
@@ -165,7 +165,10 @@ impl App {
                 backends,
                 pending,
                 metrics,
-                self.config.timeouts.clone(),
+                RouteDefaults {
+                    timeouts: self.config.timeouts.clone(),
+                    cold_start: self.config.cold_start,
+                },
                 self.readiness,
             ),
         };

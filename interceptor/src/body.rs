@@ -78,7 +78,13 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(Err("the request's deadline has passed".into())));
         }
         match &mut self.content {
-            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Own(bytes) => {
+                let bytes = bytes.take();
+                if let (Some(bytes), Some(record)) = (&bytes, &mut self.record) {
+                    record.passed(bytes.len());
+                }
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
             Content::Upstream(body) => {
                 let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
                 if let (Some(Ok(frame)), Some(record)) = (&frame, &mut self.record) {

@@ -1,6 +1,7 @@
 //! All settings of the interceptor: one struct per part, each default with its unit and its reason.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ Settings come from the environment. Durations are Go's (500ms, 30s, 1m30s).
   KEDA_HTTP_CONNECT_TIMEOUT            for one dial (500ms)
   KEDA_HTTP_REQUEST_HEAD_TIMEOUT       for the head of a request, from its first byte (60s)
   KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST    idle connections kept to one endpoint (200)
+  KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS
+                                       requests held for one route while it has no endpoint (0: any number)
   KEDA_HTTP_ENABLE_COLD_START_HEADER   send X-KEDA-HTTP-Cold-Start (true)
   KEDA_HTTP_LOG_REQUESTS               log each request (false)
   KEDA_HTTP_SHUTDOWN_DELAY             not ready but accepting, after SIGTERM (5s)
@@ -51,6 +54,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// How long things may take.
     pub timeouts: TimeoutConfig,
+    /// What holds for every route that does not say otherwise, while it has no endpoint.
+    pub cold_start: ColdStartConfig,
     /// Connections to endpoints.
     pub upstream: UpstreamConfig,
     /// How it stops.
@@ -120,6 +125,23 @@ pub enum ReadinessTimeout {
     Set(#[serde(serialize_with = "text")] Duration),
 }
 
+/// What happens while a workload has no endpoint.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ColdStartConfig {
+    /// `KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS`: requests of one route that this interceptor holds; `None`: any number,
+    /// the default, as upstream.
+    pub max_pending: Option<NonZeroU32>,
+}
+
+/// What routes are bound with where they do not say otherwise.
+#[derive(Debug, Clone)]
+pub struct RouteDefaults {
+    /// How long things may take.
+    pub timeouts: TimeoutConfig,
+    /// What happens while there is no endpoint.
+    pub cold_start: ColdStartConfig,
+}
+
 /// Connections to endpoints.
 #[derive(Debug, Clone, Serialize)]
 pub struct UpstreamConfig {
@@ -156,10 +178,12 @@ impl Config {
     /// # Errors
     /// Names the first variable that cannot be used, its value and what is allowed.
     pub fn from_env(env: &Environment) -> Result<Self, EnvError> {
+        refuse_tls(env)?;
         Ok(Self {
             listen: Listen::from_env(env)?,
             source: SourceConfig::from_env(env)?,
             timeouts: TimeoutConfig::from_env(env)?,
+            cold_start: ColdStartConfig::from_env(env)?,
             upstream: UpstreamConfig::from_env(env)?,
             shutdown: ShutdownConfig::from_env(env)?,
             responses: ResponseConfig::from_env(env)?,
@@ -180,6 +204,19 @@ impl Listen {
             metrics_port: metrics.then_some(metrics_port),
             workers: workers(env)?,
         })
+    }
+}
+
+/// Somebody who switches TLS on must not be served without it.
+fn refuse_tls(env: &Environment) -> Result<(), EnvError> {
+    const NAME: &str = "KEDA_HTTP_PROXY_TLS_ENABLED";
+    match env.boolean(NAME)? {
+        Some(true) => Err(EnvError::invalid(
+            NAME,
+            &env.get(NAME).unwrap_or_default(),
+            "false or unset: TLS is not supported yet",
+        )),
+        Some(false) | None => Ok(()),
     }
 }
 
@@ -256,8 +293,26 @@ impl ReadinessTimeout {
     }
 }
 
+impl ColdStartConfig {
+    fn from_env(env: &Environment) -> Result<Self, EnvError> {
+        const NAME: &str = "KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS";
+        let limit = env.parsed(NAME, "a whole number (0 for any number of requests)", str::parse::<i32>)?;
+        // Less than zero is no limit, too, as upstream.
+        let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+        Ok(Self {
+            max_pending: limit.and_then(NonZeroU32::new),
+        })
+    }
+}
+
 impl UpstreamConfig {
     fn from_env(env: &Environment) -> Result<Self, EnvError> {
+        if env.boolean("KEDA_HTTP_DIRECT_POD_ROUTING")? == Some(false) {
+            tracing::warn!(
+                name = "KEDA_HTTP_DIRECT_POD_ROUTING",
+                "has no effect: requests always go to the pods and never to the cluster IP of their Service"
+            );
+        }
         // Upstream's limit over all hosts has no counterpart: idle connections end by age, and with their endpoint.
         env.number("KEDA_HTTP_MAX_IDLE_CONNS")?;
         let per_endpoint = env.number("KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST")?.unwrap_or(200);

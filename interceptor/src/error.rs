@@ -34,6 +34,15 @@ pub enum ProxyError {
     /// Nothing is known of any route yet: another interceptor, or this one in a moment, can answer.
     #[error("the routes are not read yet")]
     Starting,
+    /// No endpoint is ready and the request is not to be held, and yet the route has no response for that.
+    #[error("the workload is not ready")]
+    Unavailable,
+    /// As many requests as may be held are held already.
+    #[error("too many pending requests")]
+    TooManyPending,
+    /// The response of our own that the route names is not there.
+    #[error("the response's body is missing")]
+    NoBody,
     /// It was held until its time ran out.
     #[error("the workload was not ready within {waited:?}{why}")]
     NotReady {
@@ -80,6 +89,8 @@ impl ProxyError {
     /// A connection that could not be had.
     pub fn connect(error: ConnectError, why: Option<String>) -> Self {
         match error {
+            ConnectError::Unavailable => Self::Unavailable,
+            ConnectError::TooManyPending => Self::TooManyPending,
             ConnectError::NotReady(waited) => Self::NotReady {
                 waited,
                 why: why.map_or_else(String::new, |why| format!(": {why}")),
@@ -92,8 +103,9 @@ impl ProxyError {
     pub fn source(&self) -> Source {
         match self {
             Self::Invalid(_) | Self::NoRoute { .. } | Self::BadBody(_) | Self::ClientGone => Source::Client,
-            Self::Starting => Source::Internal,
-            Self::NotReady { .. }
+            Self::Starting | Self::TooManyPending | Self::NoBody => Source::Internal,
+            Self::Unavailable
+            | Self::NotReady { .. }
             | Self::RequestTimeout(_)
             | Self::ResponseHeaderTimeout(_)
             | Self::Unreachable { .. }
@@ -109,7 +121,8 @@ impl ProxyError {
             Self::Invalid(InvalidRequest::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
-            Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Unavailable | Self::TooManyPending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoBody => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -130,6 +143,9 @@ impl ProxyError {
             Self::NotReady { waited, .. } => format!("the workload was not ready within {waited:.1?}"),
             Self::Starting
             | Self::Invalid(_)
+            | Self::Unavailable
+            | Self::TooManyPending
+            | Self::NoBody
             | Self::RequestTimeout(_)
             | Self::ResponseHeaderTimeout(_)
             | Self::Exhausted(_)
@@ -147,10 +163,20 @@ impl ProxyError {
         }
     }
 
-    fn http_response(&self) -> Response<ResponseBody> {
+    /// The status in words, and why.
+    fn text(&self) -> String {
+        if matches!(self, Self::TooManyPending) {
+            // Upstream's very words.
+            return format!("{self}\n");
+        }
         let status = self.status();
         let reason = status.canonical_reason().unwrap_or("Client Closed Request");
-        let mut response = Response::new(ResponseBody::own(format!("{reason}: {}\n", self.public_text())));
+        format!("{reason}: {}\n", self.public_text())
+    }
+
+    fn http_response(&self) -> Response<ResponseBody> {
+        let status = self.status();
+        let mut response = Response::new(ResponseBody::own(self.text()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(
@@ -158,7 +184,7 @@ impl ProxyError {
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if matches!(self, Self::Starting) {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -187,7 +213,10 @@ impl ProxyError {
             Self::Invalid(_) | Self::BadBody(_) => "3",
             Self::NoRoute { .. } => "12",
             Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => "4",
+            Self::NoBody => "13",
             Self::Starting
+            | Self::Unavailable
+            | Self::TooManyPending
             | Self::NotReady { .. }
             | Self::Unreachable { .. }
             | Self::Exhausted(_)
@@ -225,6 +254,19 @@ mod tests {
         assert_eq!(ProxyError::Invalid(InvalidRequest::Connect).status(), 405);
         assert_eq!(ProxyError::Invalid(InvalidRequest::NoHost).status(), 400);
         assert_eq!(ProxyError::ClientGone.status(), 499);
+        assert_eq!(ProxyError::NoBody.status(), 500);
+    }
+
+    #[test]
+    fn a_client_that_is_one_too_many_is_told_to_come_back() {
+        let response = ProxyError::TooManyPending.response(false);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (503, &HeaderValue::from_static("1"))
+        );
+        assert_eq!(ProxyError::TooManyPending.text(), "too many pending requests\n");
+        let response = ProxyError::TooManyPending.response(true);
+        assert_eq!(response.headers()["grpc-status"], "14");
     }
 
     #[test]

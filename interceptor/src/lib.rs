@@ -11,6 +11,7 @@
 //!   who waits.
 //! - [`upstream`]: a connection to an endpoint; [`exchange`]: one request over it; [`replay`]: a request that is sent again;
 //!   [`body`]: bodies both ways.
+//! - [`static_response`]: what is answered without an upstream.
 //! - [`error`]: what can go wrong, as HTTP and gRPC.
 //!
 //! Around it:
@@ -37,5 +38,6 @@ pub mod replay;
 pub mod report;
 pub mod routing;
 pub mod spans;
+pub mod static_response;
 pub mod upstream;
 pub mod worker;

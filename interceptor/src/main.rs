@@ -38,8 +38,9 @@ fn main() -> ExitCode {
 fn settings() -> Result<(Telemetry, Config), EnvError> {
     let environment = Environment::process();
     let logs = LogConfig::from_args(std::env::args().skip(1))?;
-    let config = Config::from_env(&environment)?;
+    // First of all, since settings that have no effect any more are logged.
     let telemetry = Telemetry::start("keda-http-interceptor", &logs, &environment)?;
+    let config = Config::from_env(&environment)?;
     Ok((telemetry, config))
 }
 

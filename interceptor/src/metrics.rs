@@ -58,8 +58,8 @@ struct ColdStartLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
-    route_name: String,
-    route_namespace: String,
+    route_name: Arc<str>,
+    route_namespace: Arc<str>,
 }
 
 /// How a hold ended.
@@ -139,6 +139,7 @@ struct Families {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
     cold_starts: Family<ColdStartLabels, Histogram, fn() -> Histogram>,
+    rejections: Family<RouteLabels, Counter>,
 }
 
 struct Series {
@@ -152,6 +153,7 @@ impl Families {
             requests: Family::default(),
             durations: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
             cold_starts: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
+            rejections: Family::default(),
         };
         let help = "Requests by route, method, status and whether they had to wait";
         registry.register("interceptor_request_count", help, families.requests.clone());
@@ -163,13 +165,8 @@ impl Families {
             help,
             families.cold_starts.clone(),
         );
-        // There is no limit yet that could reject anything; the series is there for dashboards made for upstream.
-        let help = "Requests that were refused because too many were held";
-        registry.register(
-            "interceptor_cold_start_rejections",
-            help,
-            Family::<RouteLabels, Counter>::default(),
-        );
+        let help = "Requests that were not held because too many were";
+        registry.register("interceptor_cold_start_rejections", help, families.rejections.clone());
         families
     }
 }
@@ -268,6 +265,19 @@ impl SeriesCache {
             .observe(held.as_secs_f64());
     }
 
+    /// Counts a request that was not held because too many were.
+    pub fn reject(&self) {
+        self.metrics.rejections.get_or_create(&self.route_labels()).inc();
+    }
+
+    fn route_labels(&self) -> RouteLabels {
+        let (route_name, route_namespace) = self.route();
+        RouteLabels {
+            route_name,
+            route_namespace,
+        }
+    }
+
     fn find(&self, outcome: Outcome) -> Option<Arc<Series>> {
         let series = self.series.read();
         series
@@ -340,6 +350,7 @@ impl SeriesCache {
         ] {
             self.metrics.cold_starts.remove(&self.cold_start_labels(outcome));
         }
+        self.metrics.rejections.remove(&self.route_labels());
     }
 }
 
@@ -367,8 +378,8 @@ impl Collector for Concurrency {
         )?;
         for (key, counts) in counts {
             let labels = RouteLabels {
-                route_name: key.name().to_owned(),
-                route_namespace: key.namespace().to_owned(),
+                route_name: key.name().into(),
+                route_namespace: key.namespace().into(),
             };
             let pending = ConstGauge::new(i64::try_from(counts.pending).unwrap_or(i64::MAX));
             pending.encode(family.encode_family(&labels)?)?;

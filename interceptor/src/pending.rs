@@ -5,6 +5,7 @@
 //! removed and comes back never loses or doubles a request.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ pub struct Counts {
     pub arrivals: u64,
     /// Requests that arrived and have not ended.
     pub pending: u64,
-    /// Of those, the ones held because no endpoint is ready.
+    /// Of those, the ones held because no endpoint was ready, until they have their connection.
     pub waiting: u64,
     /// The integral of pending over time since boot, in request-nanoseconds, wrapping. `None` when requests came and
     /// went so fast that it could not be read whole.
@@ -294,15 +295,22 @@ impl Pending {
         (at >= self.entered).then(|| self.target.boot + at)
     }
 
-    /// The request is held from now on. The first one held for a target is told at once.
-    pub fn wait(&self) -> Waiting {
-        if self.target.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+    /// The request is held from now on, as one of at most `limit`; `None` when there are so many already. The first one
+    /// held for a target is told at once.
+    pub fn wait(&self, limit: Option<NonZeroU32>) -> Option<Waiting> {
+        let limit = limit.map_or(u64::MAX, |limit| limit.get().into());
+        let one_more = |waiting| (waiting < limit).then_some(waiting + 1);
+        let waiting = &self.target.waiting;
+        let before = waiting
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .ok()?;
+        if before == 0 {
             self.target.announced.store(true, Ordering::SeqCst);
             self.target.push_edge();
         }
-        Waiting {
+        Some(Waiting {
             target: self.target.clone(),
-        }
+        })
     }
 }
 
@@ -312,6 +320,12 @@ impl Drop for Pending {
         self.target.departures.fetch_add(1, Ordering::SeqCst);
         self.target.balance.fetch_add(left, Ordering::SeqCst);
         self.target.settled.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Waiting").field(&self.target.key).finish()
     }
 }
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use keda_http_core::reply::Reply;
+use keda_http_core::reply::When;
 use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
-use crate::backends::Backend;
 use crate::body::{RequestBody, ResponseBody};
 use crate::client::Client;
 use crate::error::{ProxyError, is_grpc};
@@ -22,9 +21,10 @@ use crate::record::Record;
 use crate::replay::Replay;
 use crate::routing::{BoundRoute, Routes};
 use crate::spans::{RequestSpan, Spans};
+use crate::static_response::{BoundResponse, has_body};
 use crate::upstream::headers::{self, COLD_START};
 use crate::upstream::upgrade::{Pipes, Upgrade};
-use crate::upstream::{ConnectError, ConnectStages, Connection, Upstream};
+use crate::upstream::{ConnectError, ConnectStages, Connection, Hold, Upstream, Wanted};
 
 /// How long a fallback that is not ready either is waited for; the route's own budget is spent by then.
 const FALLBACK_LIMIT: Duration = Duration::from_secs(30);
@@ -63,7 +63,10 @@ impl Proxy {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if head && let Some(length) = response.body_mut().withhold() {
+        if head
+            && let Some(length) = response.body_mut().withhold()
+            && has_body(response.status())
+        {
             response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
         response
@@ -80,24 +83,31 @@ impl Proxy {
                 return self.refuse(&error, record, is_grpc);
             }
         };
-        if let Some(reply) = route.reply(request.uri().path()) {
-            return own_reply(reply);
+        let reply = route.reply(&request);
+        let mut record = self.begin(&route, reply.is_none(), client, &request);
+        if let Some(reply) = reply.filter(|reply| reply.when == When::Always) {
+            return self.give(&reply.response, request.uri().path(), record, is_grpc);
         }
-        let mut span = self.begin_span(&request);
+        let path: Option<Box<str>> = route.has_own_answers().then(|| request.uri().path().into());
+        match self.forward(&route, client, request, &mut record).await {
+            Ok(forwarded) => self.respond(forwarded, record),
+            Err(error) => match route.instead(&error, reply) {
+                Some(own) => self.give(own, path.as_deref().unwrap_or_default(), record, is_grpc),
+                None => self.refuse(&error, record, is_grpc),
+            },
+        }
+    }
+
+    /// A request of a route begins; with `counts` it is pending from now on.
+    fn begin(&self, route: &BoundRoute, counts: bool, client: &Client, request: &Request<Incoming>) -> Record {
+        let mut span = self.begin_span(request);
         if let Some(span) = &mut span {
             span.routed(route.key.namespace(), route.key.name(), &route.upstream.service.service);
         }
-        let mut record = Record::begin(
-            route.metrics.clone(),
-            request.method(),
-            Some(route.target.enter()),
-            span,
-        );
-        self.log(&mut record, client, &request);
-        match self.forward(&route, client, request, &mut record).await {
-            Ok(forwarded) => self.respond(forwarded, record),
-            Err(error) => self.refuse(&error, record, is_grpc),
-        }
+        let pending = counts.then(|| route.target.enter());
+        let mut record = Record::begin(route.metrics.clone(), request.method(), pending, span);
+        self.log(&mut record, client, request);
+        record
     }
 
     fn begin_span(&self, request: &Request<Incoming>) -> Option<Box<RequestSpan>> {
@@ -203,6 +213,9 @@ impl Proxy {
             None => connecting.await,
         };
         self.metrics.dial_failures.inc_by(stages.attempts.into());
+        if let Err(ProxyError::TooManyPending) = connected {
+            route.metrics.reject();
+        }
         record.fell_back(stages.fallback);
         if let Some(held) = stages.held {
             self.note_hold(route, record, held, &stages, connected.as_ref().err());
@@ -218,13 +231,26 @@ impl Proxy {
         deadline: Option<Instant>,
         stages: &mut ConnectStages,
     ) -> Result<Connection, ProxyError> {
-        let own = self.connect_to(&route.upstream, record, ready_by, stages).await;
-        let error = match (own, &route.fallback) {
+        let own = Wanted {
+            backend: &route.upstream,
+            hold: route.hold(record.pending()),
+            deadline: ready_by,
+        };
+        let error = match (self.upstream.connect(own, stages).await, &route.fallback) {
             (Ok(connection), _) => return Ok(connection),
+            (Err(error @ (ConnectError::Unavailable | ConnectError::TooManyPending)), _) => {
+                return Err(ProxyError::connect(error, None));
+            }
             (Err(_), Some(fallback)) if !is_past(deadline) => {
                 stages.fallback = true;
-                let limit = earliest(Some(Instant::now() + FALLBACK_LIMIT), deadline);
-                match self.connect_to(fallback, record, limit, stages).await {
+                let spare = Wanted {
+                    backend: fallback,
+                    hold: record
+                        .pending()
+                        .map_or(Hold::Never, |pending| Hold::Among(pending, None)),
+                    deadline: earliest(Some(Instant::now() + FALLBACK_LIMIT), deadline),
+                };
+                match self.upstream.connect(spare, stages).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) => error,
                 }
@@ -235,16 +261,6 @@ impl Proxy {
             return Err(ProxyError::RequestTimeout(record.elapsed()));
         }
         Err(ProxyError::connect(error, route.upstream.problem()))
-    }
-
-    async fn connect_to(
-        &self,
-        backend: &Backend,
-        record: &Record,
-        deadline: Option<Instant>,
-        stages: &mut ConnectStages,
-    ) -> Result<Connection, ConnectError> {
-        self.upstream.connect(backend, record.pending(), deadline, stages).await
     }
 
     /// A hold has ended: measured, and told as a span.
@@ -291,6 +307,17 @@ impl Proxy {
         response.map(|body| ResponseBody::upstream(body, connection, deadline).recorded(record))
     }
 
+    /// Answers by ourselves. Nobody is told whether it waited: it has reached no endpoint.
+    fn give(&self, own: &BoundResponse, path: &str, mut record: Record, is_grpc: bool) -> Response<ResponseBody> {
+        match own.respond(path) {
+            Ok(response) => {
+                record.answered(response.status());
+                response.map(|body| body.recorded(record))
+            }
+            Err(error) => self.refuse(&error, record, is_grpc),
+        }
+    }
+
     fn refuse(&self, error: &ProxyError, mut record: Record, is_grpc: bool) -> Response<ResponseBody> {
         tracing::debug!(%error, source = ?error.source(), status = error.status().as_u16(), "request not forwarded");
         let mut response = error.response(is_grpc);
@@ -323,10 +350,4 @@ struct Forwarded {
     connection: Connection,
     upgrade: Option<Upgrade>,
     deadline: Option<Instant>,
-}
-
-fn own_reply(reply: &Reply) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::own(""));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
-    response
 }

@@ -16,7 +16,8 @@ use crate::spans::RequestSpan;
 pub struct Record {
     metrics: Arc<SeriesCache>,
     method: Method,
-    /// `None` for requests without a route, which are counted nowhere but in the metrics.
+    /// `None` for requests without a route, and for those of static routes and health checks: they are counted nowhere
+    /// but in the metrics.
     pending: Option<Pending>,
     started: Instant,
     /// The status that was answered; `None` until then, and for ever when the client goes away first.
@@ -76,9 +77,9 @@ impl Record {
         self.fallback = fallback;
     }
 
-    /// A connection was had.
+    /// A connection was had. Of a request that does not count nobody is told whether it waited.
     pub fn connected(&mut self) {
-        self.reached = !self.fallback;
+        self.reached = !self.fallback && self.pending.is_some();
     }
 
     /// Whether it waited, once it has reached its upstream.

@@ -1,13 +1,14 @@
 //! Takes the objects of the source in, and publishes the route table and the backends.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use http::HeaderMap;
-use keda_http_core::reply::Reply;
+use http::{HeaderMap, Request, header};
+use keda_http_core::reply::{self, Requests, When};
 use keda_http_core::route::{Route, RouteTable, ServiceRef};
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
@@ -18,10 +19,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::backends::{Backend, Backends, service_key};
-use crate::config::TimeoutConfig;
+use crate::config::RouteDefaults;
+use crate::error::ProxyError;
 use crate::memory;
 use crate::metrics::{Metrics, SeriesCache};
-use crate::pending::{PendingRequests, Target};
+use crate::pending::{Pending, PendingRequests, Target};
+use crate::static_response::{BoundResponse, PublishedBodies};
+use crate::upstream::Hold;
 
 /// The route table as it is now. Cheap to clone; a change is published whole.
 #[derive(Clone)]
@@ -48,7 +52,26 @@ pub struct BoundRoute {
     pub request: Option<Duration>,
     /// From the request sent to the first response header.
     pub response_header: Option<Duration>,
-    replies: Vec<Reply>,
+    /// How many requests may be held; `None`: any number.
+    max_pending: Option<NonZeroU32>,
+    replies: Box<[BoundReply]>,
+    placeholder: Option<Box<Placeholder>>,
+}
+
+/// Requests of a route that do not count, and the response that some of them get.
+pub struct BoundReply {
+    to: Requests,
+    /// When they get it.
+    pub when: When,
+    /// The response.
+    pub response: BoundResponse,
+}
+
+/// What is answered instead of holding.
+struct Placeholder {
+    response: BoundResponse,
+    /// Whether it is only for the requests above `max_pending`.
+    overflow_only: bool,
 }
 
 /// What `/routes` shows of a route.
@@ -71,9 +94,10 @@ pub struct Routing {
     backends: Arc<Backends>,
     pending: PendingRequests,
     metrics: Metrics,
-    timeouts: TimeoutConfig,
+    defaults: RouteDefaults,
     route_index: RouteIndex,
     endpoint_index: EndpointIndex,
+    bodies: PublishedBodies,
     bound: HashMap<TargetKey, Arc<BoundRoute>>,
     readiness: Readiness,
 }
@@ -100,13 +124,41 @@ impl Routes {
 }
 
 impl BoundRoute {
-    /// A response of our own for a request to this path, when there is one now.
-    pub fn reply(&self, path: &str) -> Option<&Reply> {
+    /// The static route or health check that takes a request: it does not count then, whoever answers it.
+    pub fn reply<B>(&self, request: &Request<B>) -> Option<&BoundReply> {
         if self.replies.is_empty() {
             return None;
         }
-        let available = self.upstream.ready_count() > 0;
-        self.replies.iter().find(|reply| reply.answers(path, available))
+        let host = request.headers().get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let requests = self.replies.iter().map(|reply| &reply.to);
+        let first = reply::first_match(requests, host, request.uri().path(), request.headers())?;
+        self.replies.get(first)
+    }
+
+    /// Whether a request may be held.
+    pub fn hold<'a>(&self, pending: Option<&'a Pending>) -> Hold<'a> {
+        match (pending, &self.placeholder) {
+            (None, _) => Hold::Never,
+            (_, Some(placeholder)) if !placeholder.overflow_only => Hold::Never,
+            (Some(pending), _) => Hold::Among(pending, self.max_pending),
+        }
+    }
+
+    /// Whether there may be an [`instead`](Self::instead).
+    pub fn has_own_answers(&self) -> bool {
+        self.placeholder.is_some() || !self.replies.is_empty()
+    }
+
+    /// What is answered to a request that `reply` takes, or that counts, because it was not held.
+    pub fn instead<'a>(&'a self, error: &ProxyError, reply: Option<&'a BoundReply>) -> Option<&'a BoundResponse> {
+        match error {
+            ProxyError::Unavailable | ProxyError::TooManyPending => {
+                let reply = reply.map(|reply| &reply.response);
+                reply.or_else(|| self.placeholder.as_ref().map(|placeholder| &placeholder.response))
+            }
+            _ => None,
+        }
     }
 
     /// When a request that arrives now must have ended: by the route's limit, or sooner by its own `grpc-timeout`.
@@ -178,7 +230,7 @@ impl Routing {
         backends: Arc<Backends>,
         pending: PendingRequests,
         metrics: Metrics,
-        timeouts: TimeoutConfig,
+        defaults: RouteDefaults,
         readiness: Readiness,
     ) -> Self {
         Self {
@@ -186,9 +238,10 @@ impl Routing {
             backends,
             pending,
             metrics,
-            timeouts,
+            defaults,
             route_index: RouteIndex::default(),
             endpoint_index: EndpointIndex::default(),
+            bodies: PublishedBodies::default(),
             bound: HashMap::new(),
             readiness,
         }
@@ -223,6 +276,7 @@ impl Routing {
         let mut route_changes = Vec::new();
         for change in changes {
             touched.extend(self.endpoint_index.apply(change));
+            self.bodies.apply(change);
             route_changes.extend(self.route_index.apply(change));
         }
         if !route_changes.is_empty() {
@@ -267,6 +321,7 @@ impl Routing {
         self.metrics.routes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
         self.routes.table.store(Arc::new(table));
         self.backends.drop_unused(touched.iter().cloned());
+        self.bodies.drop_unused();
     }
 
     fn bind(&self, route: &Route) -> Arc<BoundRoute> {
@@ -275,20 +330,44 @@ impl Routing {
             Some(value) => Some(value),
             None => default,
         };
+        let timeouts = &self.defaults.timeouts;
         Arc::new(BoundRoute {
             key: route.key.clone(),
             target: self.pending.target(&route.key, route.window),
             metrics: self.metrics.of_route(&route.key),
             upstream: self.backends.backend(&route.upstream),
             fallback: route.fallback.as_ref().map(|fallback| self.backends.backend(fallback)),
-            readiness: self
-                .timeouts
+            readiness: timeouts
                 .readiness
                 .limit(route.timeouts.readiness, route.fallback.is_some()),
-            request: own(route.timeouts.request, self.timeouts.request),
-            response_header: own(route.timeouts.response_header, self.timeouts.response_header),
-            replies: route.replies.clone(),
+            request: own(route.timeouts.request, timeouts.request),
+            response_header: own(route.timeouts.response_header, timeouts.response_header),
+            max_pending: route
+                .cold_start
+                .as_ref()
+                .and_then(|cold_start| cold_start.max_pending)
+                .or(self.defaults.cold_start.max_pending),
+            replies: self.bind_replies(route),
+            placeholder: self.bind_placeholder(route),
         })
+    }
+
+    fn bind_replies(&self, route: &Route) -> Box<[BoundReply]> {
+        let bound = route.replies.iter().map(|reply| BoundReply {
+            to: reply.to.clone(),
+            when: reply.when,
+            response: BoundResponse::new(&reply.response, route.key.namespace(), &self.bodies),
+        });
+        bound.collect()
+    }
+
+    fn bind_placeholder(&self, route: &Route) -> Option<Box<Placeholder>> {
+        let cold_start = route.cold_start.as_ref()?;
+        let response = cold_start.placeholder.as_ref()?;
+        Some(Box::new(Placeholder {
+            response: BoundResponse::new(response, route.key.namespace(), &self.bodies),
+            overflow_only: cold_start.holds(),
+        }))
     }
 
     /// What cannot be used is told on `/readyz` and as a metric.
@@ -306,9 +385,11 @@ impl Routing {
                     .map(move |error| format!("{:?} {}/{}: {error}", id.kind, id.namespace, id.name))
             })
             .collect();
+        let bodies = self.bodies.missing();
         self.metrics
             .problems
-            .set(i64::try_from(unreadable.len() + refused.len()).unwrap_or(i64::MAX));
+            .set(i64::try_from(unreadable.len() + refused.len() + bodies.len()).unwrap_or(i64::MAX));
+        self.readiness.set_problems("response bodies", bodies);
         self.readiness.set_problems("manifests", unreadable);
         self.readiness.set_problems("routes", refused);
     }

@@ -5,6 +5,7 @@ pub mod headers;
 pub mod pool;
 pub mod upgrade;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::backends::{Backend, Lease, random_below};
 use crate::body::RequestBody;
-use crate::pending::Pending;
+use crate::pending::{Pending, Waiting};
 use connect::DialError;
 use keda_http_kubernetes::endpoints::AppProtocol;
 
@@ -53,9 +54,35 @@ pub struct Connection {
     idle: Option<Duration>,
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Whose endpoints.
+    pub backend: &'a Backend,
+    /// Whether it waits for one.
+    pub hold: Hold<'a>,
+    /// Until when.
+    pub deadline: Option<Instant>,
+}
+
+/// Whether a request waits while no endpoint is ready.
+#[derive(Clone, Copy)]
+pub enum Hold<'a> {
+    /// It does not.
+    Never,
+    /// It does, as one of at most so many.
+    Among(&'a Pending, Option<NonZeroU32>),
+}
+
 /// Why no connection was to be had in time.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// No endpoint is ready, and the request is not to wait for one.
+    #[error("no endpoint is ready")]
+    Unavailable,
+    /// No endpoint is ready, and as many requests as may wait do so already.
+    #[error("too many requests are waiting for an endpoint")]
+    TooManyPending,
     /// No endpoint became ready.
     #[error("no endpoint became ready within {0:?}")]
     NotReady(Duration),
@@ -74,6 +101,8 @@ pub enum ConnectError {
 pub struct ConnectStages {
     /// When the wait for an endpoint began, when there was none.
     pub held: Option<Instant>,
+    /// Its place among those that wait, kept until it has its connection: an endpoint that comes and goes costs nobody a place.
+    waiting: Option<Waiting>,
     /// When an endpoint was ready after that.
     pub ready: Option<Instant>,
     /// Whether the route's own upstream was given up for its fallback.
@@ -111,25 +140,18 @@ impl Upstream {
         }
     }
 
-    /// A connection to whichever endpoint can be reached before `deadline`. A dial that is refused, reset or not
+    /// A connection to whichever endpoint can be reached before the deadline. A dial that is refused, reset or not
     /// answered means "not yet": another endpoint is tried at once, the same one after a short pause.
-    /// While there is none at all, `pending` is told to be waiting.
-    pub async fn connect(
-        &self,
-        backend: &Backend,
-        pending: Option<&Pending>,
-        deadline: Option<Instant>,
-        stages: &mut ConnectStages,
-    ) -> Result<Connection, ConnectError> {
+    pub async fn connect(&self, wanted: Wanted<'_>, stages: &mut ConnectStages) -> Result<Connection, ConnectError> {
         let started = Instant::now();
-        let trying = self.try_until_connected(backend, pending, stages);
-        let connected = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, trying).await.ok().flatten(),
+        let trying = self.try_until_connected(wanted, stages);
+        let connected = match wanted.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, trying).await.unwrap_or(Ok(None)),
             None => trying.await,
         };
-        match (connected, backend.failure()) {
+        match (connected?, wanted.backend.failure()) {
             (Some(connection), _) => Ok(connection),
-            (None, Some(failure)) if backend.ready_count() > 0 => Err(ConnectError::Unreachable {
+            (None, Some(failure)) if wanted.backend.ready_count() > 0 => Err(ConnectError::Unreachable {
                 failure,
                 attempts: stages.attempts,
             }),
@@ -140,10 +162,10 @@ impl Upstream {
     /// `None` when endpoints were there but none could be reached for [`DIAL_LIMIT`].
     async fn try_until_connected(
         &self,
-        backend: &Backend,
-        pending: Option<&Pending>,
+        wanted: Wanted<'_>,
         stages: &mut ConnectStages,
-    ) -> Option<Connection> {
+    ) -> Result<Option<Connection>, ConnectError> {
+        let backend = wanted.backend;
         let mut give_up = None;
         loop {
             let lease = match backend.pick() {
@@ -151,22 +173,21 @@ impl Upstream {
                 None => {
                     // Being not ready again is no failure of a dial any more.
                     give_up = None;
-                    stages.held.get_or_insert_with(Instant::now);
-                    let _waiting = pending.map(Pending::wait);
+                    stages.wait(wanted.hold)?;
                     let lease = backend.ready().await;
                     stages.ready = Some(Instant::now());
                     lease
                 }
             };
             match self.open(lease, backend).await {
-                Opened::Connected(connection) => return Some(connection),
+                Opened::Connected(connection) => return Ok(Some(connection)),
                 Opened::Gone => {}
                 Opened::Failed(error) => {
                     stages.note_failure(&error, backend.ready_count() < 2);
                     backend.note_failure(&error);
                     let limit = *give_up.get_or_insert_with(|| Instant::now() + DIAL_LIMIT);
                     if Instant::now() >= limit {
-                        return None;
+                        return Ok(None);
                     }
                 }
             }
@@ -233,6 +254,18 @@ fn pause(failing_for: Duration) -> Duration {
 impl ConnectStages {
     /// Failures that are kept one by one.
     const KEPT: usize = 8;
+
+    /// The request is to be held.
+    fn wait(&mut self, hold: Hold<'_>) -> Result<(), ConnectError> {
+        let Hold::Among(pending, limit) = hold else {
+            return Err(ConnectError::Unavailable);
+        };
+        if self.waiting.is_none() {
+            self.waiting = Some(pending.wait(limit).ok_or(ConnectError::TooManyPending)?);
+        }
+        self.held.get_or_insert_with(Instant::now);
+        Ok(())
+    }
 
     /// With no other endpoint to go to, a request whose pod does not listen yet is held just as one without a pod.
     fn note_failure(&mut self, error: &DialError, alone: bool) {

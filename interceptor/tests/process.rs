@@ -35,6 +35,7 @@ fn a_setting_that_cannot_be_used_ends_the_start_with_64_and_its_name() {
     for (name, value) in [
         ("KEDA_HTTP_CONNECT_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "carrier-pigeon"),
+        ("KEDA_HTTP_PROXY_TLS_ENABLED", "true"),
     ] {
         let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true"), (name, value)];
         let (code, said) = ended(interceptor(manifests.path(), &variables));
@@ -76,6 +77,18 @@ fn an_unknown_flag_is_named_and_help_lists_every_setting() {
     let help = Command::new(binary).arg("--help").output().unwrap();
     let text = String::from_utf8_lossy(&help.stdout);
     assert!(help.status.success() && text.contains("KEDA_HTTP_READINESS_TIMEOUT") && text.contains("--zap-log-level"));
+}
+
+#[test]
+fn a_setting_without_effect_is_told_in_the_log() {
+    let manifests = tempfile::tempdir().unwrap();
+    let mut child = interceptor(manifests.path(), &[("KEDA_HTTP_DIRECT_POD_ROUTING", "false")]);
+    let mut said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(said.any(|line| line.contains("KEDA_HTTP_DIRECT_POD_ROUTING") && line.contains("no effect")));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::routes::RouteError;
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     errors: Vec<RouteError>,
+    warnings: Vec<String>,
 }
 
 impl Fields {
@@ -27,6 +28,16 @@ impl Fields {
             field: field.to_string(),
             reason: reason.to_string(),
         });
+    }
+
+    /// What is odd but no slip.
+    pub(crate) fn warn(&mut self, field: Arguments<'_>, oddity: impl Display) {
+        self.warnings.push(format!("{field}: {oddity}"));
+    }
+
+    /// What was odd so far.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// The value, or `None` with the error noted.

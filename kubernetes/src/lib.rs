@@ -7,6 +7,7 @@
 //! - [`source`]: objects arrive as `Apply`, `Delete` and `Reset`, from a directory of manifests (or an API server's watches).
 //! - [`routes`]: objects to `core::route::Route`, and for each object that does not become one, why.
 //! - [`endpoints`]: Services and EndpointSlices to ready endpoints per service port.
+//! - [`response_bodies`]: ConfigMaps to bodies of responses that the interceptor gives itself.
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
 //! - [`scaling`]: objects to what the scaler must answer for them.
 
@@ -15,6 +16,7 @@ mod fields;
 pub mod listeners;
 pub mod object;
 pub mod resources;
+pub mod response_bodies;
 pub mod routes;
 pub mod scaling;
 pub mod source;

@@ -8,6 +8,8 @@
 mod http_scaled_object;
 mod interceptor_route;
 mod scaled_object;
+mod session;
+mod static_response;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -135,12 +137,14 @@ impl RouteIndex {
         &mut self,
         id: ObjectId,
         rank: Rank,
-        route: Result<Route, Vec<RouteError>>,
+        route: Result<(Route, Vec<String>), Vec<RouteError>>,
         changes: &mut Vec<RouteChange>,
     ) {
         match route {
-            Ok(route) => {
-                self.put(rank, route, changes);
+            Ok((route, warnings)) => {
+                if self.put(rank, route, changes) {
+                    warn_of(&id, &warnings);
+                }
                 self.note(id, Vec::new());
             }
             Err(errors) => self.note(id, errors),

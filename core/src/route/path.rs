@@ -40,7 +40,7 @@ impl PartialEq for PathMatch {
 }
 
 /// The path as it is compared: percent-decoded, which most paths are already.
-pub(super) fn decode(path: &str) -> Cow<'_, str> {
+pub(crate) fn decode(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return Cow::Borrowed(path);
     }

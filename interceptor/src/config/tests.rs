@@ -37,6 +37,8 @@ fn what_cannot_be_used_is_named_with_its_value_and_what_is_allowed() {
         ("KEDA_HTTP_BIND_ADDRESS", "localhost"),
         ("KEDA_HTTP_MANIFESTS", "/no/such/directory"),
         ("OTEL_PROM_EXPORTER_PORT", "70000"),
+        ("KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS", "many"),
+        ("KEDA_HTTP_DIRECT_POD_ROUTING", "sometimes"),
     ];
     for (name, value) in table {
         let error = read(&[(name, value)]).unwrap_err().to_string();
@@ -44,6 +46,37 @@ fn what_cannot_be_used_is_named_with_its_value_and_what_is_allowed() {
             error.contains(name) && error.contains(value) && error.contains("must be"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn how_many_requests_a_route_may_hold() {
+    let limit = |text| {
+        let config = read(&[("KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS", text)]).unwrap();
+        config.cold_start.max_pending.map(u32::from)
+    };
+    assert_eq!(
+        (limit("100"), limit("0"), limit("-1"), limit("")),
+        (Some(100), None, None, None)
+    );
+}
+
+#[test]
+fn tls_that_is_switched_on_is_not_passed_over() {
+    let error = read(&[("KEDA_HTTP_PROXY_TLS_ENABLED", "true")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("KEDA_HTTP_PROXY_TLS_ENABLED=\"true\"") && error.contains("TLS is not supported yet"),
+        "{error}"
+    );
+    for off in ["false", ""] {
+        let others = [
+            ("KEDA_HTTP_PROXY_TLS_ENABLED", off),
+            ("KEDA_HTTP_PROXY_TLS_PORT", "8443"),
+            ("KEDA_HTTP_PROXY_TLS_CERT_PATH", "/certs/tls.crt"),
+        ];
+        assert!(read(&others).is_ok(), "{off:?}");
     }
 }
 

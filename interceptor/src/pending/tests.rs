@@ -49,7 +49,7 @@ fn counts_return_to_zero_whatever_many_threads_do() {
             scope.spawn(|| {
                 for round in 0..2_000 {
                     let request = target.enter();
-                    let waiting = (round % 3 == 0).then(|| request.wait());
+                    let waiting = (round % 3 == 0).then(|| request.wait(None));
                     if round % 2 == 0 {
                         drop(waiting);
                     }
@@ -63,6 +63,37 @@ fn counts_return_to_zero_whatever_many_threads_do() {
     });
     let counts = target.now();
     assert_eq!((counts.arrivals, counts.pending, counts.waiting), (8_000, 0, 0));
+}
+
+#[test]
+fn as_many_wait_as_may_and_every_place_is_given_again() {
+    const LIMIT: u32 = 3;
+    let pending = PendingRequests::default();
+    let target = target(&pending);
+    let limit = NonZeroU32::new(LIMIT);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let request = target.enter();
+                    let waiting = request.wait(limit);
+                    assert!(target.now().waiting <= LIMIT.into());
+                    drop(waiting);
+                }
+            });
+        }
+    });
+    let request = target.enter();
+    let waiting: Vec<Waiting> = (0..LIMIT).map(|_| request.wait(limit).unwrap()).collect();
+    assert!(request.wait(limit).is_none());
+    assert_eq!(
+        target.waiting.load(Ordering::SeqCst),
+        u64::from(LIMIT),
+        "refused ones leave nothing behind"
+    );
+    assert!(request.wait(None).is_some(), "without a limit there is always room");
+    drop(waiting);
+    assert!(request.wait(limit).is_some());
 }
 
 #[test]
@@ -120,7 +151,7 @@ async fn the_first_to_wait_is_an_edge_even_under_traffic() {
     let target = target(&pending);
     let request = target.enter();
     let _ = pending.edges().await;
-    let waiting = request.wait();
+    let waiting = request.wait(None);
     assert_eq!(pending.edges().await.len(), 1);
     assert_eq!(target.now().waiting, 1);
     drop(waiting);

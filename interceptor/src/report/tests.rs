@@ -53,7 +53,7 @@ async fn the_first_request_is_told_at_once_and_so_is_the_first_that_waits() {
     let before = tokio::time::Instant::now();
     let request = target.enter();
     assert_eq!(next(&mut reports).await.targets[0].pending, 1);
-    let _waiting = request.wait();
+    let _waiting = request.wait(None);
     assert_eq!(next(&mut reports).await.targets[0].waiting, 1);
     assert_eq!(before.elapsed(), Duration::ZERO, "no timer has passed");
     assert!(request.signalled().is_some());

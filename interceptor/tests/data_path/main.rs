@@ -7,6 +7,7 @@ mod cancelling;
 mod cold_start;
 mod draining;
 mod faults;
+mod own_answers;
 mod protocols;
 mod routes;
 mod support;

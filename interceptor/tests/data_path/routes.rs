@@ -199,4 +199,5 @@ async fn health_checks_are_answered_and_wake_nobody() {
         interceptor.get("api.example", "/health").await.text().await.unwrap(),
         "app"
     );
+    assert_eq!(interceptor.queue("api").await, (0, 0), "whoever answers");
 }

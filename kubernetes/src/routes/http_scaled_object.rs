@@ -10,8 +10,8 @@ use crate::object::namespace_of;
 use crate::resources::{HttpScaledObject, HttpScaledObjectSpec};
 use crate::scaling;
 
-/// The route, or every slip of the object.
-pub(super) fn route(object: &HttpScaledObject) -> Result<Route, Vec<RouteError>> {
+/// The route and what is odd about it, or every slip of the object.
+pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), Vec<RouteError>> {
     let mut fields = Fields::default();
     let (namespace, spec) = (namespace_of(&object.metadata), &object.spec);
     let upstream = upstream(namespace, spec, &mut fields);
@@ -22,7 +22,8 @@ pub(super) fn route(object: &HttpScaledObject) -> Result<Route, Vec<RouteError>>
     let window = scaling.map_or(Duration::ZERO, |scaling| scaling.activity_window());
     let key = key_of(&object.metadata);
     let created = created(&object.metadata);
-    fields.finish(upstream.map(|upstream| Route {
+    let warnings = fields.take_warnings();
+    let route = upstream.map(|upstream| Route {
         key,
         created,
         rules,
@@ -31,8 +32,11 @@ pub(super) fn route(object: &HttpScaledObject) -> Result<Route, Vec<RouteError>>
         timeouts,
         window,
         replies: Vec::new(),
+        cold_start: None,
+        session: None,
         autowired: None,
-    }))
+    });
+    Ok((fields.finish(route)?, warnings))
 }
 
 fn upstream(namespace: &str, spec: &HttpScaledObjectSpec, fields: &mut Fields) -> Option<ServiceRef> {

@@ -1,33 +1,36 @@
 //! InterceptorRoute to route.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
+use http::StatusCode;
+use keda_http_core::reply::{Reply, Requests, When};
+use keda_http_core::route::{ColdStart, Overflow, Route, Rule, ServiceRef, Timeouts};
 
-use super::{RouteError, created, key_of};
+use super::static_response::static_response;
+use super::{RouteError, created, key_of, session};
 use crate::fields::{Fields, Target, path_prefix};
 use crate::object::namespace_of;
-use crate::resources::{InterceptorRoute, InterceptorRouteSpec, RoutingRule};
+use crate::resources::{self, InterceptorRoute, InterceptorRouteSpec, ResponseMode, RoutingRule, StaticRoute};
 use crate::scaling;
 
-/// The route, or every slip of the object.
-pub(super) fn route(object: &InterceptorRoute) -> Result<Route, Vec<RouteError>> {
+/// The route and what is odd about it, or every slip of the object.
+pub(super) fn route(object: &InterceptorRoute) -> Result<(Route, Vec<String>), Vec<RouteError>> {
     let mut fields = Fields::default();
     let (namespace, spec) = (namespace_of(&object.metadata), &object.spec);
     let upstream = upstream(namespace, spec, &mut fields);
     let scaling = scaling::interceptor_route(spec, &mut fields);
     let fallback = fallback(namespace, spec, &mut fields);
     let timeouts = timeouts(spec, &mut fields);
-    let rules = spec
-        .rules
-        .iter()
-        .enumerate()
-        .map(|(i, given)| rule(i, given, &mut fields))
-        .collect();
+    let rules = rules("spec.rules", &spec.rules, &mut fields);
+    let replies = replies(spec, &mut fields);
+    let cold_start = cold_start(spec, &mut fields);
+    let session = session::session(&object.metadata, spec.session_persistence.as_ref(), &mut fields);
     let window = scaling.map_or(Duration::ZERO, |scaling| scaling.activity_window());
     let key = key_of(&object.metadata);
     let created = created(&object.metadata);
-    fields.finish(upstream.map(|upstream| Route {
+    let warnings = fields.take_warnings();
+    let route = upstream.map(|upstream| Route {
         key,
         created,
         rules,
@@ -35,9 +38,12 @@ pub(super) fn route(object: &InterceptorRoute) -> Result<Route, Vec<RouteError>>
         fallback,
         timeouts,
         window,
-        replies: Vec::new(),
+        replies,
+        cold_start,
+        session,
         autowired: None,
-    }))
+    });
+    Ok((fields.finish(route)?, warnings))
 }
 
 fn upstream(namespace: &str, spec: &InterceptorRouteSpec, fields: &mut Fields) -> Option<ServiceRef> {
@@ -81,10 +87,67 @@ fn timeouts(spec: &InterceptorRouteSpec, fields: &mut Fields) -> Timeouts {
     }
 }
 
-fn rule(index: usize, rule: &RoutingRule, fields: &mut Fields) -> Rule {
-    Rule {
-        hosts: fields.hosts(format_args!("spec.rules[{index}].hosts"), &rule.hosts),
+fn rules(at: &str, rules: &[RoutingRule], fields: &mut Fields) -> Vec<Rule> {
+    let each = rules.iter().enumerate();
+    each.map(|(index, rule)| Rule {
+        hosts: fields.hosts(format_args!("{at}[{index}].hosts"), &rule.hosts),
         paths: rule.paths.iter().map(|path| path_prefix(&path.value)).collect(),
-        headers: fields.headers(format_args!("spec.rules[{index}].headers"), &rule.headers),
+        headers: fields.headers(format_args!("{at}[{index}].headers"), &rule.headers),
+    })
+    .collect()
+}
+
+fn replies(spec: &InterceptorRouteSpec, fields: &mut Fields) -> Vec<Reply> {
+    let each = spec.static_routes.iter().enumerate();
+    each.filter_map(|(index, given)| reply(&format!("spec.staticRoutes[{index}]"), given, fields))
+        .collect()
+}
+
+fn reply(at: &str, given: &StaticRoute, fields: &mut Fields) -> Option<Reply> {
+    if given.rules.is_empty() {
+        fields.refuse(
+            format_args!("{at}.rules"),
+            "is empty; it needs at least one rule ({} takes every request)",
+        );
     }
+    let rules = rules(&format!("{at}.rules"), &given.rules, fields);
+    let response = static_response(&format!("{at}.response"), &given.response, StatusCode::OK, fields)?;
+    Some(Reply {
+        to: Requests::Rules(rules),
+        when: match given.response_mode {
+            ResponseMode::WhenUnavailable => When::WhileUnavailable,
+            ResponseMode::Always => When::Always,
+        },
+        response,
+    })
+}
+
+/// `None` where requests are just held; the fallback is the route's own matter.
+fn cold_start(spec: &InterceptorRouteSpec, fields: &mut Fields) -> Option<Box<ColdStart>> {
+    let given = spec.cold_start.as_ref()?;
+    let at = "spec.coldStart";
+    let placeholder = given.placeholder.as_ref().and_then(|placeholder| {
+        let at = "spec.coldStart.placeholder.response";
+        static_response(at, &placeholder.response, StatusCode::SERVICE_UNAVAILABLE, fields)
+    });
+    let max_pending = given.max_pending_requests.and_then(|limit| {
+        let allowed = u32::try_from(limit).ok().and_then(NonZeroU32::new);
+        let refused = format!("{limit} cannot be used; allowed: 1 or more");
+        fields.take(format_args!("{at}.maxPendingRequests"), allowed.ok_or(refused))
+    });
+    if given.overflow == resources::Overflow::Placeholder && given.placeholder.is_none() {
+        fields.refuse(
+            format_args!("{at}.overflow"),
+            "Placeholder needs a placeholder; give one, or use Reject",
+        );
+    }
+    let cold_start = ColdStart {
+        placeholder,
+        max_pending,
+        overflow: match given.overflow {
+            resources::Overflow::Reject => Overflow::Reject,
+            resources::Overflow::Placeholder => Overflow::Placeholder,
+        },
+    };
+    (cold_start != ColdStart::default()).then(|| Box::new(cold_start))
 }

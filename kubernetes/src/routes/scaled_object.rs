@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use keda_http_core::reply::{Reply, When};
+use http::StatusCode;
+use keda_http_core::reply::{Reply, Requests, StaticResponse, When};
 use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
 use keda_http_core::target::TargetKey;
-use keda_http_core::trigger::{Autowire, HealthcheckResponse, KEDIFY_HTTP, KedifyHttp, TRIGGER_NAME_KEY};
+use keda_http_core::trigger::{Autowire, Healthcheck, HealthcheckResponse, KEDIFY_HTTP, KedifyHttp, TRIGGER_NAME_KEY};
 
 use super::{RouteError, created, key_of};
 use crate::object::namespace_of;
@@ -122,7 +123,9 @@ fn route(object: &ScaledObject, key: TargetKey, trigger: KedifyHttp) -> Result<(
         fallback: None,
         timeouts: Timeouts::default(),
         window: trigger.scaling.activity_window(),
-        replies: replies(&trigger),
+        replies: healthcheck(trigger.healthcheck.as_ref()),
+        cold_start: None,
+        session: None,
         autowired: autowired(namespace_of(&object.metadata), &trigger),
         rules: vec![Rule {
             hosts: trigger.hosts,
@@ -160,14 +163,15 @@ fn autowired(namespace: &str, trigger: &KedifyHttp) -> Option<ServiceRef> {
     })
 }
 
-fn replies(trigger: &KedifyHttp) -> Vec<Reply> {
-    let reply = trigger.healthcheck.as_ref().map(|check| Reply {
-        path: check.path.clone(),
+/// How a health check is answered, by the interceptor or by the workload: either way it is no traffic.
+pub(super) fn healthcheck(check: Option<&Healthcheck>) -> Vec<Reply> {
+    let reply = check.map(|check| Reply {
+        to: Requests::Path(check.path.clone()),
         when: match check.response {
             HealthcheckResponse::Static => When::Always,
             HealthcheckResponse::Passthrough => When::WhileUnavailable,
         },
-        status: 200,
+        response: StaticResponse::empty(StatusCode::OK),
     });
     reply.into_iter().collect()
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use http::HeaderName;
-use keda_http_core::reply::{Reply, When};
+use http::{HeaderName, StatusCode};
+use keda_http_core::reply::{Reply, Requests, StaticBody, StaticResponse, When};
 use keda_http_core::route::header::{HeaderRule, HeaderValueMatch};
 use keda_http_core::route::host::HostPattern;
 use keda_http_core::route::path::PathMatch;
-use keda_http_core::route::{PortRef, ServiceRef, Timeouts};
+use keda_http_core::route::{ColdStart, Overflow, PortRef, ServiceRef, Timeouts};
+use keda_http_core::session::Session;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -164,6 +165,172 @@ fn an_interceptor_route_becomes_a_route() {
 }
 
 #[test]
+fn static_routes_are_replies_in_the_order_of_the_list() {
+    let spec = json!({"staticRoutes": [
+        {"rules": [{"paths": [{"value": "/robots.txt"}]}, {"hosts": ["b"]}], "responseMode": "Always",
+         "response": {"statusCode": 204, "headers": {"X-Robots": "none"}}},
+        {"rules": [{}], "response": {"bodyFromConfigMap": {"name": "pages"}}},
+    ]});
+    let replies = only(&route("api", &to("api", &spec))).replies;
+    let [robots, pages] = replies.as_slice() else {
+        panic!("{replies:?}")
+    };
+    assert_eq!((robots.when, pages.when), (When::Always, When::WhileUnavailable));
+    assert_eq!(
+        (robots.response.status, pages.response.status),
+        (StatusCode::NO_CONTENT, StatusCode::OK)
+    );
+    assert_eq!(robots.response.headers["x-robots"], "none");
+    let Requests::Rules(rules) = &robots.to else {
+        panic!("{robots:?}")
+    };
+    assert_eq!(rules.len(), 2);
+    let body = StaticBody::ConfigMap {
+        name: "pages".into(),
+        key: None,
+    };
+    assert_eq!(pages.response.body, body);
+}
+
+#[test]
+fn what_happens_while_the_target_is_not_ready() {
+    let cold_start = |given: Value| only(&route("api", &to("api", &json!({"coldStart": given})))).cold_start;
+    let fallback = json!({"service": {"name": "backup", "port": 80}});
+    assert_eq!(cold_start(json!({"fallback": fallback})), None, "requests are held");
+    let placeholder = || json!({"response": {"body": "soon"}});
+    let given = cold_start(json!({"placeholder": placeholder()})).unwrap();
+    let response = given.placeholder.clone().unwrap();
+    assert_eq!(
+        (response.status, given.holds()),
+        (StatusCode::SERVICE_UNAVAILABLE, false)
+    );
+    assert_eq!(response.body, StaticBody::Inline("soon".into()));
+    let given = cold_start(json!({"maxPendingRequests": 5})).unwrap();
+    assert_eq!(
+        (given.max_pending.map(u32::from), given.overflow, given.holds()),
+        (Some(5), Overflow::Reject, true)
+    );
+    let given = cold_start(json!({"maxPendingRequests": 5, "placeholder": placeholder()})).unwrap();
+    assert!(!given.holds(), "the placeholder goes before");
+    let both = json!({"maxPendingRequests": 5, "overflow": "Placeholder", "placeholder": placeholder()});
+    assert!(cold_start(both).unwrap().holds(), "the placeholder is for the overflow");
+    let unlimited = ColdStart {
+        max_pending: None,
+        ..*cold_start(json!({"overflow": "Placeholder", "placeholder": placeholder()})).unwrap()
+    };
+    assert!(!unlimited.holds());
+}
+
+#[test]
+fn a_response_that_cannot_be_given_is_refused_by_field() {
+    let table = [
+        (json!({"statusCode": 101}), "statusCode: 101 only announces"),
+        (
+            json!({"statusCode": 99}),
+            "statusCode: 99 is no status; allowed: 200 to 599",
+        ),
+        (json!({"statusCode": 600}), "statusCode: 600"),
+        (
+            json!({"body": "a", "bodyFromConfigMap": {"name": "b"}}),
+            "exclude each other",
+        ),
+        (
+            json!({"body": "ä".repeat(32_769)}),
+            "body: has 32769 characters; allowed: 32768",
+        ),
+        (
+            json!({"bodyFromConfigMap": {"name": ""}}),
+            "bodyFromConfigMap.name: is empty",
+        ),
+        (json!({"headers": {"a b": "c"}}), "headers: \"a b\" is no header name"),
+        (json!({"headers": {"X-A": "a\r\nb: c"}}), "headers.X-A: "),
+    ];
+    for (response, expected) in table {
+        let mut index = RouteIndex::default();
+        let placeholder = json!({"coldStart": {"placeholder": {"response": response}}});
+        apply(&mut index, &route("api", &to("api", &placeholder)));
+        let errors = refused(&index, Kind::InterceptorRoute, "api");
+        assert!(
+            errors.len() == 1
+                && errors[0].starts_with("spec.coldStart.placeholder.response")
+                && errors[0].contains(expected),
+            "{expected}: {errors:?}"
+        );
+    }
+    let length = json!({"coldStart": {"placeholder": {"response": {"body": "ä".repeat(32_768)}}}});
+    only(&route("api", &to("api", &length)));
+}
+
+#[test]
+fn what_a_cold_start_or_a_static_route_needs_is_said() {
+    let table = [
+        (
+            json!({"coldStart": {"overflow": "Placeholder"}}),
+            "spec.coldStart.overflow: Placeholder needs",
+        ),
+        (
+            json!({"coldStart": {"maxPendingRequests": 0}}),
+            "spec.coldStart.maxPendingRequests: 0 cannot be used",
+        ),
+        (
+            json!({"coldStart": {"maxPendingRequests": -1}}),
+            "spec.coldStart.maxPendingRequests: -1",
+        ),
+        (
+            json!({"staticRoutes": [{"rules": [], "response": {}}]}),
+            "spec.staticRoutes[0].rules: is empty",
+        ),
+        (
+            json!({"staticRoutes": [{"rules": [{}, {"hosts": ["a b"]}], "response": {"statusCode": 1}}]}),
+            "spec.staticRoutes[0].rules[1].hosts[0]: ",
+        ),
+        (
+            json!({"sessionPersistence": {"type": "Cookie", "absoluteTimeout": "10ms"}}),
+            "spec.sessionPersistence.absoluteTimeout: \"10ms\" is too short; allowed: 1s",
+        ),
+        (
+            json!({"sessionPersistence": {"type": "Cookie", "cookie": {"name": "a=b"}}}),
+            "spec.sessionPersistence.cookie.name: \"a=b\" cannot name a cookie",
+        ),
+    ];
+    for (spec, expected) in table {
+        let mut index = RouteIndex::default();
+        apply(&mut index, &route("api", &to("api", &spec)));
+        let errors = refused(&index, Kind::InterceptorRoute, "api");
+        assert!(
+            errors.iter().any(|error| error.starts_with(expected)),
+            "{expected}: {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn headers_about_the_connection_are_left_out_of_responses() {
+    let headers = json!({"Content-Length": "3", "Transfer-Encoding": "chunked", "Connection": "close", "Content-Type": "", "X-A": "b"});
+    let spec = json!({"coldStart": {"placeholder": {"response": {"headers": headers}}}});
+    let route = only(&route("api", &to("api", &spec)));
+    let kept = route.cold_start.unwrap().placeholder.unwrap().headers;
+    assert_eq!((kept.len(), &kept["x-a"]), (1, &http::HeaderValue::from_static("b")));
+}
+
+#[test]
+fn sessions_are_kept_by_a_cookie_of_the_routes_own() {
+    let session = |given: Value| only(&route("api", &to("api", &json!({"sessionPersistence": given})))).session;
+    let own = session(json!({"type": "Cookie", "absoluteTimeout": "1h", "cookie": {"name": "sticky"}}));
+    let expected = Session {
+        cookie: "sticky".into(),
+        absolute_timeout: Some(Duration::from_secs(3600)),
+    };
+    assert_eq!(own, Some(Box::new(expected)));
+    let default = session(json!({"type": "Cookie"})).unwrap();
+    // The first four bytes of the SHA-256 of "shop/api".
+    assert_eq!(
+        (default.cookie.as_str(), default.absolute_timeout),
+        ("keda-session-737a40b9", None)
+    );
+}
+
+#[test]
 fn an_http_scaled_object_becomes_a_route() {
     let spec = json!({
         "hosts": ["a.example.com", "b.example.com"], "pathPrefixes": ["/", "/v1"], "headers": [{"name": "x-team"}],
@@ -229,9 +396,9 @@ fn a_kedify_http_trigger_becomes_a_route() {
     assert_eq!(
         route.replies,
         [Reply {
-            path: "/health".into(),
+            to: Requests::Path("/health".into()),
             when: When::Always,
-            status: 200
+            response: StaticResponse::empty(StatusCode::OK),
         }]
     );
     let passthrough = only(&scaled(

@@ -22,6 +22,8 @@ fn route(name: &str, rules: Vec<Rule>) -> Route {
         timeouts: Timeouts::default(),
         window: Duration::from_secs(60),
         replies: Vec::new(),
+        cold_start: None,
+        session: None,
         autowired: None,
     }
 }

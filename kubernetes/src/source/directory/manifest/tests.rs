@@ -53,7 +53,7 @@ fn yaml_comes_as_documents_and_lists() {
     );
     assert_eq!(read("x.yaml", "\u{feff}# only a comment\n"), [""; 0]);
     assert_eq!(
-        read("x.yaml", "a: |\n  ---\n  text\napiVersion: v1\nkind: ConfigMap"),
+        read("x.yaml", "a: |\n  ---\n  text\napiVersion: v1\nkind: Secret"),
         [""; 0]
     );
 }
@@ -63,7 +63,7 @@ fn other_kinds_are_passed_over() {
     assert_eq!(
         read(
             "x.yaml",
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: y}"
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {x: y}"
         ),
         [""; 0]
     );

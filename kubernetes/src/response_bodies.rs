@@ -1,0 +1,204 @@
+//! ConfigMaps with response bodies: a fold of those that are labelled as such.
+//!
+//! Without the label a ConfigMap is not looked at: what is in it was not meant for the outside.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keda_http_core::reply::media_type;
+
+use crate::object::{Kind, Object, ObjectId, namespace_of};
+use crate::source::Change;
+
+/// The label of ConfigMaps that hold response bodies; its value must be `true`.
+pub const LABEL: &str = "http.keda.sh/response-body";
+
+/// A ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConfigMapKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The bodies in a ConfigMap, by key.
+pub type Bodies = BTreeMap<Box<str>, Body>;
+
+/// A response body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Body {
+    /// What it says.
+    pub content: Bytes,
+    /// Its media type, by the key's extension or how it begins.
+    pub media_type: &'static str,
+}
+
+/// The fold.
+#[derive(Debug, Default)]
+pub struct ResponseBodies {
+    config_maps: HashMap<ConfigMapKey, Arc<Bodies>>,
+}
+
+impl ResponseBodies {
+    /// Takes a change in and says which ConfigMaps it touched.
+    pub fn apply(&mut self, change: &Change) -> Vec<ConfigMapKey> {
+        match change {
+            Change::Apply(Object::ConfigMap(config_map)) => self.set(config_map).into_iter().collect(),
+            Change::Delete(id) if id.kind == Kind::ConfigMap => self.remove(key_of_id(id)).into_iter().collect(),
+            Change::Reset(Kind::ConfigMap, objects) => self.reset(objects),
+            Change::Apply(_) | Change::Delete(_) | Change::Reset(..) => Vec::new(),
+        }
+    }
+
+    /// The bodies in a ConfigMap; `None` when there is none of that name with the label.
+    pub fn get(&self, key: &ConfigMapKey) -> Option<Arc<Bodies>> {
+        self.config_maps.get(key).cloned()
+    }
+
+    fn set(&mut self, config_map: &ConfigMap) -> Option<ConfigMapKey> {
+        let key = key_of(&config_map.metadata);
+        if !is_labelled(&config_map.metadata) {
+            return self.remove(key);
+        }
+        let bodies = bodies(config_map);
+        if self.config_maps.get(&key).is_some_and(|known| **known == bodies) {
+            return None;
+        }
+        self.config_maps.insert(key.clone(), Arc::new(bodies));
+        Some(key)
+    }
+
+    fn remove(&mut self, key: ConfigMapKey) -> Option<ConfigMapKey> {
+        self.config_maps.remove(&key).map(|_| key)
+    }
+
+    fn reset(&mut self, objects: &[Object]) -> Vec<ConfigMapKey> {
+        let keep: HashSet<ConfigMapKey> = objects.iter().map(|object| key_of(object.metadata())).collect();
+        let gone: Vec<ConfigMapKey> = self
+            .config_maps
+            .keys()
+            .filter(|key| !keep.contains(key))
+            .cloned()
+            .collect();
+        let mut touched: Vec<ConfigMapKey> = gone.into_iter().filter_map(|key| self.remove(key)).collect();
+        for object in objects {
+            if let Object::ConfigMap(config_map) = object {
+                touched.extend(self.set(config_map));
+            }
+        }
+        touched
+    }
+}
+
+fn is_labelled(metadata: &ObjectMeta) -> bool {
+    let label = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL));
+    label.is_some_and(|value| value == "true")
+}
+
+/// Texts and bytes alike.
+fn bodies(config_map: &ConfigMap) -> Bodies {
+    let texts = config_map.data.iter().flatten();
+    let texts = texts.map(|(key, text)| (key, Bytes::copy_from_slice(text.as_bytes())));
+    let bytes = config_map.binary_data.iter().flatten();
+    let bytes = bytes.map(|(key, bytes)| (key, Bytes::copy_from_slice(&bytes.0)));
+    let body = |(key, content): (&String, Bytes)| {
+        let media_type = media_type::of_file(key, &content);
+        (key.as_str().into(), Body { content, media_type })
+    };
+    texts.chain(bytes).map(body).collect()
+}
+
+fn key_of(metadata: &ObjectMeta) -> ConfigMapKey {
+    ConfigMapKey {
+        namespace: namespace_of(metadata).into(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+fn key_of_id(id: &ObjectId) -> ConfigMapKey {
+    ConfigMapKey {
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn config_map(name: &str, label: &str, more: &Value) -> Object {
+        let mut document = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "shop", "labels": {LABEL: label}},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            document[key] = value.clone();
+        }
+        Object::parse(&document).unwrap().unwrap()
+    }
+
+    fn key(name: &str) -> ConfigMapKey {
+        ConfigMapKey {
+            namespace: "shop".into(),
+            name: name.into(),
+        }
+    }
+
+    fn pages() -> Object {
+        config_map(
+            "pages",
+            "true",
+            &json!({"data": {"index.html": "<p>soon</p>"}, "binaryData": {"logo.png": "iVBORw=="}}),
+        )
+    }
+
+    #[test]
+    fn texts_and_bytes_are_bodies_with_a_type() {
+        let mut folded = ResponseBodies::default();
+        assert_eq!(folded.apply(&Change::Apply(pages())), [key("pages")]);
+        let bodies = folded.get(&key("pages")).unwrap();
+        assert_eq!(bodies["index.html"].content, "<p>soon</p>");
+        assert_eq!(bodies["index.html"].media_type, "text/html; charset=utf-8");
+        assert_eq!(bodies["logo.png"].content.as_ref(), b"\x89PNG");
+        assert_eq!(bodies["logo.png"].media_type, "image/png");
+        assert!(folded.apply(&Change::Apply(pages())).is_empty(), "nothing has changed");
+    }
+
+    #[test]
+    fn without_the_label_nothing_is_told() {
+        let mut folded = ResponseBodies::default();
+        let secret = || config_map("pages", "false", &json!({"data": {"password": "x"}}));
+        assert!(folded.apply(&Change::Apply(secret())).is_empty());
+        assert_eq!(folded.get(&key("pages")), None);
+        folded.apply(&Change::Apply(pages()));
+        assert_eq!(folded.apply(&Change::Apply(secret())), [key("pages")]);
+        assert_eq!(folded.get(&key("pages")), None);
+    }
+
+    #[test]
+    fn what_is_deleted_or_not_in_the_list_is_gone() {
+        let mut folded = ResponseBodies::default();
+        let empty = |name| config_map(name, "true", &json!({}));
+        let all = vec![empty("a"), empty("b"), empty("c")];
+        folded.apply(&Change::Reset(Kind::ConfigMap, all));
+        let id = ObjectId {
+            kind: Kind::ConfigMap,
+            namespace: "shop".into(),
+            name: "a".into(),
+        };
+        assert_eq!(folded.apply(&Change::Delete(id)), [key("a")]);
+        folded.apply(&Change::Reset(Kind::Service, Vec::new()));
+        assert!(folded.get(&key("b")).is_some());
+        let kept = vec![empty("b")];
+        assert_eq!(folded.apply(&Change::Reset(Kind::ConfigMap, kept)), [key("c")]);
+        assert!(folded.get(&key("b")).is_some() && folded.get(&key("c")).is_none());
+    }
+}
