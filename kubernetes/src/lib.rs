@@ -8,9 +8,11 @@
 //! - [`routes`]: objects to `core::route::Route`, and for each object that does not become one, why.
 //! - [`endpoints`]: Services and EndpointSlices to ready endpoints per service port.
 //! - [`response_bodies`]: ConfigMaps to bodies of responses that the interceptor gives itself.
+//! - [`conversion`]: what admission does to a ScaledObject so that stock KEDA can use it.
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
 //! - [`scaling`]: objects to what the scaler must answer for them.
 
+pub mod conversion;
 pub mod endpoints;
 mod fields;
 pub mod listeners;

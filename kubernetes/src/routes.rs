@@ -7,7 +7,7 @@
 
 mod http_scaled_object;
 mod interceptor_route;
-mod scaled_object;
+pub(crate) mod scaled_object;
 mod session;
 mod static_response;
 

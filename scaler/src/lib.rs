@@ -14,13 +14,16 @@
 //! - [`external_scaler`]: KEDA's gRPC service: translation only. [`activity`] and [`specs`] are its two streams.
 //!
 //! - [`leader`]: which replica leads. [`controllers`]: what only the leader does.
+//! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`certificates`] are its own.
 //!
 //! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`].
 
 pub mod activity;
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod backoff;
+pub mod certificates;
 pub mod config;
 pub mod controllers;
 pub mod demand;

@@ -13,15 +13,15 @@ use crate::object::namespace_of;
 use crate::resources::{ScaleTrigger, ScaledObject};
 
 /// What one trigger has become.
-pub(super) struct TriggerRoute {
+pub(crate) struct TriggerRoute {
     /// Its key; `None` when it cannot be told, because several triggers need names.
-    pub(super) key: Option<TargetKey>,
-    pub(super) result: Result<Route, RouteError>,
-    pub(super) warnings: Vec<String>,
+    pub(crate) key: Option<TargetKey>,
+    pub(crate) result: Result<Route, RouteError>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What each `kedify-http` trigger of the object has become. Other triggers are passed over.
-pub(super) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
+pub(crate) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
     let ours: Vec<(usize, &ScaleTrigger)> = object
         .spec
         .triggers
@@ -37,7 +37,7 @@ pub(super) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
 }
 
 /// As users write it, or as admission has rewritten it for KEDA.
-pub(super) fn is_kedify_http(trigger: &ScaleTrigger) -> bool {
+pub(crate) fn is_kedify_http(trigger: &ScaleTrigger) -> bool {
     let has = |key: &str| trigger.metadata.contains_key(key);
     match trigger.type_.as_str() {
         KEDIFY_HTTP => true,
