@@ -1,6 +1,7 @@
 //! The scaler's life: what is bound, what is started, and in which order it stops.
 
 mod assembly;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::external_scaler::Service;
 use crate::leader;
 use assembly::{Parts, Telling};
+use webhook::Webhook;
 
 /// A peer whose network is gone is noticed within fifteen seconds, so that its streams do not stay open for ever.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -49,6 +51,7 @@ pub struct Bound {
     pub metrics_address: Option<SocketAddr>,
     incoming: TcpIncoming,
     admin: Option<(TcpListener, axum::Router)>,
+    webhook: Option<Webhook>,
     parts: Parts,
     readiness: Readiness,
     reflection: bool,
@@ -66,6 +69,10 @@ impl App {
         let incoming = TcpIncoming::bind(config.listen);
         let incoming = incoming.with_context(|| format!("cannot listen for KEDA on {}", config.listen))?;
         let listener = bind_metrics(config.metrics).await?;
+        let webhook = match (config.admission, &parts.context) {
+            (Some(admission), Some(context)) => Some(Webhook::bind(admission, context.clone()).await?),
+            _ => None,
+        };
         let Telling { metrics, readiness } = telling;
         let router = admin::router(metrics, readiness.clone(), log_level);
         Ok(Bound {
@@ -73,6 +80,7 @@ impl App {
             metrics_address: listener.as_ref().map(TcpListener::local_addr).transpose()?,
             incoming: incoming.with_nodelay(Some(true)),
             admin: listener.map(|listener| (listener, router)),
+            webhook,
             parts,
             readiness,
             reflection: config.reflection,
@@ -109,6 +117,9 @@ impl Bound {
         let stop = self.parts.service.shutdown.clone();
         let mut tasks = JoinSet::new();
         let service = self.parts.start(&mut tasks, &self.readiness);
+        if let Some(webhook) = self.webhook {
+            webhook.start(&mut tasks, &self.readiness, &stop);
+        }
         let server = server(service, health.clone(), self.reflection)?;
         let serve = server.serve_with_incoming_shutdown(self.incoming, stop.clone().cancelled_owned());
         tasks.spawn(serve.map(|ended| ended.context("KEDA's port")));

@@ -1,5 +1,6 @@
 //! What only one replica does, the one that holds the Lease. The data path and KEDA's calls never need it.
 
+pub mod conversion;
 pub mod feed;
 pub mod running;
 
@@ -61,7 +62,7 @@ pub struct Controller {
 
 /// All of them: each line is one that runs while this replica leads.
 pub fn all(_config: &ControllersConfig, _data_path: Option<&DataPath>) -> Vec<Controller> {
-    vec![]
+    vec![Controller::new("conversion", conversion::run)]
 }
 
 impl Controller {

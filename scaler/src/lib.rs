@@ -27,6 +27,7 @@ pub mod certificates;
 pub mod config;
 pub mod controllers;
 pub mod demand;
+pub mod events;
 pub mod external_scaler;
 pub mod interceptors;
 pub mod leader;

@@ -32,6 +32,8 @@ pub(super) struct Parts {
     pub(super) subscriptions: Subscriptions,
     pub(super) service: Service,
     pub(super) leadership: Option<(Candidate, Controllers)>,
+    /// What controllers and the webhook work with, where there is an API server.
+    pub(super) context: Option<Context>,
 }
 
 /// Whoever says which interceptors there are.
@@ -62,6 +64,7 @@ impl Parts {
         Ok(Self {
             service: service(&subscriptions, objects),
             leadership: leadership(config, cluster, data_path.as_ref(), telling)?,
+            context: cluster.map(|cluster| context(config, cluster)),
             source,
             finder,
             subscriptions,

@@ -1,0 +1,52 @@
+//! The webhook among the parts: its port and its two tasks.
+
+use anyhow::{Context as _, Result};
+use keda_http_runtime::readiness::Readiness;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission;
+use crate::certificates::{self, Names, Serving};
+use crate::config::AdmissionConfig;
+use crate::controllers::Context;
+
+/// The webhook with its port bound.
+pub(super) struct Webhook {
+    context: Context,
+    names: Names,
+    listener: TcpListener,
+}
+
+impl Webhook {
+    /// Binds the port.
+    pub(super) async fn bind(config: AdmissionConfig, context: Context) -> Result<Self> {
+        let listener = TcpListener::bind(config.listen).await;
+        Ok(Self {
+            listener: listener.with_context(|| format!("cannot listen for admission on {}", config.listen))?,
+            names: Names {
+                namespace: context.namespace.clone(),
+                service: config.service,
+                secret: config.secret,
+                webhook: config.webhook,
+            },
+            context,
+        })
+    }
+
+    /// Serves, and keeps the certificates.
+    pub(super) fn start(self, tasks: &mut JoinSet<Result<()>>, readiness: &Readiness, stop: &CancellationToken) {
+        let serving = Serving::default();
+        let first = readiness.register("certificate of admission");
+        let Context {
+            client, scaler_address, ..
+        } = self.context;
+        let (readiness, ending) = (readiness.clone(), stop.clone());
+        let keeping = certificates::keep(client, self.names, serving.clone(), readiness, first, ending);
+        tasks.spawn(async {
+            keeping.await;
+            Ok(())
+        });
+        tasks.spawn(admission::serve(self.listener, serving, scaler_address, stop.clone()));
+    }
+}

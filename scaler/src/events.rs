@@ -1,0 +1,95 @@
+//! What people are told of an object by `kubectl describe`: Events, each once.
+
+use std::collections::HashMap;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use keda_http_kubernetes::object::ObjectId;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tracing::warn;
+
+/// Writes Events, as the scaler.
+pub struct Events {
+    recorder: Recorder,
+    told: HashMap<(ObjectId, &'static str), String>,
+}
+
+impl Events {
+    /// Nothing has been told yet.
+    pub fn new(client: Client) -> Self {
+        let reporter = Reporter {
+            controller: "keda-http-scaler".to_owned(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            told: HashMap::new(),
+        }
+    }
+
+    /// Something is wrong with an object. `reason` is a word such as `TriggerRefused`, `note` says what, and what to do.
+    /// Told once for as long as it says the same.
+    pub async fn warn(&mut self, id: &ObjectId, uid: Option<String>, reason: &'static str, note: String) {
+        let key = (id.clone(), reason);
+        if self.told.get(&key) == Some(&note) {
+            return;
+        }
+        let event = Event {
+            type_: EventType::Warning,
+            reason: reason.to_owned(),
+            note: Some(shortened(&note)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let about = ObjectReference {
+            api_version: Some(id.kind.api_version().to_owned()),
+            kind: Some(id.kind.name().to_owned()),
+            namespace: Some(id.namespace.clone()),
+            name: Some(id.name.clone()),
+            uid,
+            ..ObjectReference::default()
+        };
+        match self.recorder.publish(&event, &about).await {
+            Ok(()) => {
+                self.told.insert(key, note);
+            }
+            Err(error) => warn!(object = %id, %error, note, "an Event could not be written"),
+        }
+    }
+
+    /// Nothing of this kind is wrong with it any more.
+    pub fn settled(&mut self, id: &ObjectId, reason: &'static str) {
+        self.told.remove(&(id.clone(), reason));
+    }
+
+    /// The object is gone.
+    pub fn forget(&mut self, id: &ObjectId) {
+        self.told.retain(|(known, _), _| known != id);
+    }
+}
+
+/// Events take 1024 bytes.
+fn shortened(note: &str) -> String {
+    const MOST: usize = 1000;
+    if note.len() <= MOST {
+        return note.to_owned();
+    }
+    let end = (0..=MOST)
+        .rev()
+        .find(|end| note.is_char_boundary(*end))
+        .unwrap_or_default();
+    format!("{}…", &note[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_is_cut_between_characters() {
+        let note = "ä".repeat(600);
+        let cut = shortened(&note);
+        assert!(cut.len() <= 1024 && cut.ends_with('…'));
+        assert_eq!(shortened("short"), "short");
+    }
+}
