@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::cause::innermost;
 use crate::config::ControllersConfig;
 use crate::controllers::running::Controllers;
 use crate::metrics::Metrics;
@@ -44,7 +45,7 @@ pub struct Candidate {
 
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
-    #[error("{0}")]
+    #[error("{}", innermost(.0))]
     Api(#[from] kube::Error),
     #[error("the API server did not answer in time")]
     NoAnswer,
@@ -115,7 +116,10 @@ impl Candidate {
         self.metrics.leads(false);
         match timeout(RELEASE_TIMEOUT, self.write(spec)).await {
             Ok(Ok(_)) => info!("the lead is given up"),
-            Ok(Err(error)) => warn!(%error, "the lead could not be given up: others wait until the Lease runs out"),
+            Ok(Err(error)) => warn!(
+                error = innermost(&error),
+                "the lead could not be given up: others wait until the Lease runs out"
+            ),
             Err(_) => warn!("the lead could not be given up in time: others wait until the Lease runs out"),
         }
     }

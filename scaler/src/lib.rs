@@ -16,13 +16,14 @@
 //! - [`leader`]: which replica leads. [`controllers`]: what only the leader does.
 //! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`certificates`] are its own.
 //!
-//! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`].
+//! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`backoff`] and [`cause`] for what fails.
 
 pub mod activity;
 pub mod admin;
 pub mod admission;
 pub mod app;
 pub mod backoff;
+pub mod cause;
 pub mod certificates;
 pub mod config;
 pub mod controllers;

@@ -1,7 +1,9 @@
 //! Upstream's objects as the scaler sees them: what their targets are scaled by, live.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keda_http_core::trigger::Scaling;
 use keda_http_kubernetes::scaling::ScalingIndex;
@@ -10,6 +12,10 @@ use keda_http_kubernetes::source::{Change, Problem, Source};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// How long the scaler is not ready because objects are not known: calls that are about none of them can be answered.
+const FIRST_READING: Duration = Duration::from_secs(15);
 
 /// The objects; cheap to clone.
 #[derive(Clone)]
@@ -75,26 +81,27 @@ impl Objects {
     }
 
     /// Follows the source until it ends, and tells of what in it cannot be read. `first` is held until all that is there
-    /// has been told, or it turns out that some of it cannot be read: then the rest is still of use.
+    /// has been told, but no longer than [`FIRST_READING`].
     pub async fn follow(self, mut source: Source, readiness: Readiness, first: PendingTask) {
         let mut first = Some(first);
+        let mut out_of_time = pin!(sleep(FIRST_READING));
         let mut problems = source.problems();
         loop {
-            let found = problems.borrow_and_update().clone();
-            self.report(&found, &readiness);
-            if self.is_complete() || !found.is_empty() {
+            let complete = self.is_complete();
+            if complete {
                 first = None;
             }
+            self.report(&problems.borrow_and_update(), &readiness);
             tokio::select! {
-                changes = next(&mut source, self.is_complete()) => match changes {
+                changes = next(&mut source, complete) => match changes {
                     Some(changes) => self.take_in(&changes),
-                    None if self.is_complete() => break,
+                    None if complete => return,
                     None => self.complete(),
                 },
+                () = &mut out_of_time, if first.is_some() => first = None,
                 Ok(()) = problems.changed() => {}
             }
         }
-        drop(first);
     }
 
     /// What an InterceptorRoute is scaled by.

@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::backoff::Backoff;
+use crate::cause::innermost;
 use crate::demand::SharedDemand;
 use crate::interceptors::{Interceptor, Interceptors};
 use crate::listeners::Listeners;
@@ -296,13 +297,5 @@ fn describe(status: &Status) -> String {
     match status.source() {
         Some(source) => innermost(source),
         None => format!("{:?}: {}", status.code(), status.message()),
-    }
-}
-
-/// What is at the bottom of an error: "connection refused" instead of "transport error".
-fn innermost(error: &dyn Error) -> String {
-    match error.source() {
-        Some(source) => innermost(source),
-        None => error.to_string(),
     }
 }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::Interceptors;
 use super::slices::{Pod, Slices};
 use crate::backoff::Backoff;
+use crate::cause::innermost;
 use crate::config::AdminService;
 
 /// The label by which an EndpointSlice names its Service.
@@ -50,7 +51,7 @@ pub struct Discovery {
 /// Why a round of list and watch is over.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
-    #[error("{0}")]
+    #[error("{}", innermost(.0))]
     Api(#[from] kube::Error),
     #[error("the API server did not answer within {LIST_TIMEOUT:?}")]
     NoAnswer,

@@ -9,7 +9,7 @@ use crate::interceptor::Interceptor;
 use crate::keda::{next, object, until, wait_until};
 use crate::scaler::Scaler;
 
-fn route(concurrency: u32, rate: Option<u32>) -> String {
+pub fn route(concurrency: u32, rate: Option<u32>) -> String {
     let rate = rate
         .map(|rate| format!("    requestRate: {{targetValue: {rate}, window: 10s}}\n"))
         .unwrap_or_default();

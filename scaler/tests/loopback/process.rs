@@ -9,9 +9,9 @@ use tokio::process::{Child, Command};
 use crate::interceptor::Interceptor;
 use crate::keda::{Keda, kedify, next, wait_until, within};
 
-type Settings<'a> = &'a [(&'a str, &'a str)];
+pub type Settings<'a> = &'a [(&'a str, &'a str)];
 
-fn program(settings: Settings<'_>) -> Command {
+pub fn program(settings: Settings<'_>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keda-http-scaler"));
     command
         .env_clear()
@@ -84,12 +84,12 @@ async fn help_is_printed() {
 }
 
 /// Ports that were free a moment ago: the program tells its ports only in its log.
-fn free_ports() -> [u16; 2] {
+pub fn free_ports() -> [u16; 2] {
     let listeners = [0, 0].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-async fn get(port: u16, path: &str) -> (u16, String) {
+pub async fn get(port: u16, path: &str) -> (u16, String) {
     let response = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }
@@ -124,7 +124,7 @@ async fn go_baseline_4_sigterm_with_an_open_stream_ends_the_process_with_0_at_on
     );
 }
 
-async fn terminate(child: &Child) {
+pub async fn terminate(child: &Child) {
     let pid = child.id().unwrap().to_string();
     assert!(
         Command::new("kill")
