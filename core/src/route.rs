@@ -8,6 +8,7 @@ pub mod header;
 pub mod host;
 pub mod path;
 mod rule;
+pub mod scoped;
 mod table;
 
 pub use table::RouteTable;

@@ -14,12 +14,14 @@ use keda_http_runtime::readiness::{PendingTask, Readiness};
 use keda_http_runtime::telemetry::{LogLevel, Tracing};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::backends::{Backends, PoolSettings};
 use crate::config::{Config, Listen, RouteDefaults, SourceConfig};
+use crate::listeners::{ListenerControl, ScopedListener, WantedListeners};
 use crate::metrics::Metrics;
 use crate::pending::PendingRequests;
 use crate::proxy::Proxy;
@@ -38,6 +40,8 @@ pub struct App {
     config: Arc<Config>,
     bound: Bound,
     source: Source,
+    /// Where the interceptor itself is.
+    namespace: String,
     initial: PendingTask,
     admin: TcpListener,
     metrics_listener: Option<TcpListener>,
@@ -64,10 +68,11 @@ impl App {
     /// # Errors
     /// When the source cannot be read, or a port is taken; the message says which.
     pub async fn bind(config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
-        let source = open_source(&config.source).await?;
+        let (source, namespace) = open_source(&config.source).await?;
         let readiness = Readiness::new();
         let initial = readiness.register("routes");
-        let proxies = bind_proxy(&config.listen).with_context(|| format!("proxy port {}", config.listen.proxy_port))?;
+        let proxies = bind_shared(&config.listen, config.listen.proxy_port)
+            .with_context(|| format!("proxy port {}", config.listen.proxy_port))?;
         let admin = bind_tokio(&config.listen, config.listen.admin_port)
             .with_context(|| format!("admin port {}", config.listen.admin_port))?;
         let metrics_listener = match config.listen.metrics_port {
@@ -83,6 +88,7 @@ impl App {
             config: Arc::new(config),
             bound,
             source,
+            namespace,
             initial,
             admin,
             metrics_listener,
@@ -134,10 +140,13 @@ impl App {
         let pending = PendingRequests::default();
         let metrics = Metrics::new(pending.clone());
         let routes = Routes::default();
-        let (reporter, reports) = report::reporter(pending.clone());
         let backends = Arc::new(Backends::new(self.pool_settings()));
         let listeners = std::mem::take(&mut self.proxies);
-        let workers = self.workers(listeners, &routes, &metrics, lifetime);
+        let wanted = WantedListeners::of_namespace(std::mem::take(&mut self.namespace));
+        let (shares, scoped): (Vec<_>, Vec<_>) = listeners.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        let control = ListenerControl::new(self.config.listen.clone(), &wanted, shares, self.readiness.clone());
+        let (reporter, reports) = report::reporter(pending.clone(), control.open_ports());
+        let workers = self.workers(listeners, scoped, &routes, &metrics, lifetime);
         let admin = Admin {
             pending: pending.clone(),
             routes: routes.clone(),
@@ -145,6 +154,7 @@ impl App {
         };
         let background = Background {
             reporter,
+            control,
             source: self.source,
             initial: self.initial,
             backends: backends.clone(),
@@ -170,7 +180,8 @@ impl App {
                     cold_start: self.config.cold_start,
                 },
                 self.readiness,
-            ),
+            )
+            .with_listeners(wanted),
         };
         (workers, background)
     }
@@ -187,6 +198,7 @@ impl App {
     fn workers(
         &self,
         listeners: Vec<std::net::TcpListener>,
+        scoped: Vec<mpsc::UnboundedReceiver<ScopedListener>>,
         routes: &Routes,
         metrics: &Metrics,
         lifetime: &Lifetime,
@@ -208,13 +220,14 @@ impl App {
                 cut: lifetime.cut.clone(),
             },
         };
-        let worker = |(number, listener)| Worker {
+        let worker = |(number, (listener, scoped))| Worker {
             listener,
+            scoped,
             proxy: proxy(number),
             head_timeout: self.config.timeouts.request_head,
             lifetime: lifetime.clone(),
         };
-        listeners.into_iter().enumerate().map(worker).collect()
+        listeners.into_iter().zip(scoped).enumerate().map(worker).collect()
     }
 }
 
@@ -228,9 +241,10 @@ const KINDS: [Kind; 6] = [
     Kind::ConfigMap,
 ];
 
-async fn open_source(config: &SourceConfig) -> Result<Source> {
+/// The source, and the namespace of the interceptor itself; manifests belong to `default` unless they say otherwise.
+async fn open_source(config: &SourceConfig) -> Result<(Source, String)> {
     let cluster = match config {
-        SourceConfig::Manifests(directory) => return Ok(directory::open(directory)?),
+        SourceConfig::Manifests(directory) => return Ok((directory::open(directory)?, "default".to_owned())),
         SourceConfig::Cluster(cluster) => cluster,
     };
     let (client, namespace) = cluster::client()
@@ -240,9 +254,9 @@ async fn open_source(config: &SourceConfig) -> Result<Source> {
     let settings = ClusterSettings {
         watch_namespace: cluster.watch_namespace.clone(),
         kinds: KINDS.into_iter().collect(),
-        own_config_maps: Some((namespace, vec![listeners::CONFIG_MAP.to_owned()])),
+        own_config_maps: Some((namespace.clone(), vec![listeners::CONFIG_MAP.to_owned()])),
     };
-    Ok(cluster::open(client, settings))
+    Ok((cluster::open(client, settings), namespace))
 }
 
 fn start_workers(workers: Vec<Worker>) -> Result<Vec<std::thread::JoinHandle<()>>> {
@@ -253,6 +267,7 @@ fn start_workers(workers: Vec<Worker>) -> Result<Vec<std::thread::JoinHandle<()>
 /// What runs beside the workers.
 struct Background {
     reporter: Reporter,
+    control: ListenerControl,
     routing: Routing,
     source: Source,
     initial: PendingTask,
@@ -276,11 +291,13 @@ impl Background {
         };
         // With the reporter the streams of reports end, and so the scalers learn that this is no failure.
         let reporter = tokio::spawn(ended.clone().run_until_cancelled_owned(self.reporter.run()));
+        let control = tokio::spawn(ended.clone().run_until_cancelled_owned(self.control.run()));
         let routing = tokio::spawn(self.routing.run(self.source, self.initial));
         let failed = tokio::select! {
             () = crate::memory::give_back_after_crowds(self.connections) => "memory is no longer given back",
             () = close_idle(self.backends, self.idle_timeout) => "the idle connections are no longer looked after",
             ((), ()) = async { tokio::join!(admin, metrics) } => "the admin and metrics ports are closed",
+            Err(_) = control => "the listeners are no longer looked after",
             _ = routing => "the source of objects has ended",
             Err(_) | Ok(Some(())) = reporter => "the reports have ended",
         };
@@ -336,14 +353,14 @@ async fn drain(
 
 /// A listener for each worker on one port. A given port is first bound without sharing, so that one that another
 /// process shares is refused, too.
-fn bind_proxy(listen: &Listen) -> Result<Vec<std::net::TcpListener>> {
+pub(crate) fn bind_shared(listen: &Listen, port: u16) -> Result<Vec<std::net::TcpListener>> {
     if listen.workers == 1 {
-        return Ok(vec![bind(listen.address, listen.proxy_port, false)?]);
+        return Ok(vec![bind(listen.address, port, false)?]);
     }
-    if listen.proxy_port != 0 {
-        drop(bind(listen.address, listen.proxy_port, false)?);
+    if port != 0 {
+        drop(bind(listen.address, port, false)?);
     }
-    let first = bind(listen.address, listen.proxy_port, true)?;
+    let first = bind(listen.address, port, true)?;
     let port = first.local_addr()?.port();
     let others = (1..listen.workers).map(|_| bind(listen.address, port, true));
     std::iter::once(Ok(first)).chain(others).collect()

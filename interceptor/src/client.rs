@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use http::HeaderValue;
+use keda_http_core::route::scoped::Scope;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -16,12 +17,14 @@ pub struct Client {
     pub peer: SocketAddr,
     /// What endpoints are told of it.
     pub facts: ClientFacts,
+    /// The autowired Service it came through, when it came by that one's own listener.
+    pub scope: Option<Scope>,
     socket: RawFd,
 }
 
 impl Client {
     /// A plain connection.
-    pub fn new(stream: &TcpStream, peer: SocketAddr) -> Self {
+    pub fn new(stream: &TcpStream, peer: SocketAddr, scope: Option<Scope>) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let forwarded_for =
             HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
@@ -31,6 +34,7 @@ impl Client {
                 forwarded_for,
                 scheme: HeaderValue::from_static("http"),
             },
+            scope,
             socket: stream.as_raw_fd(),
         }
     }

@@ -5,6 +5,7 @@
 //!
 //! The request, in the order it meets them:
 //!
+//! - [`listeners`]: the ports of autowired Services, beside the one for everything.
 //! - [`worker`]: a thread per CPU that accepts and speaks HTTP; [`inbound`]: what it may read; [`client`]: who is there.
 //! - [`proxy`]: THE request, one function from top to bottom; [`record`]: what happens at its end.
 //! - [`routing`]: the routes, made from the source's objects; [`pending`]: the counters; [`backends`]: who is ready, and
@@ -29,6 +30,7 @@ pub mod config;
 pub mod error;
 pub mod exchange;
 pub mod inbound;
+pub mod listeners;
 pub mod memory;
 pub mod metrics;
 pub mod pending;

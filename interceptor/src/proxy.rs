@@ -74,7 +74,7 @@ impl Proxy {
 
     async fn answer(&self, client: &Client, mut request: Request<Incoming>) -> Response<ResponseBody> {
         let is_grpc = is_grpc(request.headers());
-        let route = match self.route(&mut request) {
+        let route = match self.route(client, &mut request) {
             Ok(route) => route,
             Err(error) => {
                 let span = self.begin_span(&request);
@@ -120,7 +120,7 @@ impl Proxy {
         }
     }
 
-    fn route(&self, request: &mut Request<Incoming>) -> Result<Arc<BoundRoute>, ProxyError> {
+    fn route(&self, client: &Client, request: &mut Request<Incoming>) -> Result<Arc<BoundRoute>, ProxyError> {
         headers::settle_host(request)?;
         let host = request
             .headers()
@@ -128,9 +128,12 @@ impl Proxy {
             .and_then(|host| host.to_str().ok())
             .unwrap_or_default();
         let live = self.routes.are_live();
-        let routes = self.routes.load();
-        let found = routes.find(host, request.uri().path(), request.headers());
-        match found.cloned() {
+        let (path, fields) = (request.uri().path(), request.headers());
+        let found = match &client.scope {
+            None => self.routes.load().find(host, path, fields).cloned(),
+            Some(scope) => self.routes.find_autowired(scope, host, path, fields),
+        };
+        match found {
             Some(route) => Ok(route),
             None if live => Err(ProxyError::NoRoute { host: host.to_owned() }),
             None => Err(ProxyError::Starting),

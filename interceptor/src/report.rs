@@ -13,12 +13,13 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use keda_http_core::target::TargetKey;
 use keda_http_proto::pending::pending_requests_server::{PendingRequests as PendingService, PendingRequestsServer};
-use keda_http_proto::pending::{Report, Target as TargetReport, WatchRequest};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use keda_http_proto::pending::{Listeners, Report, Target as TargetReport, WatchRequest};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tonic::{Request, Response, Status};
 
+use crate::listeners::OpenPorts;
 use crate::pending::{Counts, PendingRequests, Quiet, Target, nanos};
 use history::History;
 
@@ -46,6 +47,8 @@ pub struct Reporter {
     targets: HashMap<TargetKey, Reported>,
     /// The ones that are not quiet.
     active: Vec<Arc<Target>>,
+    /// The ports on which traffic of autowired Services is taken.
+    listeners: watch::Receiver<OpenPorts>,
     subscriptions: mpsc::Receiver<oneshot::Sender<Subscription>>,
     changes: broadcast::Sender<Arc<Report>>,
 }
@@ -59,7 +62,7 @@ struct Reported {
 }
 
 /// A reporter, and the handle that gives out its reports.
-pub fn reporter(pending: PendingRequests) -> (Reporter, Reports) {
+pub fn reporter(pending: PendingRequests, listeners: watch::Receiver<OpenPorts>) -> (Reporter, Reports) {
     let (subscribe, subscriptions) = mpsc::channel(16);
     let (changes, _) = broadcast::channel(BACKLOG);
     let reporter = Reporter {
@@ -67,6 +70,7 @@ pub fn reporter(pending: PendingRequests) -> (Reporter, Reports) {
         boot_id: boot_id(),
         targets: HashMap::new(),
         active: Vec::new(),
+        listeners,
         subscriptions,
         changes,
     };
@@ -103,12 +107,33 @@ impl Reporter {
                     next = tokio::time::Instant::now() + INTERVAL;
                     self.report_active();
                 }
+                Ok(()) = self.listeners.changed() => self.report_listeners(),
                 subscriber = self.subscriptions.recv() => match subscriber {
                     Some(subscriber) => self.welcome(subscriber),
                     None => return,
                 },
             }
         }
+    }
+
+    fn open_listeners(&self) -> Listeners {
+        let ports = self.listeners.borrow().iter().copied().map(u32::from).collect();
+        Listeners { ports }
+    }
+
+    /// At once: until the scaler knows of them, a Service is not led here.
+    fn report_listeners(&mut self) {
+        self.listeners.mark_unchanged();
+        let report = Report {
+            boot_id: self.boot_id.clone(),
+            uptime_nanos: nanos(self.pending.uptime()),
+            complete: false,
+            targets: Vec::new(),
+            removed: Vec::new(),
+            listeners: Some(self.open_listeners()),
+        };
+        // Nobody may be listening; whoever comes is told in the complete report.
+        let _ = self.changes.send(Arc::new(report));
     }
 
     /// At once, and only what has the edge.
@@ -193,7 +218,7 @@ impl Reporter {
             complete: true,
             targets: targets.iter().map(|target| self.complete(target, now)).collect(),
             removed: Vec::new(),
-            listeners: None,
+            listeners: Some(self.open_listeners()),
         };
         let changes = self.changes.subscribe();
         if subscriber.send(Subscription { complete, changes }).is_ok() {

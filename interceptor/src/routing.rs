@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, Request, header};
 use keda_http_core::reply::{self, Requests, When};
+use keda_http_core::route::scoped::{Scope, ScopedTable};
 use keda_http_core::route::{Route, RouteTable, ServiceRef};
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::backends::{Backend, Backends, service_key};
 use crate::config::RouteDefaults;
 use crate::error::ProxyError;
+use crate::listeners::WantedListeners;
 use crate::memory;
 use crate::metrics::{Metrics, SeriesCache};
 use crate::pending::{Pending, PendingRequests, Target};
@@ -31,6 +33,7 @@ use crate::upstream::Hold;
 #[derive(Clone)]
 pub struct Routes {
     table: Arc<ArcSwap<RouteTable<Arc<BoundRoute>>>>,
+    autowired: Arc<ArcSwap<ScopedTable<Arc<BoundRoute>>>>,
     live: Arc<AtomicBool>,
 }
 
@@ -99,6 +102,7 @@ pub struct Routing {
     endpoint_index: EndpointIndex,
     bodies: PublishedBodies,
     bound: HashMap<TargetKey, Arc<BoundRoute>>,
+    listeners: WantedListeners,
     readiness: Readiness,
 }
 
@@ -106,6 +110,7 @@ impl Default for Routes {
     fn default() -> Self {
         Self {
             table: Arc::new(ArcSwap::from_pointee(RouteTable::new())),
+            autowired: Arc::new(ArcSwap::from_pointee(ScopedTable::default())),
             live: Arc::default(),
         }
     }
@@ -115,6 +120,17 @@ impl Routes {
     /// The table, for one look-up.
     pub fn load(&self) -> Guard<Arc<RouteTable<Arc<BoundRoute>>>> {
         self.table.load()
+    }
+
+    /// The route of a request that came through an autowired Service: never another Service's.
+    pub fn find_autowired(
+        &self,
+        scope: &Scope,
+        host: &str,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Arc<BoundRoute>> {
+        self.autowired.load().find(scope, host, path, headers).cloned()
     }
 
     /// Whether the source's first state is in the table; before that a host that is not found may just not be there yet.
@@ -243,8 +259,16 @@ impl Routing {
             endpoint_index: EndpointIndex::default(),
             bodies: PublishedBodies::default(),
             bound: HashMap::new(),
+            listeners: WantedListeners::default(),
             readiness,
         }
+    }
+
+    /// The listeners of autowired Services are those that the scaler has written down in this namespace.
+    #[must_use]
+    pub fn with_listeners(mut self, listeners: WantedListeners) -> Self {
+        self.listeners = listeners;
+        self
     }
 
     /// Takes changes in until the source ends; `initial` is dropped when the first state is live. That one comes in
@@ -277,6 +301,7 @@ impl Routing {
         for change in changes {
             touched.extend(self.endpoint_index.apply(change));
             self.bodies.apply(change);
+            self.listeners.apply(change);
             route_changes.extend(self.route_index.apply(change));
         }
         if !route_changes.is_empty() {
@@ -299,18 +324,21 @@ impl Routing {
 
     fn apply_routes(&mut self, changes: Vec<RouteChange>, touched: &mut BTreeSet<ServiceKey>) {
         let mut table = RouteTable::clone(&self.routes.load());
+        let mut autowired = ScopedTable::clone(&self.routes.autowired.load());
         for change in changes {
             match change {
                 RouteChange::Set(route) => {
                     let bound = self.bind(&route);
                     touched.extend(services(&bound));
                     table.insert(&route, bound.clone());
+                    autowired.insert(&route, bound.clone());
                     if let Some(old) = self.bound.insert(route.key.clone(), bound) {
                         touched.extend(services(&old));
                     }
                 }
                 RouteChange::Remove(key) => {
                     table.remove(&key);
+                    autowired.remove(&key);
                     if let Some(old) = self.bound.remove(&key) {
                         touched.extend(services(&old));
                         self.pending.retire(&key);
@@ -320,6 +348,7 @@ impl Routing {
         }
         self.metrics.routes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
         self.routes.table.store(Arc::new(table));
+        self.routes.autowired.store(Arc::new(autowired));
         self.backends.drop_unused(touched.iter().cloned());
         self.bodies.drop_unused();
     }

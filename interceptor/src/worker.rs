@@ -13,16 +13,18 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use keda_http_core::route::scoped::Scope;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::body::ResponseBody;
 use crate::client::Client;
 use crate::inbound::{self, ClientIo};
+use crate::listeners::ScopedListener;
 use crate::proxy::Proxy;
 
 /// Header fields of one HTTP/2 request in all; HTTP/1.1 heads are limited alike.
@@ -51,6 +53,8 @@ pub struct Lifetime {
 pub struct Worker {
     /// Its share of the listening socket.
     pub listener: std::net::TcpListener,
+    /// Its shares of the listeners of autowired Services, as they are opened.
+    pub scoped: mpsc::UnboundedReceiver<ScopedListener>,
     /// What it handles requests with.
     pub proxy: Proxy,
     /// For the head of a request, from its first byte.
@@ -89,24 +93,34 @@ impl Worker {
             close: self.lifetime.close.clone(),
         });
         let connections = server.proxy.pipes.tracker.clone();
-        let accepting = accept(&listener, &server, &connections);
-        self.lifetime.close.run_until_cancelled(accepting).await;
-        // What the kernel has accepted for us would be reset with the listener.
-        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-            server.take(stream, peer, &connections);
-        }
-        drop(listener);
+        let taking = connections.spawn(take_scoped(self.scoped, server.clone()));
+        server.listen(listener, None, &CancellationToken::new()).await;
+        taking.abort();
         connections.close();
         self.lifetime.cut.run_until_cancelled(connections.wait()).await;
         Ok(())
     }
 }
 
+/// Listens for autowired Services, too.
+async fn take_scoped(mut shares: mpsc::UnboundedReceiver<ScopedListener>, server: Arc<Server>) {
+    while let Some(share) = shares.recv().await {
+        match TcpListener::from_std(share.listener) {
+            Ok(listener) => {
+                let server = server.clone();
+                let connections = server.proxy.pipes.tracker.clone();
+                connections.spawn(async move { server.listen(listener, Some(share.scope), &share.close).await });
+            }
+            Err(error) => tracing::warn!(%error, service = %share.scope, "a listener cannot be used"),
+        }
+    }
+}
+
 /// Accepts until cancelled.
-async fn accept(listener: &TcpListener, server: &Arc<Server>, connections: &TaskTracker) {
+async fn accept(listener: &TcpListener, scope: Option<&Scope>, server: &Arc<Server>) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => server.take(stream, peer, connections),
+            Ok((stream, peer)) => server.take(stream, peer, scope),
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -154,10 +168,23 @@ struct Server {
 }
 
 impl Server {
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, connections: &TaskTracker) {
+    /// Accepts until the worker, or this listener, is to close.
+    async fn listen(self: &Arc<Self>, listener: TcpListener, scope: Option<Scope>, close: &CancellationToken) {
+        tokio::select! {
+            () = accept(&listener, scope.as_ref(), self) => {}
+            () = self.close.cancelled() => {}
+            () = close.cancelled() => {}
+        }
+        // What the kernel has accepted for us would be reset with the listener.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            self.take(stream, peer, scope.as_ref());
+        }
+    }
+
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, scope: Option<&Scope>) {
         prepare(&stream);
-        let client = Client::new(&stream, peer);
-        connections.spawn(self.clone().serve(stream, client));
+        let client = Client::new(&stream, peer, scope.cloned());
+        self.proxy.pipes.tracker.spawn(self.clone().serve(stream, client));
     }
 
     /// Serves a connection by the protocol its first bytes speak. Errors end it and concern nobody else.

@@ -11,7 +11,7 @@ struct Watched {
 
 fn start() -> Watched {
     let pending = PendingRequests::default();
-    let (reporter, reports) = reporter(pending.clone());
+    let (reporter, reports) = reporter(pending.clone(), tokio::sync::watch::Sender::default().subscribe());
     tokio::spawn(reporter.run());
     Watched { pending, reports }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod admin;
+mod autowired;
 mod cancelling;
 mod cold_start;
 mod draining;

@@ -1,0 +1,106 @@
+//! Routes of autowired Services: found by the Service that the traffic came through, whoever else has the same host.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::host::{self, HostPattern};
+use super::{PortRef, Route, RouteTable, Rule, ServiceRef};
+use crate::target::TargetKey;
+
+/// A Service port whose traffic comes in by a listener of its own. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    service: Arc<ServiceRef>,
+    /// The Service port as the end of a host; none of its parts can have a dot in it.
+    label: Arc<str>,
+}
+
+impl Scope {
+    /// The scope of a Service port.
+    pub fn new(service: ServiceRef) -> Self {
+        let ServiceRef {
+            namespace,
+            service: name,
+            port,
+        } = &service;
+        let label = match port {
+            PortRef::Number(number) => format!("{number}.{name}.{namespace}.autowired"),
+            PortRef::Name(port) => format!("{port}.{name}.{namespace}.autowired"),
+        };
+        Self {
+            label: label.into(),
+            service: Arc::new(service),
+        }
+    }
+
+    /// The Service port.
+    pub fn service(&self) -> &ServiceRef {
+        &self.service
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+/// The routes of autowired Services, each below its Service port. A clone shares what did not change, as with
+/// [`RouteTable`].
+#[derive(Debug, Clone)]
+pub struct ScopedTable<T: Clone>(RouteTable<T>);
+
+impl<T: Clone> Default for ScopedTable<T> {
+    fn default() -> Self {
+        Self(RouteTable::new())
+    }
+}
+
+impl<T: Clone> ScopedTable<T> {
+    /// Adds the route, or replaces the one of the same key; one that is not autowired is only removed.
+    pub fn insert(&mut self, route: &Route, value: T) {
+        let Some(service) = &route.autowired else {
+            self.remove(&route.key);
+            return;
+        };
+        let scope = Scope::new(service.clone());
+        let rules = route.rules.iter().flat_map(|rule| scoped(rule, &scope.label)).collect();
+        self.0.insert(&Route { rules, ..route.clone() }, value);
+    }
+
+    /// Removes a route.
+    pub fn remove(&mut self, key: &TargetKey) {
+        self.0.remove(key);
+    }
+
+    /// The route of a request that came through the Service: by its rules, and when none has the host, by paths and headers
+    /// alone. A plain Service does not look at hosts either.
+    pub fn find(&self, scope: &Scope, host: &str, path: &str, headers: &HeaderMap) -> Option<&T> {
+        let mut lowered = [0; host::MAX_LENGTH];
+        let host = host::normalize(host, &mut lowered).unwrap_or_default();
+        let by_host = format!("{host}.{}", scope.label);
+        self.0
+            .find(&by_host, path, headers)
+            .or_else(|| self.0.find(&scope.label, path, headers))
+    }
+}
+
+/// A rule with its hosts below the scope, and once without hosts.
+fn scoped(rule: &Rule, label: &str) -> [Rule; 2] {
+    let below = |host: &HostPattern| match host {
+        HostPattern::Any => HostPattern::Suffix(label.to_owned()),
+        HostPattern::Suffix(suffix) => HostPattern::Suffix(format!("{suffix}.{label}")),
+        HostPattern::Exact(host) => HostPattern::Exact(format!("{host}.{label}")),
+    };
+    let hosts: Vec<HostPattern> = match rule.hosts.as_slice() {
+        [] => vec![below(&HostPattern::Any)],
+        hosts => hosts.iter().map(below).collect(),
+    };
+    let with = |hosts| Rule { hosts, ..rule.clone() };
+    [with(hosts), with(vec![HostPattern::Exact(label.to_owned())])]
+}
+
+#[cfg(test)]
+mod tests;
