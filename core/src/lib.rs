@@ -7,6 +7,7 @@
 //! - [`target`]: the key by which all programs name what is counted and scaled.
 //! - [`trigger`]: trigger metadata of KEDA, parsed once into [`trigger::Trigger`].
 //! - [`route`]: routes, and the table that finds the route of a request.
+//! - [`claims`]: which namespace has a host, where several claim it.
 //! - [`reply`]: responses the interceptor gives itself, and when.
 //! - [`session`]: clients that stay at one endpoint, by a cookie.
 //! - [`window`]: arrivals over time and the rate read from them.
@@ -14,6 +15,7 @@
 //! - [`queue`]: the JSON of `GET /queue`.
 //! - [`duration`]: Go's duration notation, which all settings and objects use.
 
+pub mod claims;
 pub mod demand;
 pub mod duration;
 pub mod queue;

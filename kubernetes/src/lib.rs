@@ -9,12 +9,14 @@
 //! - [`endpoints`]: Services and EndpointSlices to ready endpoints per service port.
 //! - [`response_bodies`]: ConfigMaps to bodies of responses that the interceptor gives itself.
 //! - [`conversion`]: what admission does to a ScaledObject so that stock KEDA can use it.
+//! - [`hosts`]: which namespace has a host that several claim.
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
 //! - [`scaling`]: objects to what the scaler must answer for them.
 
 pub mod conversion;
 pub mod endpoints;
 mod fields;
+pub mod hosts;
 pub mod listeners;
 pub mod object;
 pub mod resources;
