@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Namespace;
-use keda_http_kubernetes::resources::{HttpScaledObject, InterceptorRoute};
+use keda_http_kubernetes::definitions;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, CustomResourceExt};
+use kube::{Client, Config};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -72,8 +72,8 @@ impl ControlPlane {
         control_plane.write_kubeconfig()?;
         control_plane.start_api_server().await?;
         manifests::apply(&control_plane.client().await?, &cluster_directory().join("keda-crds")).await?;
-        for definition in [InterceptorRoute::crd(), HttpScaledObject::crd()] {
-            control_plane.apply(&serde_json::to_string(&definition)?).await?;
+        for definition in [definitions::interceptor_route(), definitions::http_scaled_object()] {
+            control_plane.apply(&definition.to_string()).await?;
         }
         Ok(Arc::new(control_plane))
     }

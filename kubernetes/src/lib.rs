@@ -10,10 +10,12 @@
 //! - [`response_bodies`]: ConfigMaps to bodies of responses that the interceptor gives itself.
 //! - [`conversion`]: what admission does to a ScaledObject so that stock KEDA can use it.
 //! - [`hosts`]: which namespace has a host that several claim.
+//! - [`definitions`]: the CustomResourceDefinitions of our kinds, as they are installed from `crds/`.
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
 //! - [`scaling`]: objects to what the scaler must answer for them.
 
 pub mod conversion;
+pub mod definitions;
 pub mod endpoints;
 mod fields;
 pub mod hosts;
