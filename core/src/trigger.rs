@@ -129,6 +129,16 @@ pub enum AutowireKind {
     Gloo,
 }
 
+impl Autowire {
+    /// The value of `trafficAutowire` by itself, for objects that have it elsewhere.
+    ///
+    /// # Errors
+    /// Names the key, its value and what is allowed.
+    pub fn parse(text: &str) -> Result<Self, TriggerError> {
+        keys::autowire(&Metadata::new([("trafficAutowire", text)]))
+    }
+}
+
 /// How health checks of load balancers are answered; they never count as traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Healthcheck {
@@ -136,6 +146,18 @@ pub struct Healthcheck {
     pub path: String,
     /// Who answers.
     pub response: HealthcheckResponse,
+}
+
+impl Healthcheck {
+    /// The values of `healthcheckPath` and `healthcheckResponse` by themselves, for objects that have them elsewhere.
+    ///
+    /// # Errors
+    /// Names the key, its value and what is allowed.
+    pub fn parse(path: Option<&str>, response: Option<&str>) -> Result<Option<Self>, TriggerError> {
+        let path = path.map(|path| ("healthcheckPath", path));
+        let response = response.map(|response| ("healthcheckResponse", response));
+        keys::healthcheck(&Metadata::new(path.into_iter().chain(response)))
+    }
 }
 
 /// Who answers a health check.

@@ -5,14 +5,14 @@
 //! the order they came.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use keda_http_core::route::ServiceRef;
-use keda_http_kubernetes::endpoints::{AppProtocol, Endpoints, ServiceKey};
+use keda_http_core::session::EndpointId;
+use keda_http_kubernetes::endpoints::{Address, AppProtocol, Endpoints, ReadyEndpoint, ServiceKey};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -62,7 +62,9 @@ struct Ready {
 /// the last request has let go of it, its idle connections close by themselves.
 pub struct Endpoint {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
+    /// What it is called in cookies.
+    pub id: EndpointId,
     /// How it speaks.
     pub protocol: AppProtocol,
     in_flight: AtomicUsize,
@@ -170,35 +172,41 @@ impl Backend {
         }
     }
 
-    /// An endpoint for one request: of two chosen at random the one with less to do, quarantined ones last.
-    /// `None` when none is ready.
-    pub fn pick(&self) -> Option<Lease> {
+    /// An endpoint for one request: the preferred one while it is ready and not quarantined, else of two chosen at random
+    /// the one with less to do, quarantined ones last. `None` when none is ready.
+    pub fn pick(&self, preferred: Option<EndpointId>) -> Option<Lease> {
         let ready = self.ready.load();
         let chosen = match ready.endpoints.as_slice() {
             [] => return None,
             [only] => only,
-            several => choose(several),
+            several => preferred
+                .and_then(|id| {
+                    several
+                        .iter()
+                        .find(|endpoint| endpoint.id == id && !endpoint.is_avoided())
+                })
+                .unwrap_or_else(|| choose(several)),
         };
         Some(Lease::new(chosen.clone()))
     }
 
     /// The endpoint of that address, when it is ready.
     #[cfg(test)]
-    pub fn endpoint(&self, address: SocketAddr) -> Option<Arc<Endpoint>> {
+    pub fn endpoint(&self, address: &Address) -> Option<Arc<Endpoint>> {
         self.ready
             .load()
             .endpoints
             .iter()
-            .find(|endpoint| endpoint.address == address)
+            .find(|endpoint| endpoint.address == *address)
             .cloned()
     }
 
     /// Waits until an endpoint is ready and picks one. Waiters are woken in the order in which they came.
-    pub async fn ready(&self) -> Lease {
+    pub async fn ready(&self, preferred: Option<EndpointId>) -> Lease {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Some(lease) = self.pick() {
+            if let Some(lease) = self.pick(preferred) {
                 return lease;
             }
             changed.await;
@@ -218,12 +226,12 @@ impl Backend {
     }
 
     /// Their addresses, for people.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<Address> {
         self.ready
             .load()
             .endpoints
             .iter()
-            .map(|endpoint| endpoint.address)
+            .map(|endpoint| endpoint.address.clone())
             .collect()
     }
 
@@ -250,22 +258,22 @@ impl Backend {
             && old
                 .endpoints
                 .iter()
-                .map(|e| e.address)
-                .eq(endpoints.ready.iter().copied())
+                .map(|endpoint| (&endpoint.address, endpoint.id))
+                .eq(endpoints.ready.iter().map(|ready| (&ready.address, ready.id)))
         {
             return;
         }
-        let kept = |address: &SocketAddr| {
-            let same =
-                |endpoint: &&Arc<Endpoint>| endpoint.address == *address && endpoint.protocol == endpoints.protocol;
+        // A pod that has the address of a former one is another endpoint.
+        let kept = |ready: &ReadyEndpoint| {
+            let same = |endpoint: &&Arc<Endpoint>| {
+                (&endpoint.address, endpoint.id, endpoint.protocol) == (&ready.address, ready.id, endpoints.protocol)
+            };
             old.endpoints.iter().find(same).cloned()
         };
         let new: Vec<_> = endpoints
             .ready
             .iter()
-            .map(|address| {
-                kept(address).unwrap_or_else(|| Arc::new(Endpoint::new(*address, endpoints.protocol, pools)))
-            })
+            .map(|ready| kept(ready).unwrap_or_else(|| Arc::new(Endpoint::new(ready, endpoints.protocol, pools))))
             .collect();
         for gone in old
             .endpoints
@@ -335,9 +343,10 @@ pub(crate) fn random_below(bound: usize) -> usize {
 }
 
 impl Endpoint {
-    fn new(address: SocketAddr, protocol: AppProtocol, settings: PoolSettings) -> Self {
+    fn new(ready: &ReadyEndpoint, protocol: AppProtocol, settings: PoolSettings) -> Self {
         Self {
-            address,
+            address: ready.address.clone(),
+            id: ready.id,
             protocol,
             in_flight: AtomicUsize::new(0),
             quarantined_until: AtomicU64::new(0),

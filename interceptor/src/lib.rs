@@ -12,7 +12,7 @@
 //!   who waits.
 //! - [`upstream`]: a connection to an endpoint; [`exchange`]: one request over it; [`replay`]: a request that is sent again;
 //!   [`body`]: bodies both ways.
-//! - [`static_response`]: what is answered without an upstream.
+//! - [`session`]: clients that stay at one endpoint; [`static_response`]: what is answered without one.
 //! - [`error`]: what can go wrong, as HTTP and gRPC.
 //!
 //! Around it:
@@ -39,6 +39,7 @@ pub mod record;
 pub mod replay;
 pub mod report;
 pub mod routing;
+pub mod session;
 pub mod spans;
 pub mod static_response;
 pub mod upstream;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use keda_http_core::reply::When;
+use keda_http_core::session::EndpointId;
 use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
@@ -20,6 +21,7 @@ use crate::metrics::{ColdStartOutcome, Metrics};
 use crate::record::Record;
 use crate::replay::Replay;
 use crate::routing::{BoundRoute, Routes};
+use crate::session::Sticky;
 use crate::spans::{RequestSpan, Spans};
 use crate::static_response::{BoundResponse, has_body};
 use crate::upstream::headers::{self, COLD_START};
@@ -151,6 +153,9 @@ impl Proxy {
     ) -> Result<Forwarded, ProxyError> {
         let deadline = route.deadline(request.headers());
         let http1 = request.version() < Version::HTTP_2;
+        let session = route.session.as_deref().filter(|_| record.pending().is_some());
+        let session = Sticky::of(session, request.headers(), client);
+        let preferred = session.as_ref().and_then(|session| session.asked);
         let upgrade = Upgrade::take(&mut request);
         headers::remove_hop_by_hop(request.headers_mut());
         headers::add_forwarded(request.headers_mut(), &client.facts);
@@ -163,9 +168,9 @@ impl Proxy {
         let mut attempts = Attempts::default();
         let mut connected_at = None;
         loop {
-            let mut connection = match self.upstream.at_hand(&route.upstream) {
+            let mut connection = match self.upstream.at_hand(&route.upstream, preferred) {
                 Some(connection) => connection,
-                None => Box::pin(self.connect(route, client, record, deadline)).await?,
+                None => Box::pin(self.connect(route, client, record, preferred, deadline)).await?,
             };
             record.connected();
             headers::fit_protocol(&mut request, connection.protocol());
@@ -174,8 +179,11 @@ impl Proxy {
             }
             let replay = Replay::of(&request, &connection);
             let error = match exchange(&mut connection, request, route.response_header, deadline, client).await {
-                Ok(response) => {
+                Ok(mut response) => {
                     connection.answered();
+                    if let (Some(session), Some(_)) = (&session, record.reached_upstream()) {
+                        session.keep(connection.endpoint(), response.headers_mut());
+                    }
                     return Ok(Forwarded {
                         response,
                         connection,
@@ -202,12 +210,19 @@ impl Proxy {
         route: &BoundRoute,
         client: Option<&Client>,
         record: &mut Record,
+        preferred: Option<EndpointId>,
         deadline: Option<Instant>,
     ) -> Result<Connection, ProxyError> {
         // Counted from the arrival: a second attempt has no second budget.
         let ready_by = earliest(route.readiness.map(|limit| record.arrived() + limit), deadline);
         let mut stages = ConnectStages::default();
-        let connecting = self.connect_either(route, record, ready_by, deadline, &mut stages);
+        let own = Wanted {
+            backend: &route.upstream,
+            hold: route.hold(record.pending()),
+            preferred,
+            deadline: ready_by,
+        };
+        let connecting = self.connect_either(route, record, own, deadline, &mut stages);
         let connected = match client {
             Some(client) => tokio::select! {
                 connected = connecting => connected,
@@ -230,15 +245,10 @@ impl Proxy {
         &self,
         route: &BoundRoute,
         record: &Record,
-        ready_by: Option<Instant>,
+        own: Wanted<'_>,
         deadline: Option<Instant>,
         stages: &mut ConnectStages,
     ) -> Result<Connection, ProxyError> {
-        let own = Wanted {
-            backend: &route.upstream,
-            hold: route.hold(record.pending()),
-            deadline: ready_by,
-        };
         let error = match (self.upstream.connect(own, stages).await, &route.fallback) {
             (Ok(connection), _) => return Ok(connection),
             (Err(error @ (ConnectError::Unavailable | ConnectError::TooManyPending)), _) => {
@@ -251,6 +261,7 @@ impl Proxy {
                     hold: record
                         .pending()
                         .map_or(Hold::Never, |pending| Hold::Among(pending, None)),
+                    preferred: None,
                     deadline: earliest(Some(Instant::now() + FALLBACK_LIMIT), deadline),
                 };
                 match self.upstream.connect(spare, stages).await {

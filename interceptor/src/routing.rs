@@ -11,8 +11,9 @@ use http::{HeaderMap, Request, header};
 use keda_http_core::reply::{self, Requests, When};
 use keda_http_core::route::scoped::{Scope, ScopedTable};
 use keda_http_core::route::{Route, RouteTable, ServiceRef};
+use keda_http_core::session::Session;
 use keda_http_core::target::TargetKey;
-use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
+use keda_http_kubernetes::endpoints::{Address, EndpointIndex, ServiceKey};
 use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
 use keda_http_kubernetes::source::{Change, Problem, Source};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
@@ -55,6 +56,8 @@ pub struct BoundRoute {
     pub request: Option<Duration>,
     /// From the request sent to the first response header.
     pub response_header: Option<Duration>,
+    /// Keeps clients at the endpoint that answered them first.
+    pub session: Option<Box<Session>>,
     /// How many requests may be held; `None`: any number.
     max_pending: Option<NonZeroU32>,
     replies: Box<[BoundReply]>,
@@ -82,7 +85,7 @@ struct Placeholder {
 pub struct RouteView {
     route: TargetKey,
     upstream: String,
-    ready_endpoints: Vec<std::net::SocketAddr>,
+    ready_endpoints: Vec<Address>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -376,6 +379,7 @@ impl Routing {
                 .as_ref()
                 .and_then(|cold_start| cold_start.max_pending)
                 .or(self.defaults.cold_start.max_pending),
+            session: route.session.clone(),
             replies: self.bind_replies(route),
             placeholder: self.bind_placeholder(route),
         })

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Request};
+use keda_http_kubernetes::endpoints::Address;
 use keda_http_runtime::telemetry::{Propagation, Sampling, Tracing, propagation};
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _,
@@ -178,13 +179,13 @@ impl RequestSpan {
     }
 
     /// The call to the endpoint begins; the endpoint becomes a child of it.
-    pub fn call(&mut self, method: &http::Method, endpoint: std::net::SocketAddr, headers: &mut HeaderMap) {
+    pub fn call(&mut self, method: &http::Method, endpoint: &Address, headers: &mut HeaderMap) {
         let server = self.server.span_context().clone();
         let mut client = self
             .spans
             .child(&server, client_name(method), SpanKind::Client, SystemTime::now());
         client.set_attribute(KeyValue::new("http.request.method", method_name(method)));
-        client.set_attribute(KeyValue::new("server.address", endpoint.ip().to_string()));
+        client.set_attribute(KeyValue::new("server.address", endpoint.host().into_owned()));
         client.set_attribute(KeyValue::new("server.port", i64::from(endpoint.port())));
         propagation::inject(client.span_context(), headers, self.spans.propagation);
         self.client = Some(client);

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod headers;
 pub mod pool;
+pub mod resolve;
 pub mod upgrade;
 
 use std::num::NonZeroU32;
@@ -18,7 +19,8 @@ use crate::backends::{Backend, Lease, random_below};
 use crate::body::RequestBody;
 use crate::pending::{Pending, Waiting};
 use connect::DialError;
-use keda_http_kubernetes::endpoints::AppProtocol;
+use keda_http_core::session::EndpointId;
+use keda_http_kubernetes::endpoints::{Address, AppProtocol};
 
 /// For how long an endpoint that is ready but cannot be reached is tried when nothing else bounds the request (upstream's limit).
 const DIAL_LIMIT: Duration = Duration::from_secs(60);
@@ -61,6 +63,8 @@ pub struct Wanted<'a> {
     pub backend: &'a Backend,
     /// Whether it waits for one.
     pub hold: Hold<'a>,
+    /// The one it would have, when it may be had at once.
+    pub preferred: Option<EndpointId>,
     /// Until when.
     pub deadline: Option<Instant>,
 }
@@ -115,8 +119,8 @@ pub struct ConnectStages {
 
 impl Upstream {
     /// A connection at once, when an endpoint is ready and an idle connection to it is at hand: the warm path.
-    pub fn at_hand(&self, backend: &Backend) -> Option<Connection> {
-        self.idle_connection(backend.pick()?).ok()
+    pub fn at_hand(&self, backend: &Backend, preferred: Option<EndpointId>) -> Option<Connection> {
+        self.idle_connection(backend.pick(preferred)?).ok()
     }
 
     fn idle_connection(&self, lease: Lease) -> Result<Connection, Lease> {
@@ -168,13 +172,13 @@ impl Upstream {
         let backend = wanted.backend;
         let mut give_up = None;
         loop {
-            let lease = match backend.pick() {
+            let lease = match backend.pick(wanted.preferred) {
                 Some(lease) => lease,
                 None => {
                     // Being not ready again is no failure of a dial any more.
                     give_up = None;
                     stages.wait(wanted.hold)?;
-                    let lease = backend.ready().await;
+                    let lease = backend.ready(wanted.preferred).await;
                     stages.ready = Some(Instant::now());
                     lease
                 }
@@ -212,7 +216,7 @@ impl Upstream {
         if endpoint.is_avoided() && backend.has_alternative(&endpoint) {
             return Opened::Gone;
         }
-        match connect::dial(endpoint.address, endpoint.protocol, self.connect_timeout).await {
+        match connect::dial(&endpoint.address, endpoint.protocol, self.connect_timeout).await {
             Ok(sender) => {
                 permit.proven();
                 if let Sender::Http2(sender) = &sender {
@@ -302,8 +306,13 @@ impl Connection {
     }
 
     /// Where it goes.
-    pub fn address(&self) -> std::net::SocketAddr {
-        self.lease.address
+    pub fn address(&self) -> &Address {
+        &self.lease.address
+    }
+
+    /// What the endpoint is called in cookies.
+    pub fn endpoint(&self) -> EndpointId {
+        self.lease.id
     }
 
     /// Sends a request whose headers and URI are fit for the connection's protocol, up to the response's head. A

@@ -3,20 +3,29 @@
 //! A service port is found as Kubernetes finds it: the Service's port number leads to the port's name, and the name to
 //! the slices' own port numbers, which are the containers'. A port that is given by name needs no Service. All slices of
 //! a Service count together, each endpoint once and with one address; IPv4 goes before IPv6 where a pod has both.
+//!
+//! Only what is ready is an endpoint. A pod that is going away and still serves is none, not even when there is no other
+//! (which kube-proxy would then use): without an endpoint the next request wakes a new pod, and is held for it. With
+//! `publishNotReadyAddresses` the slices call every pod ready, and so do we.
+//!
+//! A Service of type ExternalName has no slices: its one endpoint is its name, always ready.
 
+mod address;
 mod compact;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_core::route::{PortRef, ServiceRef};
+use keda_http_core::session::EndpointId;
 
 use crate::object::{Kind, Object, ObjectId, namespace_of};
 use crate::source::Change;
-use compact::{Port, Slice, ports_of, slice_of};
+pub use address::Address;
+use compact::{Facts, Port, Slice, facts_of, id_of_text, slice_of};
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -43,10 +52,19 @@ pub enum AppProtocol {
 /// Where requests for a service port can be sent now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoints {
-    /// The addresses of ready pods, in a stable order, without repetition, one address for each endpoint.
-    pub ready: Vec<SocketAddr>,
+    /// The ready ones, in a stable order, without repetition, one address for each.
+    pub ready: Vec<ReadyEndpoint>,
     /// How they speak: by the Service's port, else by the slices'.
     pub protocol: AppProtocol,
+}
+
+/// Where requests can be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReadyEndpoint {
+    /// Where it is dialled.
+    pub address: Address,
+    /// What it is called in cookies, by the pod where there is one and else by its address.
+    pub id: EndpointId,
 }
 
 /// Why a service port has no endpoints at all. The route stands and its requests are held; this is told to people.
@@ -85,7 +103,7 @@ pub struct EndpointIndex {
 /// What is known of a Service: itself, its slices (by name, sorted), or both.
 #[derive(Debug, Default, PartialEq)]
 struct Known {
-    ports: Option<Box<[Port]>>,
+    service: Option<Facts>,
     slices: Vec<(Box<str>, Slice)>,
 }
 
@@ -113,6 +131,13 @@ impl EndpointIndex {
         let Some(known) = self.services.get(&key) else {
             return Err(no_service(key));
         };
+        if let Some(Facts {
+            external_name: Some(host),
+            ports,
+        }) = &known.service
+        {
+            return external(key, host, ports, &service.port);
+        }
         let (name, protocol) = known.resolve(key, &service.port)?;
         Ok(known.ready(&name, protocol))
     }
@@ -130,10 +155,10 @@ impl EndpointIndex {
     }
 
     fn set_service(&mut self, service: &Service, touched: &mut BTreeSet<ServiceKey>) {
-        let ports = ports_of(service);
+        let facts = facts_of(service);
         let known = self.services.entry(Arc::new(key_of(&service.metadata))).or_default();
-        if known.ports.as_ref() != Some(&ports) {
-            known.ports = Some(ports);
+        if known.service.as_ref() != Some(&facts) {
+            known.service = Some(facts);
             touched.insert(key_of(&service.metadata));
         }
     }
@@ -182,7 +207,7 @@ impl EndpointIndex {
         if self
             .services
             .get_mut(key)
-            .and_then(|known| known.ports.take())
+            .and_then(|known| known.service.take())
             .is_some()
         {
             touched.insert(key.clone());
@@ -211,7 +236,7 @@ impl EndpointIndex {
             Kind::Service => self
                 .services
                 .iter()
-                .filter(|(_, known)| known.ports.is_some())
+                .filter(|(_, known)| known.service.is_some())
                 .map(|(key, _)| ServiceKey::clone(key))
                 .collect(),
             Kind::EndpointSlice => self.owners.keys().cloned().collect(),
@@ -246,8 +271,8 @@ impl Known {
 
     /// The name that the port has in the slices, and how it speaks where the Service knows it.
     fn resolve(&self, key: ServiceKey, port: &PortRef) -> Result<(Box<str>, Option<AppProtocol>), EndpointsError> {
-        match (&self.ports, port) {
-            (Some(ports), _) => match ports.iter().find(|known| known.is(port)) {
+        match (&self.service, port) {
+            (Some(Facts { ports, .. }), _) => match ports.iter().find(|known| known.is(port)) {
                 Some(known) => Ok((known.name.clone(), Some(known.protocol))),
                 None => Err(no_port(key, port, ports)),
             },
@@ -285,8 +310,27 @@ impl Known {
     }
 }
 
+/// The name of an ExternalName Service as its endpoint. Its ports need not be listed to be used by number, as with
+/// Kubernetes, which only has the name resolved.
+fn external(key: ServiceKey, host: &str, ports: &[Port], port: &PortRef) -> Result<Endpoints, EndpointsError> {
+    let (number, protocol) = match (ports.iter().find(|known| known.is(port)), port) {
+        (Some(known), _) => (known.number, known.protocol),
+        (None, PortRef::Number(number)) => (*number, AppProtocol::Http1),
+        (None, PortRef::Name(_)) => return Err(no_port(key, port, ports)),
+    };
+    let address = Address::Name {
+        host: host.into(),
+        port: number,
+    };
+    let id = id_of_text(&address.to_string());
+    Ok(Endpoints {
+        ready: vec![ReadyEndpoint { address, id }],
+        protocol,
+    })
+}
+
 /// Sorted, each once; the IPv6 addresses of pods that have an IPv4 address too are left out.
-fn one_family(found: &[(u64, SocketAddr)]) -> Vec<SocketAddr> {
+fn one_family(found: &[(u64, SocketAddr)]) -> Vec<ReadyEndpoint> {
     let in_v4: HashSet<u64> = found
         .iter()
         .filter(|(pod, address)| *pod != 0 && address.is_ipv4())
@@ -295,8 +339,15 @@ fn one_family(found: &[(u64, SocketAddr)]) -> Vec<SocketAddr> {
     let wanted = found
         .iter()
         .filter(|(pod, address)| address.is_ipv4() || !in_v4.contains(pod));
-    let unique: BTreeSet<SocketAddr> = wanted.map(|(_, address)| *address).collect();
-    unique.into_iter().collect()
+    let unique: BTreeMap<SocketAddr, u64> = wanted.map(|(pod, address)| (*address, *pod)).collect();
+    let endpoint = |(address, pod): (SocketAddr, u64)| ReadyEndpoint {
+        address: address.into(),
+        id: match pod {
+            0 => id_of_text(&address.to_string()),
+            pod => EndpointId(pod),
+        },
+    };
+    unique.into_iter().map(endpoint).collect()
 }
 
 impl Port {

@@ -5,6 +5,7 @@
 //! An InterceptorRoute or HTTPScaledObject with any slip is refused as a whole; the triggers of a ScaledObject stand each
 //! by itself.
 
+mod healthcheck;
 mod http_scaled_object;
 mod interceptor_route;
 pub(crate) mod scaled_object;

@@ -19,13 +19,20 @@ fn backends() -> Backends {
     })
 }
 
-fn address(last: u8) -> SocketAddr {
-    ([10, 0, 0, last], 8080).into()
+fn address(last: u8) -> Address {
+    Address::Socket(([10, 0, 0, last], 8080).into())
+}
+
+fn endpoint(last: u8) -> ReadyEndpoint {
+    ReadyEndpoint {
+        address: address(last),
+        id: EndpointId(last.into()),
+    }
 }
 
 fn publish(backends: &Backends, backend: &Backend, ready: &[u8]) {
     let endpoints = Endpoints {
-        ready: ready.iter().copied().map(address).collect(),
+        ready: ready.iter().copied().map(endpoint).collect(),
         protocol: AppProtocol::Http1,
     };
     backends.publish(backend, Ok(endpoints));
@@ -36,14 +43,14 @@ fn endpoints_that_stay_keep_their_counters() {
     let backends = backends();
     let backend = backends.backend(&service());
     publish(&backends, &backend, &[1]);
-    let lease = backend.pick().unwrap();
+    let lease = backend.pick(None).unwrap();
     publish(&backends, &backend, &[1, 2]);
-    assert_eq!(backend.endpoint(address(1)).unwrap().in_flight(), 1);
+    assert_eq!(backend.endpoint(&address(1)).unwrap().in_flight(), 1);
     publish(&backends, &backend, &[2]);
     assert!(lease.is_removed());
     publish(&backends, &backend, &[1, 2]);
     assert_eq!(
-        backend.endpoint(address(1)).unwrap().in_flight(),
+        backend.endpoint(&address(1)).unwrap().in_flight(),
         0,
         "a pod that comes back is a new one"
     );
@@ -54,8 +61,8 @@ fn the_less_busy_of_two_is_picked() {
     let backends = backends();
     let backend = backends.backend(&service());
     publish(&backends, &backend, &[1, 2]);
-    let leases: Vec<Lease> = (0..100).map(|_| backend.pick().unwrap()).collect();
-    let busy = |last| backend.endpoint(address(last)).unwrap().in_flight();
+    let leases: Vec<Lease> = (0..100).map(|_| backend.pick(None).unwrap()).collect();
+    let busy = |last| backend.endpoint(&address(last)).unwrap().in_flight();
     assert_eq!(
         (busy(1), busy(2)),
         (50, 50),
@@ -70,11 +77,47 @@ fn a_quarantined_endpoint_is_the_last_choice() {
     let backends = backends();
     let backend = backends.backend(&service());
     publish(&backends, &backend, &[1, 2, 3]);
-    backend.endpoint(address(1)).unwrap().quarantine();
-    backend.endpoint(address(2)).unwrap().quarantine();
-    assert!((0..100).all(|_| backend.pick().unwrap().address == address(3)));
-    backend.endpoint(address(3)).unwrap().quarantine();
-    assert!(backend.pick().is_some(), "all are quarantined: any is better than none");
+    backend.endpoint(&address(1)).unwrap().quarantine();
+    backend.endpoint(&address(2)).unwrap().quarantine();
+    assert!((0..100).all(|_| backend.pick(None).unwrap().address == address(3)));
+    backend.endpoint(&address(3)).unwrap().quarantine();
+    assert!(
+        backend.pick(None).is_some(),
+        "all are quarantined: any is better than none"
+    );
+}
+
+#[test]
+fn the_preferred_one_is_picked_while_it_is_ready_and_not_quarantined() {
+    let backends = backends();
+    let backend = backends.backend(&service());
+    publish(&backends, &backend, &[1, 2, 3]);
+    let all = |id, last| (0..100).all(|_| backend.pick(Some(EndpointId(id))).unwrap().address == address(last));
+    assert!(all(2, 2));
+    assert!(!all(9, 2), "nobody of that name: any");
+    backend.endpoint(&address(2)).unwrap().quarantine();
+    assert!((0..100).all(|_| backend.pick(Some(EndpointId(2))).unwrap().address != address(2)));
+    publish(&backends, &backend, &[1]);
+    assert!(all(2, 1), "it has gone");
+}
+
+#[test]
+fn a_pod_that_has_the_address_of_a_former_one_is_another_endpoint() {
+    let backends = backends();
+    let backend = backends.backend(&service());
+    publish(&backends, &backend, &[1]);
+    let former = backend.endpoint(&address(1)).unwrap();
+    let other = ReadyEndpoint {
+        id: EndpointId(99),
+        ..endpoint(1)
+    };
+    let endpoints = Endpoints {
+        ready: vec![other],
+        protocol: AppProtocol::Http1,
+    };
+    backends.publish(&backend, Ok(endpoints));
+    assert!(former.is_removed());
+    assert_eq!(backend.endpoint(&address(1)).unwrap().id, EndpointId(99));
 }
 
 #[tokio::test]
@@ -100,7 +143,7 @@ async fn who_waits_for_one_service_is_not_woken_by_another() {
 }
 
 fn waiter(backend: Arc<Backend>) -> std::pin::Pin<Box<dyn Future<Output = Lease>>> {
-    Box::pin(async move { backend.ready().await })
+    Box::pin(async move { backend.ready(None).await })
 }
 
 #[tokio::test]
@@ -112,7 +155,7 @@ async fn waiters_are_released_in_the_order_they_came() {
     for number in 0..100 {
         let (backend, order) = (backend.clone(), order.clone());
         waiters.push(tokio::spawn(async move {
-            let _lease = backend.ready().await;
+            let _lease = backend.ready(None).await;
             order.lock().push(number);
         }));
         tokio::task::yield_now().await;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use keda_http_kubernetes::endpoints::AppProtocol;
+use keda_http_kubernetes::endpoints::{Address, AppProtocol};
 use tokio::net::TcpStream;
 
-use super::Sender;
+use super::{Sender, resolve};
 
 /// A shared HTTP/2 connection that says nothing for this long is asked for a sign of life.
 const H2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -19,6 +19,9 @@ const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
+    /// The name leads nowhere, or not where we would go.
+    #[error(transparent)]
+    Resolve(#[from] resolve::ResolveError),
     /// The kernel said no: refused, reset, unreachable.
     #[error("connecting to {address}: {source}")]
     Connect {
@@ -45,8 +48,29 @@ pub enum DialError {
     },
 }
 
-/// Opens a connection; `timeout` of zero is none.
-pub async fn dial(address: SocketAddr, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+/// Opens a connection; `timeout` is for one socket, zero is none. Of the sockets behind a name the first that answers is
+/// taken.
+pub async fn dial(address: &Address, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+    match address {
+        Address::Socket(socket) => dial_socket(*socket, protocol, timeout).await,
+        // Apart, since few endpoints are names and every dial would carry it.
+        Address::Name { host, port } => Box::pin(dial_name(host, *port, protocol, timeout)).await,
+    }
+}
+
+async fn dial_name(host: &str, port: u16, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+    let (first, others) = resolve::sockets(host, port).await?;
+    let mut dialled = dial_socket(first, protocol, timeout).await;
+    for socket in others {
+        if dialled.is_ok() {
+            break;
+        }
+        dialled = dial_socket(socket, protocol, timeout).await;
+    }
+    dialled
+}
+
+async fn dial_socket(address: SocketAddr, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
     let connecting = TcpStream::connect(address);
     let connected = if timeout.is_zero() {
         Ok(connecting.await)

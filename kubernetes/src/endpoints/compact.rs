@@ -1,11 +1,11 @@
 //! What is kept of Services and EndpointSlices: only what answers "where can requests for this port go now".
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
+
+use keda_http_core::session::EndpointId;
 
 use super::AppProtocol;
 
@@ -33,16 +33,33 @@ pub(super) struct Slice {
     pub(super) ready: Box<[Ready]>,
 }
 
-/// The TCP ports of a Service.
-pub(super) fn ports_of(service: &Service) -> Box<[Port]> {
-    let ports = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ports.as_deref())
-        .unwrap_or_default();
+/// A Service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Facts {
+    /// Its TCP ports.
+    pub(super) ports: Box<[Port]>,
+    /// The name that it stands for, when it is of type ExternalName.
+    pub(super) external_name: Option<Box<str>>,
+}
+
+/// What matters of a Service.
+pub(super) fn facts_of(service: &Service) -> Facts {
+    let Some(spec) = &service.spec else {
+        return Facts::default();
+    };
+    let ports = spec.ports.as_deref().unwrap_or_default();
     let tcp = ports.iter().filter(|port| is_tcp(port.protocol.as_deref()));
-    tcp.filter_map(|port| Port::new(port.name.as_deref(), port.port, port.app_protocol.as_deref()))
-        .collect()
+    let is_external = spec.type_.as_deref() == Some("ExternalName");
+    Facts {
+        ports: tcp
+            .filter_map(|port| Port::new(port.name.as_deref(), port.port, port.app_protocol.as_deref()))
+            .collect(),
+        external_name: spec
+            .external_name
+            .as_deref()
+            .filter(|name| is_external && !name.is_empty())
+            .map(Into::into),
+    }
 }
 
 /// A slice's TCP ports and ready endpoints.
@@ -101,12 +118,22 @@ impl Ready {
 }
 
 fn pod_of(target: &ObjectReference) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match target.uid.as_deref().filter(|uid| !uid.is_empty()) {
-        Some(uid) => uid.hash(&mut hasher),
-        None => (&target.kind, &target.namespace, &target.name).hash(&mut hasher),
-    }
-    hasher.finish().max(1)
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let id = match target.uid.as_deref().filter(|uid| !uid.is_empty()) {
+        Some(uid) => id_of_text(uid),
+        None => {
+            let (kind, namespace, name) = (part(&target.kind), part(&target.namespace), part(&target.name));
+            id_of_text(&format!("{kind}/{namespace}/{name}"))
+        }
+    };
+    id.0.max(1)
+}
+
+/// The same at every interceptor, whichever version it is of: it stands in cookies.
+pub(super) fn id_of_text(text: &str) -> EndpointId {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    let first = hash.as_ref().iter().take(8);
+    EndpointId(first.fold(0, |id, byte| id << 8 | u64::from(*byte)))
 }
 
 /// Absent means ready, but for an endpoint that is going away; a Service with `publishNotReadyAddresses` says so outright.

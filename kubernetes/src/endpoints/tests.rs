@@ -74,7 +74,7 @@ fn name(name: &str) -> PortRef {
 /// The endpoints as text, or the error as text.
 fn found(index: &EndpointIndex, port: PortRef) -> Vec<String> {
     match index.endpoints(&at("api", port)) {
-        Ok(endpoints) => endpoints.ready.iter().map(SocketAddr::to_string).collect(),
+        Ok(endpoints) => endpoints.ready.iter().map(|ready| ready.address.to_string()).collect(),
         Err(error) => vec![error.to_string()],
     }
 }
@@ -288,6 +288,62 @@ fn a_reset_takes_away_what_is_not_in_it() {
         ["shop/api"]
     );
     assert_eq!(found(&index, name("web")), [""; 0]);
+}
+
+fn external(name: &str, more: &Value) -> Value {
+    let mut service = service("api", &json!([]));
+    service["spec"] = json!({"type": "ExternalName", "externalName": name});
+    for (key, value) in more.as_object().unwrap() {
+        service["spec"][key] = value.clone();
+    }
+    service
+}
+
+#[test]
+fn an_external_name_is_its_services_one_endpoint() {
+    let mut index = EndpointIndex::default();
+    let bare = external("db.example.com", &json!({}));
+    assert_eq!(apply(&mut index, &bare), ["shop/api"]);
+    assert_eq!(found(&index, number(8080)), ["db.example.com:8080"]);
+    assert_eq!(
+        found(&index, name("web")),
+        ["Service shop/api has no port web; it has none"]
+    );
+    let ports = json!({"ports": [{"name": "web", "port": 80, "appProtocol": "kubernetes.io/h2c"}]});
+    apply(&mut index, &external("db.example.com", &ports));
+    let listed = index.endpoints(&at("api", name("web"))).unwrap();
+    assert_eq!(
+        (listed.ready[0].address.to_string().as_str(), listed.protocol),
+        ("db.example.com:80", AppProtocol::H2c)
+    );
+    assert_eq!(
+        found(&index, number(8080)),
+        ["db.example.com:8080"],
+        "as Kubernetes, which looks at no port"
+    );
+    assert_eq!(apply(&mut index, &external("b.example.com", &ports)), ["shop/api"]);
+    assert_eq!(found(&index, number(80)), ["b.example.com:80"]);
+    apply(&mut index, &service("api", &json!([{"port": 80}])));
+    assert_eq!(found(&index, number(80)), [""; 0], "now it has pods, or none");
+}
+
+#[test]
+fn an_endpoint_is_called_by_its_pod_and_else_by_its_address_but_not_in_clear() {
+    let ids = |endpoints: &Value| -> Vec<EndpointId> {
+        let mut index = EndpointIndex::default();
+        apply(&mut index, &slice("api-1", "api", &json!([{"port": 8080}]), endpoints));
+        let endpoints = index.endpoints(&at("api", name(""))).unwrap();
+        endpoints.ready.iter().map(|ready| ready.id).collect()
+    };
+    let pod = |address: &str, target: Value| json!({"addresses": [address], "targetRef": target});
+    let uid = |address, uid: &str| ids(&json!([pod(address, json!({"kind": "Pod", "name": "a", "uid": uid}))]));
+    assert_eq!(uid("10.0.0.1", "x"), uid("10.0.0.2", "x"));
+    assert_ne!(uid("10.0.0.1", "x"), uid("10.0.0.1", "y"));
+    // The first eight bytes of the SHA-256 of "x": cookies of other versions must stay valid.
+    assert_eq!(uid("10.0.0.1", "x"), [EndpointId(0x2d71_1642_b726_b044)]);
+    let bare = ids(&json!([{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}]));
+    assert_eq!(bare, ids(&ready(&["10.0.0.1", "10.0.0.2"])));
+    assert_ne!(bare[0], bare[1]);
 }
 
 /// Few names, so that changes meet.

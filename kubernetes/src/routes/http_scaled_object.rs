@@ -2,19 +2,27 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keda_http_core::reply::Reply;
 use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
+use keda_http_core::trigger::{Autowire, Healthcheck};
 
+use super::healthcheck::healthcheck;
 use super::{RouteError, created, key_of};
 use crate::fields::{Fields, Target, path_prefix};
 use crate::object::namespace_of;
 use crate::resources::{HttpScaledObject, HttpScaledObjectSpec};
 use crate::scaling;
 
+/// Where Kedify's annotations begin.
+const KEDIFY: &str = "http.kedify.io/";
+
 /// The route and what is odd about it, or every slip of the object.
 pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), Vec<RouteError>> {
     let mut fields = Fields::default();
     let (namespace, spec) = (namespace_of(&object.metadata), &object.spec);
-    let upstream = upstream(namespace, spec, &mut fields);
+    let target = target(namespace, spec, &mut fields);
+    let kedify = kedify(&object.metadata, target, &mut fields);
     let scaling = scaling::http_scaled_object(spec, &mut fields);
     let fallback = fallback(namespace, spec, &mut fields);
     let timeouts = timeouts(spec, &mut fields);
@@ -23,23 +31,69 @@ pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), V
     let key = key_of(&object.metadata);
     let created = created(&object.metadata);
     let warnings = fields.take_warnings();
-    let route = upstream.map(|upstream| Route {
+    let route = kedify.map(|kedify| Route {
         key,
         created,
         rules,
-        upstream,
+        upstream: kedify.upstream,
         fallback,
         timeouts,
         window,
-        replies: Vec::new(),
+        replies: kedify.replies,
         cold_start: None,
         session: None,
-        autowired: None,
+        autowired: kedify.autowired,
     });
     Ok((fields.finish(route)?, warnings))
 }
 
-fn upstream(namespace: &str, spec: &HttpScaledObjectSpec, fields: &mut Fields) -> Option<ServiceRef> {
+/// What annotations of Kedify say of the data path.
+struct Kedify {
+    upstream: ServiceRef,
+    autowired: Option<ServiceRef>,
+    replies: Vec<Reply>,
+}
+
+fn kedify(metadata: &ObjectMeta, target: Option<ServiceRef>, fields: &mut Fields) -> Option<Kedify> {
+    let annotation = |name: &str| {
+        let value = metadata.annotations.as_ref()?.get(&format!("{KEDIFY}{name}"))?.trim();
+        (!value.is_empty()).then_some(value)
+    };
+    let autowire = annotation("traffic-autowire").map_or(Ok(Autowire::Unset), Autowire::parse);
+    let autowire = fields.take(format_args!("metadata.annotations.{KEDIFY}traffic-autowire"), autowire)?;
+    let response = annotation("healthcheck-response");
+    let check = Healthcheck::parse(annotation("healthcheck-path"), response);
+    let check = fields.take(format_args!("metadata.annotations.{KEDIFY}healthcheck-path"), check)?;
+    if check.is_none() && response.is_some() {
+        let field = format_args!("metadata.annotations.{KEDIFY}healthcheck-response");
+        fields.warn(field, "is not supported yet and has no effect");
+    }
+    let replies = healthcheck(check.as_ref());
+    let target = target?;
+    if autowire != Autowire::Service {
+        return Some(Kedify {
+            upstream: target,
+            autowired: None,
+            replies,
+        });
+    }
+    let Some(service) = annotation("fallback-service") else {
+        let reason = "is missing; with traffic-autowire: service it must name the Service that has the pods";
+        fields.refuse(format_args!("metadata.annotations.{KEDIFY}fallback-service"), reason);
+        return None;
+    };
+    let upstream = ServiceRef {
+        service: service.into(),
+        ..target.clone()
+    };
+    Some(Kedify {
+        upstream,
+        autowired: Some(target),
+        replies,
+    })
+}
+
+fn target(namespace: &str, spec: &HttpScaledObjectSpec, fields: &mut Fields) -> Option<ServiceRef> {
     let target = &spec.scale_target_ref;
     let port_name = target.port_name.as_deref();
     fields.service(

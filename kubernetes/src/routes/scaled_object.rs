@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use http::StatusCode;
-use keda_http_core::reply::{Reply, Requests, StaticResponse, When};
 use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
 use keda_http_core::target::TargetKey;
-use keda_http_core::trigger::{Autowire, Healthcheck, HealthcheckResponse, KEDIFY_HTTP, KedifyHttp, TRIGGER_NAME_KEY};
+use keda_http_core::trigger::{Autowire, KEDIFY_HTTP, KedifyHttp, TRIGGER_NAME_KEY};
 
+use super::healthcheck::healthcheck;
 use super::{RouteError, created, key_of};
 use crate::object::namespace_of;
 use crate::resources::{ScaleTrigger, ScaledObject};
@@ -161,17 +160,4 @@ fn autowired(namespace: &str, trigger: &KedifyHttp) -> Option<ServiceRef> {
         service: trigger.service.clone(),
         port: trigger.port.clone(),
     })
-}
-
-/// How a health check is answered, by the interceptor or by the workload: either way it is no traffic.
-pub(super) fn healthcheck(check: Option<&Healthcheck>) -> Vec<Reply> {
-    let reply = check.map(|check| Reply {
-        to: Requests::Path(check.path.clone()),
-        when: match check.response {
-            HealthcheckResponse::Static => When::Always,
-            HealthcheckResponse::Passthrough => When::WhileUnavailable,
-        },
-        response: StaticResponse::empty(StatusCode::OK),
-    });
-    reply.into_iter().collect()
 }

@@ -381,6 +381,82 @@ fn the_failovers_time_goes_before_condition_wait() {
     }
 }
 
+fn annotated(annotations: &Value) -> Value {
+    let mut document = old("api", &json!({"scaleTargetRef": {"service": "api", "port": 80}}));
+    document["metadata"]["annotations"] = annotations.clone();
+    document
+}
+
+#[test]
+fn kedifys_annotations_of_an_http_scaled_object_are_understood_as_in_its_trigger() {
+    let route = only(&annotated(&json!({
+        "http.kedify.io/traffic-autowire": "service", "http.kedify.io/fallback-service": "api-pods",
+        "http.kedify.io/healthcheck-path": "/health", "http.kedify.io/healthcheck-response": "static",
+    })));
+    assert_eq!(route.upstream, service("api-pods", PortRef::Number(80)));
+    assert_eq!(route.autowired, Some(service("api", PortRef::Number(80))));
+    assert_eq!(
+        (&route.replies[0].to, route.replies[0].when),
+        (&Requests::Path("/health".into()), When::Always)
+    );
+    let route = only(&annotated(&json!({
+        "http.kedify.io/traffic-autowire": "ingress", "http.kedify.io/fallback-service": "api-pods",
+        "http.kedify.io/healthcheck-path": "/health",
+    })));
+    assert_eq!(
+        (route.upstream, route.autowired),
+        (service("api", PortRef::Number(80)), None)
+    );
+    assert_eq!(route.replies[0].when, When::WhileUnavailable);
+}
+
+#[test]
+fn an_annotation_that_cannot_be_used_is_named() {
+    let table = [
+        (
+            json!({"http.kedify.io/traffic-autowire": "service"}),
+            "metadata.annotations.http.kedify.io/fallback-service: is missing",
+        ),
+        (
+            json!({"http.kedify.io/traffic-autowire": "balloon"}),
+            "metadata.annotations.http.kedify.io/traffic-autowire: trafficAutowire: \"balloon\" cannot be used",
+        ),
+        (
+            json!({"http.kedify.io/healthcheck-path": "health"}),
+            "metadata.annotations.http.kedify.io/healthcheck-path: healthcheckPath: \"health\" cannot be used",
+        ),
+        (
+            json!({"http.kedify.io/healthcheck-response": "static"}),
+            "metadata.annotations.http.kedify.io/healthcheck-path: healthcheckPath is missing",
+        ),
+    ];
+    for (annotations, expected) in table {
+        let mut index = RouteIndex::default();
+        apply(&mut index, &annotated(&annotations));
+        let errors = refused(&index, Kind::HttpScaledObject, "api");
+        assert!(
+            errors.len() == 1 && errors[0].starts_with(expected),
+            "{expected}: {errors:?}"
+        );
+    }
+}
+
+#[test]
+fn a_trigger_that_names_a_route_of_its_own_kind_makes_none() {
+    for key in [
+        "httpScaledObject",
+        "interceptorRoute",
+        "interceptorTargetPendingRequests",
+    ] {
+        let metadata =
+            json!({"scalerAddress": "scaler:9090", key: "api", "hosts": "a", "scalingMetric": "concurrency"});
+        let trigger = json!({"type": "external-push", "metadata": metadata});
+        let mut index = RouteIndex::default();
+        assert_eq!(apply(&mut index, &scaled("api", &json!([trigger]))), [""; 0], "{key}");
+        assert!(index.refused().is_empty(), "{key}");
+    }
+}
+
 #[test]
 fn a_kedify_http_trigger_becomes_a_route() {
     let more =

@@ -1,0 +1,46 @@
+//! The session of one request: which endpoint its cookie asks for, and the cookie it gets when another one answers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, header};
+use keda_http_core::session::{EndpointId, Session};
+
+use crate::client::Client;
+use crate::upstream::headers::X_FORWARDED_PROTO;
+
+/// The session of a request.
+pub struct Sticky<'a> {
+    session: &'a Session,
+    /// The endpoint that the client was at before.
+    pub asked: Option<EndpointId>,
+    secure: bool,
+}
+
+impl<'a> Sticky<'a> {
+    /// What a request's headers say; `None` when its route keeps no sessions.
+    pub fn of(session: Option<&'a Session>, headers: &HeaderMap, client: &Client) -> Option<Self> {
+        let session = session?;
+        let https = |value: &[u8]| value.eq_ignore_ascii_case(b"https");
+        let forwarded = headers.get(X_FORWARDED_PROTO);
+        Some(Self {
+            session,
+            asked: session.endpoint(headers, now()),
+            secure: https(client.facts.scheme.as_bytes()) || forwarded.is_some_and(|proto| https(proto.as_bytes())),
+        })
+    }
+
+    /// The endpoint that has answered is the client's from now on.
+    pub fn keep(&self, endpoint: EndpointId, headers: &mut HeaderMap) {
+        if self.asked != Some(endpoint)
+            && let Some(cookie) = self.session.set_cookie(endpoint, now(), self.secure)
+        {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
