@@ -53,6 +53,7 @@ Controllers and admission (need an API server)
   KEDA_HTTP_LEASE_DURATION            how long a leader that is gone still counts as the leader, 3s or more (15s)
   KEDA_HTTP_SCALER_ADDRESS            host:port of this scaler, written into triggers
                                       (keda-add-ons-http-external-scaler.<namespace>:9090)
+  KEDA_HTTP_CLUSTER_DOMAIN            the DNS domain of Services (cluster.local)
   KEDA_HTTP_ADMISSION_ENABLED         serve the webhook that makes kedify-http triggers usable for KEDA (false)
   KEDA_HTTP_ADMISSION_PORT            its port (9443)
   KEDA_HTTP_ADMISSION_SERVICE         its Service (keda-add-ons-http-admission)

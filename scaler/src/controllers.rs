@@ -1,7 +1,9 @@
 //! What only one replica does, the one that holds the Lease. The data path and KEDA's calls never need it.
 
+pub mod conditions;
 pub mod conversion;
 pub mod feed;
+pub mod http_scaled_object;
 pub mod running;
 
 use std::panic::AssertUnwindSafe;
@@ -61,8 +63,15 @@ pub struct Controller {
 }
 
 /// All of them: each line is one that runs while this replica leads.
-pub fn all(_config: &ControllersConfig, _data_path: Option<&DataPath>) -> Vec<Controller> {
-    vec![Controller::new("conversion", conversion::run)]
+pub fn all(config: &ControllersConfig, _data_path: Option<&DataPath>) -> Vec<Controller> {
+    let domain = config.cluster_domain.clone();
+    vec![
+        Controller::new("conversion", conversion::run),
+        Controller::new("httpscaledobjects", http_scaled_object::run),
+        Controller::new("conditions", move |context, news| {
+            conditions::run(context, domain.clone(), news)
+        }),
+    ]
 }
 
 impl Controller {
@@ -78,7 +87,10 @@ impl Controller {
     }
 
     /// Runs it until it ends; a panic is an error, so that one controller cannot end the others.
-    async fn run(&self, context: Context, news: NewsReceiver) -> Result<()> {
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    pub async fn run(&self, context: Context, news: NewsReceiver) -> Result<()> {
         let running = AssertUnwindSafe((self.start)(context, news)).catch_unwind();
         running.await.unwrap_or_else(|_| Err(anyhow!("it panicked")))
     }

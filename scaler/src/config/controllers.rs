@@ -18,6 +18,9 @@ pub struct ControllersConfig {
     pub lease_duration: Duration,
     /// This replica, as the Lease names its holder: the pod's name, by `HOSTNAME`.
     pub replica: String,
+    /// `KEDA_HTTP_CLUSTER_DOMAIN` (cluster.local): the DNS domain of Services, by which names inside the cluster are told
+    /// from hosts that belong to a namespace.
+    pub cluster_domain: String,
     /// The autowire controller; `None` when Services are left alone.
     pub autowire: Option<AutowireConfig>,
 }
@@ -35,6 +38,9 @@ impl ControllersConfig {
                 .unwrap_or_else(|| "keda-add-ons-http-scaler".to_owned()),
             lease_duration: lease_duration(environment)?,
             replica: environment.get("HOSTNAME").unwrap_or_else(|| "scaler".to_owned()),
+            cluster_domain: environment
+                .get("KEDA_HTTP_CLUSTER_DOMAIN")
+                .unwrap_or_else(|| "cluster.local".to_owned()),
             autowire: AutowireConfig::read(environment, enabled, interceptors)?,
         };
         Ok(enabled.then_some(config))

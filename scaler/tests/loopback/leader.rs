@@ -29,6 +29,7 @@ impl Replica {
             lease_name: "scaler".to_owned(),
             lease_duration: LEASE,
             replica: name.to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
             autowire: None,
         };
         let (readiness, metrics) = (Readiness::new(), Metrics::default());

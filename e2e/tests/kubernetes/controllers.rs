@@ -1,0 +1,194 @@
+//! The leader's controllers on a real API server.
+
+use std::time::Duration;
+
+use keda_http_e2e::control_plane::ControlPlane;
+use keda_http_e2e::wait;
+use keda_http_kubernetes::object::Kind;
+use keda_http_kubernetes::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
+use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
+use keda_http_runtime::readiness::Readiness;
+use keda_http_scaler::controllers::{Context, Controller, conditions, conversion, feed, http_scaled_object};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The controllers of one namespace, until it is dropped.
+struct Leading {
+    client: Client,
+    namespace: String,
+    _tasks: JoinSet<()>,
+}
+
+impl Leading {
+    async fn start(control_plane: &ControlPlane) -> Self {
+        let namespace = control_plane.namespace("controllers").await.unwrap();
+        let client = control_plane.client().await.unwrap();
+        let context = Context {
+            client: client.clone(),
+            namespace: namespace.clone(),
+            scaler_address: "scaler.keda:9090".to_owned(),
+        };
+        let mut tasks = JoinSet::new();
+        let mut listeners = Vec::new();
+        let all = [
+            Controller::new("conversion", conversion::run),
+            Controller::new("httpscaledobjects", http_scaled_object::run),
+            Controller::new("conditions", |context, news| {
+                conditions::run(context, "cluster.local".to_owned(), news)
+            }),
+        ];
+        for controller in all {
+            let (listener, news) = mpsc::unbounded_channel();
+            listeners.push(listener);
+            let context = context.clone();
+            tasks.spawn(async move { panic!("{} ended: {:?}", controller.name, controller.run(context, news).await) });
+        }
+        let settings = ClusterSettings {
+            watch_namespace: Some(namespace.clone()),
+            kinds: Kind::ALL.into_iter().collect(),
+            own_config_maps: None,
+        };
+        tasks.spawn(feed::feed(
+            cluster::open(client.clone(), settings),
+            listeners,
+            Readiness::new(),
+        ));
+        Self {
+            client,
+            namespace,
+            _tasks: tasks,
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn route_is(&self, name: &str, reason: &str) -> String {
+        let routes: Api<InterceptorRoute> = self.api();
+        wait::until(&format!("{name} is {reason}"), LIMIT, || async {
+            let conditions = routes.get_status(name).await.ok()?.status?.conditions;
+            let found = conditions.into_iter().find(|condition| condition.reason == reason)?;
+            Some(found.message)
+        })
+        .await
+        .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_route_says_what_it_lacks_until_it_lacks_nothing() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let leading = Leading::start(&control_plane).await;
+    let namespace = &leading.namespace;
+    let route = json!({
+        "apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute", "metadata": {"namespace": namespace, "name": "api"},
+        "spec": {"target": {"service": "api", "port": 80}, "rules": [{"hosts": ["api.test"]}], "scalingMetric": {"concurrency": {"targetValue": 1}}},
+    });
+    control_plane.apply(&route.to_string()).await.unwrap();
+    let message = leading.route_is("api", "ServiceNotFound").await;
+    assert!(message.contains(&format!("{namespace}/api")), "{message}");
+    let service = |port: u16| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": namespace, "name": "api"},
+            "spec": {"ports": [{"name": "http", "port": port}]}})
+    };
+    control_plane.apply(&service(8080).to_string()).await.unwrap();
+    let message = leading.route_is("api", "PortNotFound").await;
+    assert!(message.contains("8080"), "{message}");
+    control_plane.apply(&service(80).to_string()).await.unwrap();
+    leading.route_is("api", "Reconciled").await;
+    let mut bad = route.clone();
+    bad["spec"]["rules"] = json!([{"hosts": ["a b"]}]);
+    control_plane.apply(&bad.to_string()).await.unwrap();
+    let message = leading.route_is("api", "InvalidSpec").await;
+    assert!(
+        message.contains("spec.rules[0].hosts[0]") && message.contains("a b"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_scaled_object_that_was_there_before_is_converted_and_a_bad_one_is_told_by_an_event() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let leading = Leading::start(&control_plane).await;
+    let scaled = |name: &str, target: &str| {
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"namespace": leading.namespace, "name": name},
+            "spec": {"scaleTargetRef": {"name": name}, "triggers": [{"type": "kedify-http", "metadata": {
+                "hosts": "api.test", "service": "api", "port": "80", "scalingMetric": "requestRate", "targetValue": target,
+            }}]},
+        })
+    };
+    control_plane.apply(&scaled("good", "5").to_string()).await.unwrap();
+    control_plane.apply(&scaled("bad", "many").to_string()).await.unwrap();
+    let objects: Api<ScaledObject> = leading.api();
+    let converted = wait::until("it is converted", LIMIT, || async {
+        let object = objects.get("good").await.ok()?;
+        (object.spec.triggers[0].type_ == "external-push").then_some(object)
+    })
+    .await
+    .unwrap();
+    assert_eq!(converted.spec.triggers[0].metadata["scalerAddress"], "scaler.keda:9090");
+    let events: Api<k8s_openapi::api::events::v1::Event> = leading.api();
+    let note = wait::until("the event", LIMIT, || async {
+        let events = events.list(&Default::default()).await.ok()?.items;
+        let about = |event: &k8s_openapi::api::events::v1::Event| event.regarding.as_ref()?.name.clone();
+        events
+            .into_iter()
+            .find(|event| about(event).as_deref() == Some("bad"))?
+            .note
+    })
+    .await
+    .unwrap();
+    assert!(note.contains("targetValue") && note.contains("many"), "{note}");
+}
+
+#[tokio::test]
+async fn an_http_scaled_object_has_a_scaled_object_of_its_own_unless_it_is_told_not_to() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let leading = Leading::start(&control_plane).await;
+    let http = |annotations: serde_json::Value| {
+        json!({
+            "apiVersion": "http.keda.sh/v1alpha1", "kind": "HTTPScaledObject",
+            "metadata": {"namespace": leading.namespace, "name": "api", "annotations": annotations},
+            "spec": {"hosts": ["api.test"], "replicas": {"max": 3},
+                "scaleTargetRef": {"name": "api", "kind": "Deployment", "apiVersion": "apps/v1", "service": "api", "port": 80}},
+        })
+    };
+    control_plane.apply(&http(json!({})).to_string()).await.unwrap();
+    let objects: Api<ScaledObject> = leading.api();
+    let made = wait::until("the ScaledObject", LIMIT, || async { objects.get("api").await.ok() })
+        .await
+        .unwrap();
+    assert_eq!(made.spec.triggers[0].metadata["httpScaledObject"], "api");
+    assert_eq!(made.owner_references()[0].kind, "HTTPScaledObject");
+    let https: Api<HttpScaledObject> = leading.api();
+    wait::until("its status", LIMIT, || async {
+        https
+            .get_status("api")
+            .await
+            .ok()?
+            .status?
+            .target_service
+            .filter(|service| service == "api:80")
+    })
+    .await
+    .unwrap();
+    let skip = "httpscaledobject.keda.sh/skip-scaledobject-creation";
+    control_plane
+        .apply(&http(json!({skip: "true"})).to_string())
+        .await
+        .unwrap();
+    wait::until("it is removed", LIMIT, || async {
+        objects.get_opt("api").await.ok()?.is_none().then_some(())
+    })
+    .await
+    .unwrap();
+}

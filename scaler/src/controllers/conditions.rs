@@ -1,0 +1,307 @@
+//! `Ready` on InterceptorRoutes and HTTPScaledObjects, with the reason where it is not; and the record of who has which host
+//! that several namespaces claim.
+//!
+//! Only what an event concerns is looked at again, and only what differs is written.
+
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::ConfigMap;
+use keda_http_core::claims::{Claimant, Claims};
+use keda_http_core::route::{Route, ServiceRef};
+use keda_http_core::target::TargetKey;
+use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
+use keda_http_kubernetes::hosts;
+use keda_http_kubernetes::object::{Kind, Object, ObjectId};
+use keda_http_kubernetes::resources::{Condition, HttpScaledObject, InterceptorRoute};
+use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
+use keda_http_kubernetes::source::Change;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Error};
+use serde_json::{Value, json};
+
+use super::{Context, News, NewsReceiver};
+use verdict::Verdict;
+
+const MANAGER: &str = "keda-http-controllers";
+
+/// What is known of an object whose condition is written.
+#[derive(Debug)]
+struct Subject {
+    generation: Option<i64>,
+    told: Option<Condition>,
+    /// The Services it needs.
+    services: Vec<ServiceKey>,
+}
+
+struct Conditions {
+    context: Context,
+    cluster_domain: String,
+    routes: RouteIndex,
+    endpoints: EndpointIndex,
+    claims: Claims,
+    made: HashMap<TargetKey, Arc<Route>>,
+    subjects: HashMap<ObjectId, Subject>,
+    /// Which objects need a Service.
+    users: HashMap<ServiceKey, BTreeSet<ObjectId>>,
+    recorded: Option<hosts::Owners>,
+    complete: bool,
+}
+
+/// Writes conditions until the news end. `cluster_domain` is the DNS domain of Services.
+///
+/// # Errors
+/// When the API server does not take what is written.
+pub async fn run(context: Context, cluster_domain: String, mut news: NewsReceiver) -> Result<()> {
+    let mut conditions = Conditions {
+        context,
+        cluster_domain,
+        routes: RouteIndex::default(),
+        endpoints: EndpointIndex::default(),
+        claims: Claims::default(),
+        made: HashMap::new(),
+        subjects: HashMap::new(),
+        users: HashMap::new(),
+        recorded: None,
+        complete: false,
+    };
+    conditions.read_record().await?;
+    while let Some(news) = news.recv().await {
+        match news {
+            News::Changed(changes) => {
+                let concerned = conditions.take(&changes);
+                if conditions.complete {
+                    conditions.settle(concerned).await?;
+                }
+            }
+            News::Complete => {
+                conditions.complete = true;
+                let all = conditions.subjects.keys().cloned().collect();
+                conditions.settle(all).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Conditions {
+    /// What the leader before us has written down.
+    async fn read_record(&mut self) -> Result<()> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.context.client.clone(), &self.context.namespace);
+        let Some(config_map) = config_maps.get_opt(hosts::CONFIG_MAP).await? else {
+            return Ok(());
+        };
+        let (record, _) = hosts::read(&config_map);
+        self.claims.set_record(record.clone());
+        self.recorded = Some(record);
+        Ok(())
+    }
+
+    /// Takes changes in, and says which objects they concern.
+    fn take(&mut self, changes: &[Change]) -> BTreeSet<ObjectId> {
+        let mut concerned = BTreeSet::new();
+        for change in changes {
+            for route in self.routes.apply(change) {
+                self.take_route(route);
+            }
+            for service in self.endpoints.apply(change) {
+                concerned.extend(self.users.get(&service).cloned().unwrap_or_default());
+            }
+            match change {
+                Change::Apply(object) => concerned.extend(self.know(object)),
+                Change::Delete(id) => self.forget(id),
+                Change::Reset(..) => {}
+            }
+        }
+        concerned
+    }
+
+    fn take_route(&mut self, change: RouteChange) {
+        match change {
+            RouteChange::Set(route) => {
+                self.claims.set(&route.key, Claimant::of(&route, &self.cluster_domain));
+                self.made.insert(route.key.clone(), route);
+            }
+            RouteChange::Remove(key) => {
+                self.claims.remove(&key);
+                self.made.remove(&key);
+            }
+        }
+    }
+
+    fn know(&mut self, object: &Object) -> Option<ObjectId> {
+        let told = match object {
+            Object::InterceptorRoute(route) => ready(route.status.as_ref().map(|status| &status.conditions)),
+            Object::HttpScaledObject(http) => ready(http.status.as_ref().map(|status| &status.conditions)),
+            _ => return None,
+        };
+        let id = object.id();
+        self.forget(&id);
+        let route = self.made.get(&key(&id));
+        let services: Vec<ServiceKey> = route
+            .map(|route| needed(route).map(service_key).collect())
+            .unwrap_or_default();
+        for service in &services {
+            self.users.entry(service.clone()).or_default().insert(id.clone());
+        }
+        let generation = object.metadata().generation;
+        self.subjects.insert(
+            id.clone(),
+            Subject {
+                generation,
+                told,
+                services,
+            },
+        );
+        Some(id)
+    }
+
+    fn forget(&mut self, id: &ObjectId) {
+        let Some(subject) = self.subjects.remove(id) else {
+            return;
+        };
+        for service in subject.services {
+            if let Some(users) = self.users.get_mut(&service) {
+                users.remove(id);
+                if users.is_empty() {
+                    self.users.remove(&service);
+                }
+            }
+        }
+    }
+
+    /// Decides about hosts, writes the record, and the conditions of all that is concerned.
+    async fn settle(&mut self, mut concerned: BTreeSet<ObjectId>) -> Result<()> {
+        for key in self.claims.settle() {
+            for kind in [Kind::InterceptorRoute, Kind::HttpScaledObject] {
+                let id = ObjectId {
+                    kind,
+                    namespace: key.namespace().to_owned(),
+                    name: key.name().to_owned(),
+                };
+                if self.subjects.contains_key(&id) {
+                    concerned.insert(id);
+                }
+            }
+        }
+        self.write_record().await?;
+        for id in concerned {
+            self.write(&id).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_record(&mut self) -> Result<()> {
+        let contested = self.claims.contested();
+        if self.recorded.as_ref() == Some(&contested) || (self.recorded.is_none() && contested.is_empty()) {
+            return Ok(());
+        }
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.context.client.clone(), &self.context.namespace);
+        let record = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": hosts::CONFIG_MAP},
+            "data": hosts::write(&contested),
+        });
+        config_maps
+            .patch(
+                hosts::CONFIG_MAP,
+                &PatchParams::apply(MANAGER).force(),
+                &Patch::Apply(&record),
+            )
+            .await?;
+        self.claims.set_record(contested.clone());
+        self.recorded = Some(contested);
+        Ok(())
+    }
+
+    async fn write(&mut self, id: &ObjectId) -> Result<()> {
+        let Some(subject) = self.subjects.get(id) else {
+            return Ok(());
+        };
+        let verdict = self.verdict(id);
+        let condition = verdict.condition(subject.told.as_ref(), subject.generation);
+        if subject.told.as_ref() == Some(&condition) {
+            return Ok(());
+        }
+        let status = json!({"status": {"conditions": [condition]}});
+        let client = &self.context.client;
+        match id.kind {
+            Kind::InterceptorRoute => patch::<InterceptorRoute>(client, id, status).await?,
+            _ => patch::<HttpScaledObject>(client, id, status).await?,
+        }
+        if let Some(subject) = self.subjects.get_mut(id) {
+            subject.told = Some(condition);
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, id: &ObjectId) -> Verdict {
+        if let Some(errors) = self.routes.refused().get(id) {
+            return Verdict::invalid(errors);
+        }
+        let key = key(id);
+        let Some(route) = self.made.get(&key) else {
+            return Verdict::shadowed();
+        };
+        if let Err(error) = self.endpoints.endpoints(&route.upstream) {
+            return Verdict::target(&error);
+        }
+        if let Some(Err(error)) = route
+            .fallback
+            .as_ref()
+            .map(|fallback| self.endpoints.endpoints(fallback))
+        {
+            return Verdict::fallback(&error);
+        }
+        let lost: BTreeMap<String, String> = self
+            .claims
+            .lost(&key)
+            .into_iter()
+            .filter(|lost| !lost.in_cluster)
+            .map(|lost| (lost.host.to_string(), lost.owner))
+            .collect();
+        Verdict::hosts(id.kind, &lost)
+    }
+}
+
+fn key(id: &ObjectId) -> TargetKey {
+    TargetKey::object(&id.namespace, &id.name)
+}
+
+fn needed(route: &Route) -> impl Iterator<Item = &ServiceRef> {
+    [Some(&route.upstream), route.fallback.as_ref()].into_iter().flatten()
+}
+
+fn service_key(service: &ServiceRef) -> ServiceKey {
+    ServiceKey {
+        namespace: service.namespace.clone(),
+        name: service.service.clone(),
+    }
+}
+
+fn ready(conditions: Option<&Vec<Condition>>) -> Option<Condition> {
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == verdict::READY)
+        .cloned()
+}
+
+async fn patch<K>(client: &Client, id: &ObjectId, status: Value) -> Result<()>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let objects: Api<K> = Api::namespaced(client.clone(), &id.namespace);
+    match objects
+        .patch_status(&id.name, &PatchParams::default(), &Patch::Merge(status))
+        .await
+    {
+        Ok(_) => Ok(()),
+        // Gone meanwhile.
+        Err(Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,127 @@
+//! What is to be said of an object.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use keda_http_kubernetes::endpoints::EndpointsError;
+use keda_http_kubernetes::object::Kind;
+use keda_http_kubernetes::resources::Condition;
+use keda_http_kubernetes::routes::RouteError;
+
+/// The aspect that is told.
+pub const READY: &str = "Ready";
+/// The Go operator's reason when all is well.
+const RECONCILED: &str = "Reconciled";
+
+/// Whether the object is in force, and why.
+#[derive(Debug, PartialEq)]
+pub struct Verdict {
+    well: bool,
+    reason: &'static str,
+    message: String,
+}
+
+impl Verdict {
+    fn not(reason: &'static str, message: String) -> Self {
+        Self {
+            well: false,
+            reason,
+            message,
+        }
+    }
+
+    /// Fields that cannot be used.
+    pub fn invalid(errors: &[RouteError]) -> Self {
+        let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Self::not(
+            "InvalidSpec",
+            format!("{}; a former state of it stays in force", each.join("; ")),
+        )
+    }
+
+    /// Another object of the same name goes before it.
+    pub fn shadowed() -> Self {
+        let message = "an InterceptorRoute of the same name goes before it".to_owned();
+        Self::not("Shadowed", message)
+    }
+
+    /// The Service that requests go to.
+    pub fn target(error: &EndpointsError) -> Self {
+        let reason = match error {
+            EndpointsError::NoService { .. } => "ServiceNotFound",
+            EndpointsError::NoPort { .. } => "PortNotFound",
+        };
+        Self::not(reason, error.to_string())
+    }
+
+    /// The Service that requests go to when the other is not ready in time.
+    pub fn fallback(error: &EndpointsError) -> Self {
+        Self::not("FallbackNotFound", error.to_string())
+    }
+
+    /// Hosts that other namespaces have, by owner; without any all is well.
+    pub fn hosts(kind: Kind, lost: &BTreeMap<String, String>) -> Self {
+        if lost.is_empty() {
+            return Self {
+                well: true,
+                reason: RECONCILED,
+                message: format!("{kind} reconciled"),
+            };
+        }
+        let each: Vec<String> = lost
+            .iter()
+            .map(|(host, owner)| format!("{host} belongs to namespace {owner}"))
+            .collect();
+        Self::not("HostConflict", format!("{}; requests for it go there", each.join(", ")))
+    }
+
+    /// The condition; the one before keeps its time when only words have changed.
+    pub fn condition(&self, before: Option<&Condition>, generation: Option<i64>) -> Condition {
+        let status = if self.well { "True" } else { "False" };
+        let since = before
+            .filter(|before| before.status == status)
+            .map(|before| before.last_transition_time.clone());
+        Condition {
+            type_: READY.to_owned(),
+            status: status.to_owned(),
+            observed_generation: generation,
+            last_transition_time: since.unwrap_or_else(now),
+            reason: self.reason.to_owned(),
+            message: self.message.clone(),
+        }
+    }
+}
+
+/// Whole seconds, as the API server keeps them.
+fn now() -> Time {
+    let now = jiff::Timestamp::now();
+    Time(jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_that_of_the_last_change_of_the_status() {
+        let well = Verdict::hosts(Kind::InterceptorRoute, &BTreeMap::new());
+        let mut first = well.condition(None, Some(1));
+        first.last_transition_time = Time(jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            well.condition(Some(&first), Some(2)).last_transition_time,
+            first.last_transition_time
+        );
+        let lost = BTreeMap::from([("a.test".to_owned(), "shop".to_owned())]);
+        let conflict = Verdict::hosts(Kind::InterceptorRoute, &lost).condition(Some(&first), Some(2));
+        assert_ne!(conflict.last_transition_time, first.last_transition_time);
+        assert_eq!(
+            (conflict.status.as_str(), conflict.reason.as_str()),
+            ("False", "HostConflict")
+        );
+        assert!(
+            conflict.message.contains("a.test belongs to namespace shop"),
+            "{}",
+            conflict.message
+        );
+    }
+}
