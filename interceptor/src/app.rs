@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use keda_http_kubernetes::listeners;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_kubernetes::source::{Source, directory};
+use keda_http_kubernetes::{hosts, listeners};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use keda_http_runtime::telemetry::{LogLevel, Tracing};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,6 +28,7 @@ use crate::proxy::Proxy;
 use crate::report::{self, Reporter};
 use crate::routing::{Routes, Routing};
 use crate::spans::Spans;
+use crate::staleness::Staleness;
 use crate::upstream::Upstream;
 use crate::upstream::upgrade::Pipes;
 use crate::worker::{Lifetime, Worker};
@@ -68,7 +69,7 @@ impl App {
     /// # Errors
     /// When the source cannot be read, or a port is taken; the message says which.
     pub async fn bind(config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
-        let (source, namespace) = open_source(&config.source).await?;
+        let (source, namespace) = open_source(&config).await?;
         let readiness = Readiness::new();
         let initial = readiness.register("routes");
         let proxies = bind_shared(&config.listen, config.listen.proxy_port)
@@ -138,7 +139,7 @@ impl App {
     /// The parts, with what they share.
     fn assemble(mut self, lifetime: &Lifetime) -> (Vec<Worker>, Background) {
         let pending = PendingRequests::default();
-        let metrics = Metrics::new(pending.clone());
+        let metrics = Metrics::new(pending.clone(), self.source.freshness());
         let routes = Routes::default();
         let backends = Arc::new(Backends::new(self.pool_settings()));
         let listeners = std::mem::take(&mut self.proxies);
@@ -155,6 +156,11 @@ impl App {
         let background = Background {
             reporter,
             control,
+            staleness: Staleness {
+                freshness: self.source.freshness(),
+                limit: self.config.routing.max_staleness,
+                readiness: self.readiness.clone(),
+            },
             source: self.source,
             initial: self.initial,
             backends: backends.clone(),
@@ -242,19 +248,24 @@ const KINDS: [Kind; 6] = [
 ];
 
 /// The source, and the namespace of the interceptor itself; manifests belong to `default` unless they say otherwise.
-async fn open_source(config: &SourceConfig) -> Result<(Source, String)> {
-    let cluster = match config {
-        SourceConfig::Manifests(directory) => return Ok((directory::open(directory)?, "default".to_owned())),
+async fn open_source(config: &Config) -> Result<(Source, String)> {
+    let own_namespace = config.routing.own_namespace.clone();
+    let cluster = match &config.source {
+        SourceConfig::Manifests(directory) => {
+            let namespace = own_namespace.unwrap_or_else(|| "default".to_owned());
+            return Ok((directory::open(directory)?, namespace));
+        }
         SourceConfig::Cluster(cluster) => cluster,
     };
     let (client, namespace) = cluster::client()
         .await
         .context("KEDA_HTTP_MANIFESTS is not set, so the objects are those of the API server")?;
-    let namespace = cluster.own_namespace.clone().unwrap_or(namespace);
+    let namespace = own_namespace.unwrap_or(namespace);
+    let own = [listeners::CONFIG_MAP, hosts::CONFIG_MAP].map(ToOwned::to_owned);
     let settings = ClusterSettings {
         watch_namespace: cluster.watch_namespace.clone(),
         kinds: KINDS.into_iter().collect(),
-        own_config_maps: Some((namespace.clone(), vec![listeners::CONFIG_MAP.to_owned()])),
+        own_config_maps: Some((namespace.clone(), own.into())),
     };
     Ok((cluster::open(client, settings), namespace))
 }
@@ -268,6 +279,7 @@ fn start_workers(workers: Vec<Worker>) -> Result<Vec<std::thread::JoinHandle<()>
 struct Background {
     reporter: Reporter,
     control: ListenerControl,
+    staleness: Staleness,
     routing: Routing,
     source: Source,
     initial: PendingTask,
@@ -297,6 +309,7 @@ impl Background {
             () = crate::memory::give_back_after_crowds(self.connections) => "memory is no longer given back",
             () = close_idle(self.backends, self.idle_timeout) => "the idle connections are no longer looked after",
             ((), ()) = async { tokio::join!(admin, metrics) } => "the admin and metrics ports are closed",
+            never = self.staleness.watch() => match never {},
             Err(_) = control => "the listeners are no longer looked after",
             _ = routing => "the source of objects has ended",
             Err(_) | Ok(Some(())) = reporter => "the reports have ended",

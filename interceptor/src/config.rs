@@ -1,5 +1,7 @@
 //! All settings of the interceptor: one struct per part, each default with its unit and its reason.
 
+mod routing;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use keda_http_core::duration;
 use keda_http_runtime::env::{EnvError, Environment};
 use serde::Serialize;
+
+pub use routing::{HostOwnership, RoutingConfig};
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -20,7 +24,12 @@ Settings come from the environment. Durations are Go's (500ms, 30s, 1m30s).
   KEDA_HTTP_MANIFESTS                  directory of manifests, live on change (not set: the API server, by the pod's
                                        service account or KUBECONFIG)
   KEDA_HTTP_WATCH_NAMESPACE            the only namespace whose objects are read from the API server (not set: all)
-  KEDA_HTTP_NAMESPACE                  own namespace (the service account's)
+  KEDA_HTTP_NAMESPACE                  own namespace (the service account's; with a directory: default)
+  KEDA_HTTP_HOST_OWNERSHIP             namespace: a host belongs to the namespace that had it first; none: the rules of
+                                       all namespaces compete, as upstream (namespace)
+  KEDA_HTTP_CLUSTER_DOMAIN             DNS domain of Services (cluster.local)
+  KEDA_HTTP_ROUTING_TABLE_MAX_STALENESS
+                                       without the API server for longer than that: not ready (0s: always ready)
   KEDA_HTTP_BIND_ADDRESS               address for all ports (::, which takes IPv4 too)
   KEDA_HTTP_WORKERS                    threads for requests (one per CPU)
   KEDA_HTTP_READINESS_TIMEOUT          how long a request is held (20m; 30s with a fallback; 0s: no limit)
@@ -42,6 +51,15 @@ Settings come from the environment. Durations are Go's (500ms, 30s, 1m30s).
                                        OTEL_BSP_*, OTEL_RESOURCE_ATTRIBUTES as OpenTelemetry defines them
 ";
 
+/// Upstream's variables for what there is not here.
+const NO_EFFECT: [(&str, &str); 2] = [
+    (
+        "KEDA_HTTP_SCALER_CONFIG_MAP_INFORMER_RSYNC_PERIOD",
+        "changes arrive by themselves, and nothing is read again",
+    ),
+    ("PROFILING_BIND_ADDRESS", "there is no profiler of Go"),
+];
+
 /// What Go durations look like, for messages.
 const DURATION: &str = "a duration such as 500ms, 30s or 1m30s (0s for none)";
 
@@ -52,6 +70,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where routes and endpoints come from.
     pub source: SourceConfig,
+    /// What is made of them.
+    pub routing: RoutingConfig,
     /// How long things may take.
     pub timeouts: TimeoutConfig,
     /// What holds for every route that does not say otherwise, while it has no endpoint.
@@ -93,8 +113,6 @@ pub enum SourceConfig {
 pub struct ClusterConfig {
     /// `KEDA_HTTP_WATCH_NAMESPACE`: the only namespace, for every kind; default all of them, as upstream.
     pub watch_namespace: Option<String>,
-    /// `KEDA_HTTP_NAMESPACE`: where the interceptor itself is; default the namespace of the service account.
-    pub own_namespace: Option<String>,
 }
 
 /// Limits that routes may override.
@@ -179,9 +197,11 @@ impl Config {
     /// Names the first variable that cannot be used, its value and what is allowed.
     pub fn from_env(env: &Environment) -> Result<Self, EnvError> {
         refuse_tls(env)?;
+        tell_of_no_effect(env);
         Ok(Self {
             listen: Listen::from_env(env)?,
             source: SourceConfig::from_env(env)?,
+            routing: RoutingConfig::from_env(env)?,
             timeouts: TimeoutConfig::from_env(env)?,
             cold_start: ColdStartConfig::from_env(env)?,
             upstream: UpstreamConfig::from_env(env)?,
@@ -204,6 +224,14 @@ impl Listen {
             metrics_port: metrics.then_some(metrics_port),
             workers: workers(env)?,
         })
+    }
+}
+
+fn tell_of_no_effect(env: &Environment) {
+    for (name, why) in NO_EFFECT {
+        if env.get(name).is_some() {
+            tracing::info!(name, "has no effect: {why}");
+        }
     }
 }
 
@@ -243,8 +271,7 @@ impl SourceConfig {
         const NAME: &str = "KEDA_HTTP_MANIFESTS";
         let Some(manifests) = env.get(NAME).map(PathBuf::from) else {
             return Ok(Self::Cluster(ClusterConfig {
-                watch_namespace: env.get("KEDA_HTTP_WATCH_NAMESPACE"),
-                own_namespace: env.get("KEDA_HTTP_NAMESPACE"),
+                watch_namespace: routing::namespace(env, "KEDA_HTTP_WATCH_NAMESPACE")?,
             }));
         };
         if !manifests.is_dir() {

@@ -18,6 +18,7 @@
 //! Around it:
 //!
 //! - [`report`]: tells scalers what is pending; [`metrics`], [`spans`], [`access`]: tell people.
+//! - [`staleness`]: what is told while the source is away.
 //! - [`admin`], [`config`], [`app`]: ports, settings, life and end; [`memory`]: what is given back.
 
 pub mod access;
@@ -41,6 +42,7 @@ pub mod report;
 pub mod routing;
 pub mod session;
 pub mod spans;
+pub mod staleness;
 pub mod static_response;
 pub mod upstream;
 pub mod worker;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use keda_http_interceptor::app::App;
 use keda_http_interceptor::config::{self, Config};
+use keda_http_kubernetes::source::cluster::ClientError;
 use keda_http_kubernetes::source::directory::DirectoryError;
 use keda_http_runtime::env::{EnvError, Environment};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry, logs};
@@ -55,10 +56,9 @@ async fn run(config: Config, telemetry: &Telemetry) -> Result<()> {
 
 /// Settings and manifests that cannot be used are the caller's to mend (`EX_USAGE`); everything else may pass by itself.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref() {
-        Some(DirectoryError::Malformed(_)) => EXIT_USAGE,
-        _ => 1,
-    }
+    let malformed = matches!(error.downcast_ref(), Some(DirectoryError::Malformed(_)));
+    let no_source = matches!(error.downcast_ref(), Some(ClientError::NoCluster(_)));
+    if malformed || no_source { EXIT_USAGE } else { 1 }
 }
 
 #[expect(clippy::print_stdout, reason = "help goes to the standard output")]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use keda_http_core::target::TargetKey;
+use keda_http_kubernetes::source::Freshness;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
@@ -14,8 +15,10 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::pending::PendingRequests;
+use crate::staleness;
 
 /// Seconds; upstream's bounds, up to the longest hold that is usual.
 const DURATION_BUCKETS: [f64; 19] = [
@@ -176,8 +179,8 @@ fn duration_histogram() -> Histogram {
 }
 
 impl Metrics {
-    /// Registers the instruments; `pending` is read when they are scraped.
-    pub fn new(pending: PendingRequests) -> Self {
+    /// Registers the instruments; `pending` and `freshness` are read when they are scraped.
+    pub fn new(pending: PendingRequests, freshness: watch::Receiver<Freshness>) -> Self {
         let mut registry = Registry::default();
         let info = [
             ("service_name", "keda-http-interceptor"),
@@ -195,6 +198,7 @@ impl Metrics {
         let help = "Files and objects that cannot be used";
         registry.register("interceptor_source_problems", help, problems.clone());
         registry.register_collector(Box::new(Concurrency(pending)));
+        registry.register_collector(Box::new(Age(freshness)));
         Self {
             registry: Arc::new(registry),
             unmatched: Arc::new(SeriesCache::new(families.clone(), None, None)),
@@ -351,6 +355,23 @@ impl SeriesCache {
             self.metrics.cold_starts.remove(&self.cold_start_labels(outcome));
         }
         self.metrics.rejections.remove(&self.route_labels());
+    }
+}
+
+/// `interceptor_routing_table_age_seconds`, worked out when it is scraped.
+#[derive(Debug)]
+struct Age(watch::Receiver<Freshness>);
+
+impl Collector for Age {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let age = staleness::age(*self.0.borrow());
+        let encoder = encoder.encode_descriptor(
+            "interceptor_routing_table_age_seconds",
+            "Time since routes and endpoints were last current; 0 while they are",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        ConstGauge::new(age.as_secs_f64()).encode(encoder)
     }
 }
 

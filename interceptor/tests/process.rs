@@ -48,6 +48,22 @@ fn a_setting_that_cannot_be_used_ends_the_start_with_64_and_its_name() {
 }
 
 #[test]
+fn without_manifests_and_without_a_cluster_the_start_ends_with_64_and_names_both() {
+    let home = tempfile::tempdir().unwrap();
+    let no_file = home.path().join("kubeconfig");
+    let variables = [
+        ("KEDA_HTTP_MANIFESTS", ""),
+        ("HOME", home.path().to_str().unwrap()),
+        ("KUBECONFIG", no_file.to_str().unwrap()),
+    ];
+    let (code, said) = ended(interceptor(home.path(), &variables));
+    assert_eq!(code, 64, "{said}");
+    for word in ["KEDA_HTTP_MANIFESTS", "service account", "kubeconfig"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
 fn a_manifest_that_cannot_be_read_ends_the_start_with_64_and_its_place() {
     let manifests = tempfile::tempdir().unwrap();
     std::fs::write(manifests.path().join("route.yaml"), "kind: [unfinished\n").unwrap();

@@ -164,3 +164,44 @@ fn the_whole_config_can_be_shown() {
     let shown = serde_json::to_string(&read(&[]).unwrap()).unwrap();
     assert!(shown.contains(r#""response_header":"5m0s""#), "{shown}");
 }
+
+#[test]
+fn without_manifests_the_objects_are_those_of_the_api_server() {
+    let read = |variables: &[(&str, &str)]| {
+        let ports = [("KEDA_HTTP_PROXY_PORT", "0"), ("KEDA_HTTP_ADMIN_PORT", "0")];
+        Config::from_env(&Environment::of(ports.into_iter().chain(variables.iter().copied())))
+    };
+    let config = read(&[]).unwrap();
+    let SourceConfig::Cluster(cluster) = &config.source else {
+        panic!("{:?}", config.source)
+    };
+    assert_eq!(
+        (&cluster.watch_namespace, &config.routing.own_namespace),
+        (&None, &None)
+    );
+    assert_eq!(config.routing.host_ownership, HostOwnership::Namespace);
+    assert_eq!(config.routing.cluster_domain, "cluster.local");
+    assert_eq!(config.routing.max_staleness, None);
+    let config = read(&[
+        ("KEDA_HTTP_WATCH_NAMESPACE", "shop"),
+        ("KEDA_HTTP_NAMESPACE", "keda"),
+        ("KEDA_HTTP_HOST_OWNERSHIP", "none"),
+        ("KEDA_HTTP_ROUTING_TABLE_MAX_STALENESS", "10m"),
+        ("KEDA_HTTP_SCALER_CONFIG_MAP_INFORMER_RSYNC_PERIOD", "60m"),
+        ("PROFILING_BIND_ADDRESS", "127.0.0.1:6060"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.routing.own_namespace.as_deref(), Some("keda"));
+    assert_eq!(config.routing.host_ownership, HostOwnership::None);
+    assert_eq!(config.routing.max_staleness, Some(Duration::from_secs(600)));
+    for (name, value) in [
+        ("KEDA_HTTP_WATCH_NAMESPACE", "shop,blog"),
+        ("KEDA_HTTP_NAMESPACE", "Keda"),
+        ("KEDA_HTTP_HOST_OWNERSHIP", "first"),
+        ("KEDA_HTTP_CLUSTER_DOMAIN", "cluster..local"),
+        ("KEDA_HTTP_ROUTING_TABLE_MAX_STALENESS", "10"),
+    ] {
+        let error = read(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(value), "{error}");
+    }
+}
