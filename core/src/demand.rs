@@ -191,6 +191,11 @@ impl Demand {
         })
     }
 
+    /// Whether anything is pending, or was within the last ten seconds. Goes through no target, however many there are.
+    pub fn is_anything_pending(&self, now: Duration) -> Reading<bool> {
+        self.known(now, || self.counting(now).any(|interceptor| interceptor.is_busy(now)))
+    }
+
     /// All targets that are known, in no order: named by an interceptor, or with arrivals that are not dropped yet.
     pub fn keys(&self) -> impl Iterator<Item = &TargetKey> {
         self.targets.keys()

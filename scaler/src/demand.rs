@@ -31,7 +31,7 @@ pub enum Scope {
         /// How long arrivals keep it active.
         window: Duration,
     },
-    /// All targets together, for scaling the interceptor itself: active while anything is pending.
+    /// All targets together, for scaling the interceptor itself: active while anything is pending, or was within ten seconds.
     Everything,
 }
 
@@ -191,10 +191,7 @@ impl Scope {
     fn is_active(&self, demand: &Demand, now: Duration) -> Reading<bool> {
         match self {
             Self::Target { key, window } => demand.is_active(key, *window, now),
-            Self::Everything => match demand.total_concurrency(now) {
-                Reading::Known(concurrency) => Reading::Known(concurrency > 0.0),
-                Reading::NoData => Reading::NoData,
-            },
+            Self::Everything => demand.is_anything_pending(now),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::target::TargetKey;
 
 mod history;
 
-use history::History;
+use history::{History, SPAN};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -21,6 +21,10 @@ pub(super) struct Interceptor {
     heard: Option<Duration>,
     connection: Connection,
     targets: HashMap<TargetKey, Counted>,
+    /// The sum over all targets, wrapping, kept so that nobody has to go through them.
+    pending: u64,
+    /// When something was last known to be pending, or to have been since the report before.
+    busy: Option<Duration>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -89,6 +93,7 @@ impl Interceptor {
                 ..Counted::default()
             };
         }
+        (self.pending, self.busy) = (0, None);
     }
 
     /// Drops the targets that the interceptor no longer knows, and says which.
@@ -98,7 +103,12 @@ impl Interceptor {
             let named: HashSet<&TargetKey> = report.targets.iter().map(|target| &target.key).collect();
             dropped.extend(self.targets.keys().filter(|key| !named.contains(key)).cloned());
         }
-        dropped.retain(|key| self.targets.remove(key).is_some());
+        dropped.retain(|key| {
+            let counted = self.targets.remove(key);
+            let pending = counted.as_ref().map_or(0, |counted| counted.pending);
+            self.pending = self.pending.wrapping_sub(pending);
+            counted.is_some()
+        });
         dropped
     }
 
@@ -116,11 +126,15 @@ impl Interceptor {
         let clock = if self.boot.is_some() { uptime } else { now };
         let counted = self.targets.entry(target.key).or_default();
         counted.arrivals = target.arrivals;
+        self.pending = self.pending.wrapping_sub(counted.pending).wrapping_add(target.pending);
         counted.pending = target.pending;
         counted.waiting = target.waiting;
-        match target.pending_nanos {
+        let busy = match target.pending_nanos {
             Some(integral) => counted.history.observe(uptime, integral, target.pending, now),
             None => counted.history.observe_pending(clock, target.pending, now),
+        };
+        if busy {
+            self.busy = Some(now);
         }
         new
     }
@@ -154,6 +168,12 @@ impl Interceptor {
 
     pub(super) fn is_older_than(&self, age: Duration, now: Duration) -> bool {
         self.heard.is_none_or(|heard| now.saturating_sub(heard) > age)
+    }
+
+    /// Whether anything is pending, or was within the time of the mean.
+    pub(super) fn is_busy(&self, now: Duration) -> bool {
+        let recently = |at| now.saturating_sub(at) <= SPAN;
+        self.pending > 0 || self.busy.is_some_and(recently)
     }
 
     pub(super) fn counted(&self, key: &TargetKey) -> Option<&Counted> {

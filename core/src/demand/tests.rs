@@ -222,6 +222,36 @@ fn now_counts_when_it_is_more_than_the_mean_and_goes_on_while_nothing_is_heard()
 }
 
 #[test]
+fn anything_is_pending_while_something_is_and_for_ten_seconds_after() {
+    let mut demand = Demand::new(RETENTION);
+    assert_eq!(demand.is_anything_pending(at(1)), Reading::NoData);
+    let other = |pending| TargetReport {
+        key: TargetKey::object("shop", "other"),
+        ..target(0, pending)
+    };
+    demand.observe("a", report("1", 1, vec![target(0, 0), other(u64::MAX)]), at(1));
+    demand.observe("b", report("1", 1, vec![target(0, 2)]), at(1));
+    assert_eq!(demand.is_anything_pending(at(500)), Reading::Known(true));
+    demand.observe("a", report("1", 2, vec![target(0, 3), other(0)]), at(2));
+    demand.observe("b", report("1", 2, vec![target(0, 0)]), at(2));
+    assert_eq!(demand.is_anything_pending(at(500)), Reading::Known(true), "three at a");
+    // A target that is no longer named has none pending.
+    demand.observe("a", report("1", 3, vec![other(0)]), at(3));
+    assert_eq!(demand.is_anything_pending(at(12)), Reading::Known(true));
+    assert_eq!(demand.is_anything_pending(at(14)), Reading::Known(false));
+    // Short ones, which no report has ever seen pending, leave their time behind.
+    demand.observe("a", report("1", 20, vec![integrated(0, 0, 0)]), at(20));
+    assert_eq!(demand.is_anything_pending(at(20)), Reading::Known(false));
+    demand.observe("a", report("1", 21, vec![integrated(9, 0, 1)]), at(21));
+    assert_eq!(demand.is_anything_pending(at(31)), Reading::Known(true));
+    assert_eq!(demand.is_anything_pending(at(32)), Reading::Known(false));
+    // A restart begins anew.
+    demand.observe("a", report("1", 40, vec![target(9, 4)]), at(40));
+    demand.observe("a", report("2", 1, vec![target(0, 0)]), at(41));
+    assert_eq!(demand.is_anything_pending(at(41)), Reading::Known(false));
+}
+
+#[test]
 fn the_integral_may_wrap_and_a_torn_one_is_clamped() {
     let mut demand = Demand::new(RETENTION);
     let integral = |nanos: u64| TargetReport {

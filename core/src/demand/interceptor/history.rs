@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Over how long the mean is taken.
-const SPAN: Duration = Duration::from_secs(10);
+pub(in crate::demand) const SPAN: Duration = Duration::from_secs(10);
 
 /// Samples closer together than this replace each other, so that their number stays bounded.
 const SPACING: Duration = Duration::from_millis(100);
@@ -29,20 +29,23 @@ struct Sample {
 }
 
 impl History {
-    /// Takes in what the interceptor has integrated until `uptime`.
-    pub(super) fn observe(&mut self, uptime: Duration, integral: u64, pending: u64, now: Duration) {
+    /// Takes in what the interceptor has integrated until `uptime`. Says whether anything is pending, or has been since the
+    /// last time.
+    pub(super) fn observe(&mut self, uptime: Duration, integral: u64, pending: u64, now: Duration) -> bool {
+        let before = self.samples.back().map_or(integral, |last| last.integral);
         self.push(Sample { at: uptime, integral });
         (self.pending, self.received) = (pending, now);
+        pending > 0 || integral != before
     }
 
     /// Takes in a report without the integral, at `at` on the clock of the samples: what was pending is held to have
     /// been so until then.
-    pub(super) fn observe_pending(&mut self, at: Duration, pending: u64, now: Duration) {
+    pub(super) fn observe_pending(&mut self, at: Duration, pending: u64, now: Duration) -> bool {
         let integral = self.samples.back().map_or(0, |last| {
             let since = nanos(at.saturating_sub(last.at));
             last.integral.wrapping_add(self.pending.wrapping_mul(since))
         });
-        self.observe(at, integral, pending, now);
+        self.observe(at, integral, pending, now)
     }
 
     /// The time-weighted mean of pending over the last ten seconds, or since the first sample. What has happened since

@@ -355,6 +355,9 @@ impl World {
             }
         }
         let total = (0..TARGETS).map(|target| self.concurrency(target)).sum();
+        if total > 0.0 {
+            prop_assert_eq!(demand.is_anything_pending(now), self.known(true));
+        }
         same(demand.total_concurrency(now), self.known(total))
     }
 }
