@@ -5,4 +5,5 @@
 mod controllers;
 mod crds;
 mod harness;
+mod scaler;
 mod source;
