@@ -26,6 +26,8 @@ impl QueueClient {
         let timeout = tick.max(Duration::from_secs(1));
         let builder = reqwest::Client::builder()
             .no_proxy()
+            // Only plain text is spoken; an image may have no authorities, which would be an error.
+            .tls_certs_only([])
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout);
