@@ -61,6 +61,7 @@ impl Replica {
             lease_duration: LEASE,
             replica: name.to_owned(),
             autowire: None,
+            cluster_domain: "cluster.local".to_owned(),
         };
         let readiness = Readiness::new();
         let mut candidate = Candidate::new(client, namespace, &config, readiness.clone(), Metrics::default());
