@@ -64,10 +64,7 @@ async fn queue(State(admin): State<Admin>) -> Json<Queue> {
 }
 
 async fn routes(State(admin): State<Admin>) -> Json<Vec<RouteView>> {
-    let table = admin.routes.load();
-    let mut views: Vec<RouteView> = table.values().map(|route| route.view()).collect();
-    views.sort_by(RouteView::by_key);
-    Json(views)
+    Json(admin.routes.views())
 }
 
 async fn config(State(admin): State<Admin>) -> Json<Config> {

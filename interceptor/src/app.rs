@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::pending::PendingRequests;
 use crate::proxy::Proxy;
 use crate::report::{self, Reporter};
-use crate::routing::{Routes, Routing};
+use crate::routing::{Ownership, Routes, Routing, RoutingSettings};
 use crate::spans::Spans;
 use crate::staleness::Staleness;
 use crate::upstream::Upstream;
@@ -143,9 +143,14 @@ impl App {
         let routes = Routes::default();
         let backends = Arc::new(Backends::new(self.pool_settings()));
         let listeners = std::mem::take(&mut self.proxies);
-        let wanted = WantedListeners::of_namespace(std::mem::take(&mut self.namespace));
+        let settings = self.routing_settings();
         let (shares, scoped): (Vec<_>, Vec<_>) = listeners.iter().map(|_| mpsc::unbounded_channel()).unzip();
-        let control = ListenerControl::new(self.config.listen.clone(), &wanted, shares, self.readiness.clone());
+        let control = ListenerControl::new(
+            self.config.listen.clone(),
+            &settings.listeners,
+            shares,
+            self.readiness.clone(),
+        );
         let (reporter, reports) = report::reporter(pending.clone(), control.open_ports());
         let workers = self.workers(listeners, scoped, &routes, &metrics, lifetime);
         let admin = Admin {
@@ -176,20 +181,20 @@ impl App {
             metrics: self
                 .metrics_listener
                 .map(|listener| (listener, admin::metrics_router(metrics.clone()))),
-            routing: Routing::new(
-                routes,
-                backends,
-                pending,
-                metrics,
-                RouteDefaults {
-                    timeouts: self.config.timeouts.clone(),
-                    cold_start: self.config.cold_start,
-                },
-                self.readiness,
-            )
-            .with_listeners(wanted),
+            routing: Routing::new(routes, backends, pending, metrics, settings, self.readiness),
         };
         (workers, background)
+    }
+
+    fn routing_settings(&self) -> RoutingSettings {
+        RoutingSettings {
+            defaults: RouteDefaults {
+                timeouts: self.config.timeouts.clone(),
+                cold_start: self.config.cold_start,
+            },
+            ownership: Ownership::new(&self.config.routing, self.namespace.clone()),
+            listeners: WantedListeners::of_namespace(self.namespace.clone()),
+        }
     }
 
     fn pool_settings(&self) -> PoolSettings {

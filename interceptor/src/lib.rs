@@ -34,6 +34,7 @@ pub mod inbound;
 pub mod listeners;
 pub mod memory;
 pub mod metrics;
+pub mod own_config_map;
 pub mod pending;
 pub mod proxy;
 pub mod record;

@@ -6,23 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 
-use k8s_openapi::api::core::v1::ConfigMap;
 use keda_http_core::route::scoped::Scope;
 use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
-use keda_http_kubernetes::object::{Kind, Object};
 use keda_http_kubernetes::source::Change;
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Listen;
+use crate::own_config_map::OwnConfigMap;
 
 const PROBLEM: &str = "listeners";
 
 /// What the scaler wants, as it is read. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct WantedListeners {
-    namespace: String,
+    written: OwnConfigMap,
     wanted: watch::Sender<Listeners>,
 }
 
@@ -62,40 +61,21 @@ impl WantedListeners {
     /// Those that are written down in this namespace; nobody else's count.
     pub fn of_namespace(namespace: String) -> Self {
         Self {
-            namespace,
+            written: OwnConfigMap::new(namespace, CONFIG_MAP),
             wanted: watch::Sender::default(),
         }
     }
 
     /// Takes a change in; most are about something else.
     pub fn apply(&self, change: &Change) {
-        match change {
-            Change::Apply(Object::ConfigMap(config_map)) if self.is_ours(config_map) => {
-                let (wanted, problems) = listeners::read(config_map);
-                for problem in problems {
-                    tracing::warn!("{problem}");
-                }
-                self.set(wanted);
-            }
-            Change::Delete(id)
-                if id.kind == Kind::ConfigMap && id.namespace == self.namespace && id.name == CONFIG_MAP =>
-            {
-                self.set(Listeners::new());
-            }
-            Change::Reset(Kind::ConfigMap, objects) => {
-                self.set(Listeners::new());
-                for object in objects {
-                    self.apply(&Change::Apply(object.clone()));
-                }
-            }
-            _ => {}
+        let Some(config_map) = self.written.after(change) else {
+            return;
+        };
+        let (wanted, problems) = config_map.map(listeners::read).unwrap_or_default();
+        for problem in problems {
+            tracing::warn!("{problem}");
         }
-    }
-
-    fn is_ours(&self, config_map: &ConfigMap) -> bool {
-        let metadata = &config_map.metadata;
-        let namespace = metadata.namespace.as_deref().unwrap_or("default");
-        namespace == self.namespace && metadata.name.as_deref() == Some(CONFIG_MAP)
+        self.set(wanted);
     }
 
     fn set(&self, wanted: Listeners) {

@@ -1,6 +1,8 @@
 //! Takes the objects of the source in, and publishes the route table and the backends.
 
-use std::collections::{BTreeSet, HashMap};
+mod ownership;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, Request, header};
+use keda_http_core::claims::Lost;
 use keda_http_core::reply::{self, Requests, When};
 use keda_http_core::route::scoped::{Scope, ScopedTable};
 use keda_http_core::route::{Route, RouteTable, ServiceRef};
@@ -30,11 +33,14 @@ use crate::pending::{Pending, PendingRequests, Target};
 use crate::static_response::{BoundResponse, PublishedBodies};
 use crate::upstream::Hold;
 
+pub use ownership::Ownership;
+
 /// The route table as it is now. Cheap to clone; a change is published whole.
 #[derive(Clone)]
 pub struct Routes {
     table: Arc<ArcSwap<RouteTable<Arc<BoundRoute>>>>,
     autowired: Arc<ArcSwap<ScopedTable<Arc<BoundRoute>>>>,
+    lost_hosts: Arc<ArcSwap<BTreeMap<TargetKey, Vec<Lost>>>>,
     live: Arc<AtomicBool>,
 }
 
@@ -90,8 +96,21 @@ pub struct RouteView {
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
+    /// The hosts that it claims and another namespace has, with that namespace.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    lost_hosts: BTreeMap<String, String>,
     pending: u64,
     waiting: u64,
+}
+
+/// What is made of routes.
+pub struct RoutingSettings {
+    /// For what routes do not say.
+    pub defaults: RouteDefaults,
+    /// Whose a host is that several claim.
+    pub ownership: Ownership,
+    /// Where the listeners of autowired Services are told.
+    pub listeners: WantedListeners,
 }
 
 /// The fold of the source's changes into routes and backends.
@@ -104,7 +123,8 @@ pub struct Routing {
     route_index: RouteIndex,
     endpoint_index: EndpointIndex,
     bodies: PublishedBodies,
-    bound: HashMap<TargetKey, Arc<BoundRoute>>,
+    bound: HashMap<TargetKey, (Arc<Route>, Arc<BoundRoute>)>,
+    ownership: Ownership,
     listeners: WantedListeners,
     readiness: Readiness,
 }
@@ -114,6 +134,7 @@ impl Default for Routes {
         Self {
             table: Arc::new(ArcSwap::from_pointee(RouteTable::new())),
             autowired: Arc::new(ArcSwap::from_pointee(ScopedTable::default())),
+            lost_hosts: Arc::default(),
             live: Arc::default(),
         }
     }
@@ -136,7 +157,16 @@ impl Routes {
         self.autowired.load().find(scope, host, path, headers).cloned()
     }
 
-    /// Whether the source's first state is in the table; before that a host that is not found may just not be there yet.
+    /// All of them, as people are shown them.
+    pub fn views(&self) -> Vec<RouteView> {
+        let (table, lost) = (self.table.load(), self.lost_hosts.load());
+        let view = |route: &Arc<BoundRoute>| route.view(lost.get(&route.key));
+        let mut views: Vec<RouteView> = table.values().map(view).collect();
+        views.sort_by(|one, other| one.route.cmp(&other.route));
+        views
+    }
+
+    /// Whether the source's first state is in the table; before that there is no route at all.
     pub fn are_live(&self) -> bool {
         self.live.load(Ordering::Acquire)
     }
@@ -193,25 +223,19 @@ impl BoundRoute {
         limit.map(|limit| Instant::now() + limit)
     }
 
-    /// What people are shown.
-    pub fn view(&self) -> RouteView {
+    fn view(&self, lost: Option<&Vec<Lost>>) -> RouteView {
         let counts = self.target.now();
+        let lost = lost.into_iter().flatten();
         RouteView {
             route: self.key.clone(),
             upstream: describe(&self.upstream.service),
             ready_endpoints: self.upstream.addresses(),
             problem: self.upstream.problem(),
             fallback: self.fallback.as_ref().map(|fallback| describe(&fallback.service)),
+            lost_hosts: lost.map(|lost| (lost.host.to_string(), lost.owner.clone())).collect(),
             pending: counts.pending,
             waiting: counts.waiting,
         }
-    }
-}
-
-impl RouteView {
-    /// The order in which people are shown them.
-    pub fn by_key(&self, other: &Self) -> std::cmp::Ordering {
-        self.route.cmp(&other.route)
     }
 }
 
@@ -249,7 +273,7 @@ impl Routing {
         backends: Arc<Backends>,
         pending: PendingRequests,
         metrics: Metrics,
-        defaults: RouteDefaults,
+        settings: RoutingSettings,
         readiness: Readiness,
     ) -> Self {
         Self {
@@ -257,21 +281,15 @@ impl Routing {
             backends,
             pending,
             metrics,
-            defaults,
+            defaults: settings.defaults,
             route_index: RouteIndex::default(),
             endpoint_index: EndpointIndex::default(),
             bodies: PublishedBodies::default(),
             bound: HashMap::new(),
-            listeners: WantedListeners::default(),
+            ownership: settings.ownership,
+            listeners: settings.listeners,
             readiness,
         }
-    }
-
-    /// The listeners of autowired Services are those that the scaler has written down in this namespace.
-    #[must_use]
-    pub fn with_listeners(mut self, listeners: WantedListeners) -> Self {
-        self.listeners = listeners;
-        self
     }
 
     /// Takes changes in until the source ends; `initial` is dropped when the first state is live. That one comes in
@@ -280,6 +298,8 @@ impl Routing {
         while let Some(piece) = source.initial().await {
             self.apply(&piece);
         }
+        // Only now it is known who claimed a host first.
+        self.place(self.bound.keys().cloned().collect());
         let mut problems = source.problems();
         self.tell_problems(&problems.borrow_and_update());
         self.routes.live.store(true, Ordering::Release);
@@ -301,13 +321,15 @@ impl Routing {
     fn apply(&mut self, changes: &[Change]) {
         let mut touched = BTreeSet::new();
         let mut route_changes = Vec::new();
+        let mut hosts_changed = false;
         for change in changes {
             touched.extend(self.endpoint_index.apply(change));
             self.bodies.apply(change);
             self.listeners.apply(change);
+            hosts_changed |= self.ownership.apply(change);
             route_changes.extend(self.route_index.apply(change));
         }
-        if !route_changes.is_empty() {
+        if hosts_changed || !route_changes.is_empty() {
             self.apply_routes(route_changes, &mut touched);
         }
         for service in &touched {
@@ -326,34 +348,54 @@ impl Routing {
     }
 
     fn apply_routes(&mut self, changes: Vec<RouteChange>, touched: &mut BTreeSet<ServiceKey>) {
-        let mut table = RouteTable::clone(&self.routes.load());
-        let mut autowired = ScopedTable::clone(&self.routes.autowired.load());
+        let mut changed = BTreeSet::new();
         for change in changes {
-            match change {
+            let (key, old) = match change {
                 RouteChange::Set(route) => {
                     let bound = self.bind(&route);
                     touched.extend(services(&bound));
-                    table.insert(&route, bound.clone());
-                    autowired.insert(&route, bound.clone());
-                    if let Some(old) = self.bound.insert(route.key.clone(), bound) {
-                        touched.extend(services(&old));
-                    }
+                    self.ownership.set(&route);
+                    let key = route.key.clone();
+                    (key.clone(), self.bound.insert(key, (route, bound)))
                 }
                 RouteChange::Remove(key) => {
-                    table.remove(&key);
-                    autowired.remove(&key);
-                    if let Some(old) = self.bound.remove(&key) {
-                        touched.extend(services(&old));
-                        self.pending.retire(&key);
-                    }
+                    self.ownership.remove(&key);
+                    self.pending.retire(&key);
+                    let old = self.bound.remove(&key);
+                    (key, old)
+                }
+            };
+            touched.extend(old.iter().flat_map(|(_, old)| services(old)));
+            changed.insert(key);
+        }
+        if self.routes.are_live() {
+            self.place(changed);
+        }
+        self.backends.drop_unused(touched.iter().cloned());
+        self.bodies.drop_unused();
+    }
+
+    /// Publishes the routes that have changed, and those that have won or lost a host by that.
+    fn place(&mut self, mut changed: BTreeSet<TargetKey>) {
+        changed.extend(self.ownership.settle(&changed));
+        let mut table = RouteTable::clone(&self.routes.load());
+        let mut autowired = ScopedTable::clone(&self.routes.autowired.load());
+        for key in &changed {
+            match self.bound.get(key) {
+                Some((route, bound)) => {
+                    table.insert(&self.ownership.owned(route), bound.clone());
+                    autowired.insert(route, bound.clone());
+                }
+                None => {
+                    table.remove(key);
+                    autowired.remove(key);
                 }
             }
         }
         self.metrics.routes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
         self.routes.table.store(Arc::new(table));
         self.routes.autowired.store(Arc::new(autowired));
-        self.backends.drop_unused(touched.iter().cloned());
-        self.bodies.drop_unused();
+        self.routes.lost_hosts.store(self.ownership.lost().clone());
     }
 
     fn bind(&self, route: &Route) -> Arc<BoundRoute> {
@@ -425,6 +467,7 @@ impl Routing {
         self.readiness.set_problems("response bodies", bodies);
         self.readiness.set_problems("manifests", unreadable);
         self.readiness.set_problems("routes", refused);
+        self.readiness.set_problems("hosts", self.ownership.problems());
     }
 }
 

@@ -11,6 +11,7 @@ mod external_names;
 mod faults;
 mod kinds;
 mod own_answers;
+mod ownership;
 mod protocols;
 mod routes;
 mod sessions;

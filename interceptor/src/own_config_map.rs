@@ -1,0 +1,40 @@
+//! ConfigMaps in the interceptor's own namespace, which the scaler's leader writes for it; nobody else's count.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use keda_http_kubernetes::object::{Kind, Object};
+use keda_http_kubernetes::source::Change;
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct OwnConfigMap {
+    namespace: String,
+    name: &'static str,
+}
+
+impl OwnConfigMap {
+    /// The one of this name.
+    pub fn new(namespace: String, name: &'static str) -> Self {
+        Self { namespace, name }
+    }
+
+    /// What a change makes of it, `None` inside when it is gone. Most changes are about something else: `None`.
+    pub fn after<'a>(&self, change: &'a Change) -> Option<Option<&'a ConfigMap>> {
+        match change {
+            Change::Apply(object) => self.is_it(object).map(Some),
+            Change::Delete(id) => {
+                let is_it = id.kind == Kind::ConfigMap && id.namespace == self.namespace && id.name == self.name;
+                is_it.then_some(None)
+            }
+            Change::Reset(Kind::ConfigMap, objects) => Some(objects.iter().find_map(|object| self.is_it(object))),
+            Change::Reset(..) => None,
+        }
+    }
+
+    fn is_it<'a>(&self, object: &'a Object) -> Option<&'a ConfigMap> {
+        let Object::ConfigMap(config_map) = object else {
+            return None;
+        };
+        let id = object.id();
+        (id.namespace == self.namespace && id.name == self.name).then_some(config_map)
+    }
+}

@@ -1,0 +1,159 @@
+//! Hosts that routes of several namespaces claim.
+
+use serde_json::{Value, json};
+
+use crate::support::{Interceptor, Manifests, says, until};
+
+/// A namespace with a route for these hosts and an app that answers with the namespace's name.
+async fn namespace(manifests: &Manifests, name: &'static str, created: &str, hosts: &[&str]) {
+    let address = says(name).await;
+    let items = json!([
+        {
+            "apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute",
+            "metadata": {"namespace": name, "name": "web", "creationTimestamp": created},
+            "spec": {
+                "target": {"service": "web", "port": 80}, "rules": [{"hosts": hosts}],
+                "scalingMetric": {"concurrency": {"targetValue": 1}},
+            },
+        },
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": name, "name": "web"},
+            "spec": {"ports": [{"port": 80}]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"namespace": name, "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"port": address.port()}],
+            "endpoints": [{"addresses": [address.ip().to_string()]}],
+        },
+    ]);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    manifests.write(&format!("{name}.json"), &list.to_string());
+}
+
+fn record(manifests: &Manifests, entries: &Value) {
+    let record = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "default", "name": "keda-http-hosts"},
+        "data": entries,
+    });
+    manifests.write("record.json", &record.to_string());
+}
+
+impl Interceptor {
+    async fn who_has(&self, host: &str) -> String {
+        self.get(host, "/").await.text().await.unwrap()
+    }
+
+    /// What `/routes` shows of the route of a namespace, once it is there.
+    async fn of(&self, namespace: &str) -> Value {
+        until("the route", || async {
+            let routes: Vec<Value> = serde_json::from_str(&self.admin("/routes").await.1).unwrap();
+            let found = routes
+                .into_iter()
+                .find(|route| route["route"] == format!("{namespace}/web"));
+            found.filter(|route| route["ready_endpoints"] != json!([]))
+        })
+        .await
+    }
+
+    async fn has(&self, namespace: &str, host: &str) {
+        until("the host changes hands", || async {
+            (self.who_has(host).await == namespace).then_some(())
+        })
+        .await;
+    }
+}
+
+const OLD: &str = "2024-01-01T00:00:00Z";
+const NEW: &str = "2026-01-01T00:00:00Z";
+
+#[tokio::test]
+async fn at_the_start_the_oldest_claim_has_the_host_and_the_other_is_told() {
+    let manifests = Manifests::new();
+    namespace(&manifests, "a-new", NEW, &["web.test", "a.test"]).await;
+    namespace(&manifests, "z-old", OLD, &["web.test"]).await;
+    let interceptor = Interceptor::on(manifests, &[]).await;
+    interceptor.of("a-new").await;
+    assert_eq!(interceptor.who_has("web.test").await, "z-old");
+    assert_eq!(
+        interceptor.who_has("a.test").await,
+        "a-new",
+        "its other host is its own"
+    );
+    assert_eq!(
+        interceptor.of("a-new").await["lost_hosts"],
+        json!({"web.test": "z-old"})
+    );
+    assert_eq!(interceptor.of("z-old").await["lost_hosts"], Value::Null);
+    let (status, told) = interceptor.admin("/readyz?verbose").await;
+    assert!(
+        status == 200 && told.contains("a-new/web: host web.test belongs to namespace z-old"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn who_has_a_host_keeps_it_and_the_next_one_gets_it_when_it_goes() {
+    let interceptor = Interceptor::start().await;
+    namespace(&interceptor.manifests, "first", NEW, &["web.test"]).await;
+    interceptor.has("first", "web.test").await;
+    // Older, but too late; its other host shows that it has been taken in.
+    namespace(&interceptor.manifests, "second", OLD, &["web.test", "second.test"]).await;
+    interceptor.has("second", "second.test").await;
+    assert_eq!(interceptor.who_has("web.test").await, "first");
+    interceptor.manifests.remove("first.json");
+    interceptor.has("second", "web.test").await;
+    let (_, told) = interceptor.admin("/readyz?verbose").await;
+    assert!(!told.contains("belongs to"), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_written_down_about_a_host_goes_before_age() {
+    let manifests = Manifests::new();
+    namespace(&manifests, "old", OLD, &["web.test"]).await;
+    namespace(&manifests, "new", NEW, &["web.test"]).await;
+    record(&manifests, &json!({"web.test": "new"}));
+    let interceptor = Interceptor::on(manifests, &[]).await;
+    interceptor.of("new").await;
+    assert_eq!(interceptor.who_has("web.test").await, "new");
+    record(&interceptor.manifests, &json!({"web.test": "old"}));
+    interceptor.has("old", "web.test").await;
+}
+
+#[tokio::test]
+async fn an_exact_host_below_the_wildcard_of_another_namespace_is_a_host_of_its_own() {
+    let manifests = Manifests::new();
+    namespace(&manifests, "wild", OLD, &["*.web.test", "*"]).await;
+    namespace(&manifests, "exact", NEW, &["a.web.test", "*"]).await;
+    let interceptor = Interceptor::on(manifests, &[]).await;
+    interceptor.of("exact").await;
+    interceptor.of("wild").await;
+    assert_eq!(interceptor.who_has("a.web.test").await, "exact");
+    assert_eq!(interceptor.who_has("b.web.test").await, "wild");
+    assert_eq!(
+        interceptor.who_has("anything").await,
+        "wild",
+        "the catch-all is owned alike"
+    );
+}
+
+#[tokio::test]
+async fn without_ownership_the_rules_of_all_namespaces_compete() {
+    let manifests = Manifests::new();
+    namespace(&manifests, "a", OLD, &["web.test"]).await;
+    namespace(&manifests, "b", NEW, &["web.test"]).await;
+    let interceptor = Interceptor::on(manifests, &[("KEDA_HTTP_HOST_OWNERSHIP", "none")]).await;
+    interceptor.of("a").await;
+    interceptor.manifests.remove("b.json");
+    until("the other is gone", || async {
+        let routes = interceptor.admin("/routes").await.1;
+        (!routes.contains("b/web")).then_some(())
+    })
+    .await;
+    assert_eq!(interceptor.who_has("web.test").await, "a");
+    // Upstream lets the older of two equal rules win, and does so whoever came first.
+    namespace(&interceptor.manifests, "older", "2020-01-01T00:00:00Z", &["web.test"]).await;
+    interceptor.has("older", "web.test").await;
+    let (_, told) = interceptor.admin("/readyz?verbose").await;
+    assert!(!told.contains("belongs to"), "{told}");
+}
