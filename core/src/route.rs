@@ -13,6 +13,7 @@ mod table;
 
 pub use table::RouteTable;
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -109,6 +110,21 @@ pub struct ServiceRef {
     pub service: String,
     /// Which of its ports.
     pub port: PortRef,
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for ServiceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
 }
 
 /// What a route says of timeouts. `None`: the interceptor's setting. `Some(0)`: no limit.

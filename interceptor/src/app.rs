@@ -149,6 +149,7 @@ impl App {
             self.config.listen.clone(),
             &settings.listeners,
             shares,
+            lifetime.close.clone(),
             self.readiness.clone(),
         );
         let (reporter, reports) = report::reporter(pending.clone(), control.open_ports());

@@ -43,6 +43,9 @@ pub enum ProxyError {
     /// The response of our own that the route names is not there.
     #[error("the response's body is missing")]
     NoBody,
+    /// It was held until this interceptor's own time ran out: another one can hold it.
+    #[error("this interceptor ends before the workload is ready")]
+    Draining,
     /// It was held until its time ran out.
     #[error("the workload was not ready within {waited:?}{why}")]
     NotReady {
@@ -103,7 +106,7 @@ impl ProxyError {
     pub fn source(&self) -> Source {
         match self {
             Self::Invalid(_) | Self::NoRoute { .. } | Self::BadBody(_) | Self::ClientGone => Source::Client,
-            Self::Starting | Self::TooManyPending | Self::NoBody => Source::Internal,
+            Self::Starting | Self::Draining | Self::TooManyPending | Self::NoBody => Source::Internal,
             Self::Unavailable
             | Self::NotReady { .. }
             | Self::RequestTimeout(_)
@@ -121,7 +124,9 @@ impl ProxyError {
             Self::Invalid(InvalidRequest::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
-            Self::Starting | Self::Unavailable | Self::TooManyPending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Draining | Self::Unavailable | Self::TooManyPending => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoBody => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -142,6 +147,7 @@ impl ProxyError {
             Self::NoRoute { .. } => "no route for this host, path and headers".to_owned(),
             Self::NotReady { waited, .. } => format!("the workload was not ready within {waited:.1?}"),
             Self::Starting
+            | Self::Draining
             | Self::Invalid(_)
             | Self::Unavailable
             | Self::TooManyPending
@@ -215,6 +221,7 @@ impl ProxyError {
             Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => "4",
             Self::NoBody => "13",
             Self::Starting
+            | Self::Draining
             | Self::Unavailable
             | Self::TooManyPending
             | Self::NotReady { .. }

@@ -223,12 +223,16 @@ impl Proxy {
             deadline: ready_by,
         };
         let connecting = self.connect_either(route, record, own, deadline, &mut stages);
-        let connected = match client {
-            Some(client) => tokio::select! {
-                connected = connecting => connected,
-                () = client.gone() => Err(ProxyError::ClientGone),
-            },
-            None => connecting.await,
+        let gone = async {
+            match client {
+                Some(client) => client.gone().await,
+                None => std::future::pending().await,
+            }
+        };
+        let connected = tokio::select! {
+            connected = connecting => connected,
+            () = gone => Err(ProxyError::ClientGone),
+            () = self.pipes.cut.cancelled() => Err(ProxyError::Draining),
         };
         self.metrics.dial_failures.inc_by(stages.attempts.into());
         if let Err(ProxyError::TooManyPending) = connected {

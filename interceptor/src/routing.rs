@@ -13,7 +13,7 @@ use http::{HeaderMap, Request, header};
 use keda_http_core::claims::Lost;
 use keda_http_core::reply::{self, Requests, When};
 use keda_http_core::route::scoped::{Scope, ScopedTable};
-use keda_http_core::route::{Route, RouteTable, ServiceRef};
+use keda_http_core::route::{Route, RouteTable};
 use keda_http_core::session::Session;
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::{Address, EndpointIndex, ServiceKey};
@@ -228,24 +228,15 @@ impl BoundRoute {
         let lost = lost.into_iter().flatten();
         RouteView {
             route: self.key.clone(),
-            upstream: describe(&self.upstream.service),
+            upstream: self.upstream.service.to_string(),
             ready_endpoints: self.upstream.addresses(),
             problem: self.upstream.problem(),
-            fallback: self.fallback.as_ref().map(|fallback| describe(&fallback.service)),
+            fallback: self.fallback.as_ref().map(|fallback| fallback.service.to_string()),
             lost_hosts: lost.map(|lost| (lost.host.to_string(), lost.owner.clone())).collect(),
             pending: counts.pending,
             waiting: counts.waiting,
         }
     }
-}
-
-fn describe(service: &ServiceRef) -> String {
-    use keda_http_core::route::PortRef;
-    let port = match &service.port {
-        PortRef::Number(number) => number.to_string(),
-        PortRef::Name(name) => name.clone(),
-    };
-    format!("{}/{}:{port}", service.namespace, service.service)
 }
 
 /// gRPC's own deadline: up to eight digits and a unit.

@@ -37,13 +37,15 @@ const H2_KEEPALIVE: Duration = Duration::from_secs(30);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, which happens when descriptors run out: the backlog keeps the others meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// For answers to requests that are held at the cut.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How and when a worker ends.
 #[derive(Clone)]
 pub struct Lifetime {
     /// Stop accepting; finish what is there.
     pub close: CancellationToken,
-    /// What is left is cut.
+    /// What is held is refused, and what is left is cut.
     pub cut: CancellationToken,
     /// Cancelled when a worker has ended, for whatever reason.
     pub ended: CancellationToken,
@@ -90,14 +92,22 @@ impl Worker {
             head_timeout: self.head_timeout,
             http1: http1_builder(),
             http2: http2_builder(),
-            close: self.lifetime.close.clone(),
         });
         let connections = server.proxy.pipes.tracker.clone();
         let taking = connections.spawn(take_scoped(self.scoped, server.clone()));
-        server.listen(listener, None, &CancellationToken::new()).await;
+        server.listen(listener, None, &self.lifetime.close).await;
         taking.abort();
         connections.close();
-        self.lifetime.cut.run_until_cancelled(connections.wait()).await;
+        if self
+            .lifetime
+            .cut
+            .run_until_cancelled(connections.wait())
+            .await
+            .is_none()
+        {
+            // Requests that were held are told to come back; no others end that soon.
+            let _ = tokio::time::timeout(LAST_WORDS, connections.wait()).await;
+        }
         Ok(())
     }
 }
@@ -109,22 +119,12 @@ async fn take_scoped(mut shares: mpsc::UnboundedReceiver<ScopedListener>, server
             Ok(listener) => {
                 let server = server.clone();
                 let connections = server.proxy.pipes.tracker.clone();
-                connections.spawn(async move { server.listen(listener, Some(share.scope), &share.close).await });
+                connections.spawn(async move {
+                    server.listen(listener, Some(share.scope), &share.close).await;
+                    drop(share.open);
+                });
             }
             Err(error) => tracing::warn!(%error, service = %share.scope, "a listener cannot be used"),
-        }
-    }
-}
-
-/// Accepts until cancelled.
-async fn accept(listener: &TcpListener, scope: Option<&Scope>, server: &Arc<Server>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => server.take(stream, peer, scope),
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
         }
     }
 }
@@ -164,41 +164,48 @@ struct Server {
     head_timeout: Duration,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    close: CancellationToken,
 }
 
 impl Server {
-    /// Accepts until the worker, or this listener, is to close.
+    /// Accepts until it is to close; then what is there finishes.
     async fn listen(self: &Arc<Self>, listener: TcpListener, scope: Option<Scope>, close: &CancellationToken) {
-        tokio::select! {
-            () = accept(&listener, scope.as_ref(), self) => {}
-            () = self.close.cancelled() => {}
-            () = close.cancelled() => {}
-        }
+        let take = |(stream, peer)| self.take(stream, peer, scope.clone(), close.clone());
+        let accepting = async {
+            loop {
+                match listener.accept().await {
+                    Ok(accepted) => take(accepted),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was not accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        let _: Option<()> = close.run_until_cancelled(accepting).await;
         // What the kernel has accepted for us would be reset with the listener.
-        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-            self.take(stream, peer, scope.as_ref());
+        while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+            take(accepted);
         }
     }
 
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, scope: Option<&Scope>) {
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, scope: Option<Scope>, close: CancellationToken) {
         prepare(&stream);
-        let client = Client::new(&stream, peer, scope.cloned());
-        self.proxy.pipes.tracker.spawn(self.clone().serve(stream, client));
+        let client = Client::new(&stream, peer, scope);
+        let serving = self.clone().serve(stream, client, close);
+        self.proxy.pipes.tracker.spawn(serving);
     }
 
     /// Serves a connection by the protocol its first bytes speak. Errors end it and concern nobody else.
-    async fn serve(self: Arc<Self>, stream: TcpStream, client: Client) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, client: Client, close: CancellationToken) {
         let peer = client.peer;
-        let spoken = self
-            .close
+        let spoken = close
             .run_until_cancelled(speaks_http2(&stream, self.head_timeout))
             .await;
-        // One that has spoken when the worker closes is served; a silent one is not waited for.
+        // One that has spoken when the listener closes is served; a silent one is not waited for.
         let spoken = spoken.or_else(|| speaks_http2(&stream, self.head_timeout).now_or_never());
         let served = match spoken {
-            Some(Ok(true)) => self.serve_http2(stream, client).await,
-            Some(Ok(false)) => self.serve_http1(stream, client).await,
+            Some(Ok(true)) => self.serve_http2(stream, client, close).await,
+            Some(Ok(false)) => self.serve_http1(stream, client, close).await,
             Some(Err(_)) | None => return,
         };
         if let Err(error) = served {
@@ -206,7 +213,12 @@ impl Server {
         }
     }
 
-    async fn serve_http1(self: Arc<Self>, stream: TcpStream, client: Client) -> hyper::Result<()> {
+    async fn serve_http1(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: Client,
+        close: CancellationToken,
+    ) -> hyper::Result<()> {
         let io = TokioIo::new(ClientIo::new(stream, Some(self.head_timeout)));
         let (server, client) = (self.clone(), Arc::new(client));
         let service = service_fn(move |request| server.clone().handle(client.clone(), request));
@@ -214,19 +226,24 @@ impl Server {
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = self.close.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = close.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         connection.await
     }
 
-    async fn serve_http2(self: Arc<Self>, stream: TcpStream, client: Client) -> hyper::Result<()> {
+    async fn serve_http2(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: Client,
+        close: CancellationToken,
+    ) -> hyper::Result<()> {
         let (server, client) = (self.clone(), Arc::new(client));
         let service = service_fn(move |request| server.clone().handle(client.clone(), request));
         let connection = self.http2.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ended,
-            () = self.close.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = close.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         connection.await
     }

@@ -35,14 +35,7 @@ pub fn read(config_map: &ConfigMap) -> (Listeners, Vec<String>) {
 
 /// The entries of the ConfigMap.
 pub fn write(listeners: &Listeners) -> BTreeMap<String, String> {
-    let entry = |(port, service): (&u16, &ServiceRef)| {
-        let (namespace, name) = (&service.namespace, &service.service);
-        let value = match &service.port {
-            PortRef::Number(number) => format!("{namespace}/{name}:{number}"),
-            PortRef::Name(port) => format!("{namespace}/{name}:{port}"),
-        };
-        (port.to_string(), value)
-    };
+    let entry = |(port, service): (&u16, &ServiceRef)| (port.to_string(), service.to_string());
     listeners.iter().map(entry).collect()
 }
 

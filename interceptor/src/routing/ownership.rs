@@ -117,7 +117,7 @@ fn tell(route: &TargetKey, lost: &[Lost]) {
     if lost.is_empty() {
         tracing::info!(%route, "the route has all its hosts");
     }
-    for Lost { host, owner, .. } in lost {
+    for Lost { host, owner, .. } in lost.iter().filter(|lost| !lost.in_cluster) {
         tracing::warn!(%route, %host, owner, "the host belongs to another namespace; its requests do not come to this route");
     }
 }

@@ -6,7 +6,7 @@ use keda_http_proto::pending::WatchRequest;
 use keda_http_proto::pending::pending_requests_client::PendingRequestsClient;
 use serde_json::{Value, json};
 
-use crate::support::{Interceptor, free_address, says, soon, until};
+use crate::support::{Interceptor, Raw, free_address, says, soon, until};
 
 fn listeners(entries: &Value) -> Value {
     json!({
@@ -126,4 +126,112 @@ async fn a_port_that_is_taken_is_told_and_harms_no_other() {
     })
     .await;
     assert!(told.contains(&taken_port.to_string()), "{told}");
+}
+
+/// A connection to one of its listeners, once that is open.
+async fn connect(port: u16) -> Raw {
+    until("the listener", || async {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+        stream.ok().map(Raw)
+    })
+    .await
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: api\r\n\r\n";
+
+#[tokio::test]
+async fn a_listener_that_closes_lets_what_is_there_finish_and_asks_clients_to_leave() {
+    let interceptor = Interceptor::start().await;
+    let port = free_address().port();
+    let [service, _] = pods("shop", free_address());
+    write(&interceptor, "shop", &json!([scaled_object("shop"), service]));
+    write(
+        &interceptor,
+        "listeners",
+        &json!([listeners(&json!({port.to_string(): "shop/api:80"}))]),
+    );
+    let (mut idle, mut held) = (connect(port).await, connect(port).await);
+    interceptor.idle("ready").await;
+    held.write(GET).await;
+    interceptor.waiting("api", 1).await;
+    write(&interceptor, "listeners", &json!([listeners(&json!({}))]));
+    assert_eq!(idle.read_to_end().await, "", "who has asked for nothing is closed");
+    until("no new connections", || async {
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.err()
+    })
+    .await;
+    let [service, slice] = pods("shop", says("late").await);
+    write(&interceptor, "shop", &json!([scaled_object("shop"), service, slice]));
+    let answer = held.read_to_end().await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close") && answer.ends_with("late"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_that_is_given_to_another_service_takes_nothing_more_for_the_former_one() {
+    let interceptor = Interceptor::start().await;
+    for (namespace, app) in [("shop", says("shop").await), ("blog", says("blog").await)] {
+        let [service, slice] = pods(namespace, app);
+        write(
+            &interceptor,
+            namespace,
+            &json!([scaled_object(namespace), service, slice]),
+        );
+    }
+    let port = free_address().port();
+    let give = |service: &str| {
+        let entries = json!({port.to_string(): service});
+        write(&interceptor, "listeners", &json!([listeners(&entries)]));
+    };
+    give("shop/api:80");
+    until("the shop's", || async {
+        ask(port, "api").await.filter(|(_, body)| body == "shop")
+    })
+    .await;
+    let admin = format!("http://{}", interceptor.bound.admin);
+    let mut scaler = PendingRequestsClient::connect(admin).await.unwrap();
+    let mut reports = scaler.watch(WatchRequest {}).await.unwrap().into_inner();
+    soon("the complete report", reports.message()).await.unwrap().unwrap();
+    give("blog/api:80");
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let report = soon("a report", reports.message()).await.unwrap().unwrap();
+        told.extend(report.listeners.map(|listeners| listeners.ports));
+    }
+    assert_eq!(told, [vec![], vec![u32::from(port)]], "it was closed between");
+    for _ in 0..20 {
+        assert_eq!(ask(port, "api").await, Some((200, "blog".to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn listeners_close_with_the_interceptor_and_what_they_hold_is_drained() {
+    let interceptor = Interceptor::start().await;
+    let [service, _] = pods("shop", free_address());
+    write(&interceptor, "shop", &json!([scaled_object("shop"), service]));
+    let port = free_address().port();
+    write(
+        &interceptor,
+        "listeners",
+        &json!([listeners(&json!({port.to_string(): "shop/api:80"}))]),
+    );
+    let mut held = connect(port).await;
+    interceptor.idle("ready").await;
+    held.write(GET).await;
+    interceptor.waiting("api", 1).await;
+    interceptor.shutdown.cancel();
+    until("no new connections", || async {
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.err()
+    })
+    .await;
+    let [service, slice] = pods("shop", says("late").await);
+    write(&interceptor, "shop", &json!([scaled_object("shop"), service, slice]));
+    let answer = held.read_to_end().await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("late"),
+        "{answer}"
+    );
+    interceptor.ended().await.unwrap();
 }

@@ -24,13 +24,40 @@ async fn a_held_request_survives_the_drain_until_its_endpoint_is_ready() {
 }
 
 #[tokio::test]
-async fn what_is_left_at_the_drain_timeout_is_cut() {
+async fn what_is_held_at_the_drain_timeout_is_told_to_come_back() {
     let interceptor = Interceptor::with(&[("KEDA_HTTP_DRAIN_TIMEOUT", "100ms")]).await;
     interceptor.idle("api").await;
     let mut held = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
-    interceptor.waiting("api", 1).await;
+    let unread = "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: 9\r\n\r\nhalf";
+    let mut with_body = interceptor.send(unread).await;
+    let grpc = "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n";
+    let mut grpc = interceptor.send(grpc).await;
+    interceptor.waiting("api", 3).await;
     interceptor.shutdown.cancel();
-    assert_eq!(held.read_to_end().await, "");
+    for client in [&mut held, &mut with_body] {
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(
+            answer.contains("retry-after: 1") && answer.contains("connection: close"),
+            "{answer}"
+        );
+    }
+    let answer = grpc.read_to_end().await;
+    assert!(answer.contains("grpc-status: 14"), "{answer}");
+    interceptor.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_workload_has_at_the_drain_timeout_is_cut() {
+    let interceptor = Interceptor::with(&[("KEDA_HTTP_DRAIN_TIMEOUT", "100ms")]).await;
+    let silent = raw_app(|_, mut client| async move {
+        client.read_to_end().await;
+    });
+    interceptor.serve("api", silent.await).await;
+    let mut sent = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    interceptor.pending("api", 1).await;
+    interceptor.shutdown.cancel();
+    assert_eq!(sent.read_to_end().await, "");
     interceptor.ended().await.unwrap();
 }
 
