@@ -158,7 +158,7 @@ impl Proxy {
         let preferred = session.as_ref().and_then(|session| session.asked);
         let upgrade = Upgrade::take(&mut request);
         headers::remove_hop_by_hop(request.headers_mut());
-        headers::add_forwarded(request.headers_mut(), &client.facts);
+        headers::add_forwarded(request.headers_mut(), &client.facts)?;
         if let Some(upgrade) = &upgrade {
             upgrade.ask(request.headers_mut());
         }

@@ -37,7 +37,14 @@ pub enum InvalidRequest {
     /// Tunnels are not our business.
     #[error("CONNECT is not supported")]
     Connect,
+    /// It comes back to us again and again.
+    #[error("the request has passed more than {MAX_HOPS} proxies, so it goes round in a circle")]
+    Circle,
 }
+
+/// How many proxies a request may have passed by its `X-Forwarded-For`. No sensible chain is that long, and each time a
+/// request comes round it has one more.
+const MAX_HOPS: usize = 32;
 
 /// Makes sure that `Host` says what the request is for (an absolute-form or HTTP/2 request says it in its URI) and
 /// that the request is one we pass on.
@@ -125,11 +132,14 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
 
 /// Adds who asked for what: `X-Forwarded-For` is appended to, `-Host` and `-Proto` are kept when they are there,
 /// `Forwarded` is dropped (it would contradict them).
-pub fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts) {
+///
+/// # Errors
+/// [`InvalidRequest::Circle`] when it has been forwarded too often.
+pub fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts) -> Result<(), InvalidRequest> {
     headers.remove(header::FORWARDED);
     let forwarded_for = match headers.get_all(X_FORWARDED_FOR).iter().next() {
         None => client.forwarded_for.clone(),
-        Some(_) => append_forwarded_for(headers, &client.forwarded_for),
+        Some(_) => append_forwarded_for(headers, &client.forwarded_for)?,
     };
     headers.insert(X_FORWARDED_FOR, forwarded_for);
     if !headers.contains_key(X_FORWARDED_HOST)
@@ -140,16 +150,20 @@ pub fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts) {
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, client.scheme.clone());
     }
+    Ok(())
 }
 
-fn append_forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> HeaderValue {
+fn append_forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> Result<HeaderValue, InvalidRequest> {
     let mut list = Vec::new();
     for line in headers.get_all(X_FORWARDED_FOR) {
         list.extend_from_slice(line.as_bytes());
         list.extend_from_slice(b", ");
     }
+    if memchr::memchr_iter(b',', &list).count() > MAX_HOPS {
+        return Err(InvalidRequest::Circle);
+    }
     list.extend_from_slice(client.as_bytes());
-    HeaderValue::from_bytes(&list).unwrap_or_else(|_| client.clone())
+    Ok(HeaderValue::from_bytes(&list).unwrap_or_else(|_| client.clone()))
 }
 
 /// Gives the request the form that an endpoint's protocol wants: origin form and `Host` for HTTP/1.1, a full URI

@@ -78,7 +78,7 @@ fn connection_cannot_name_the_host_or_the_body_away() {
 #[test]
 fn forwarded_headers_are_appended_to_or_kept() {
     let mut map = headers(&[("host", "shop.example")]);
-    add_forwarded(&mut map, &client());
+    add_forwarded(&mut map, &client()).unwrap();
     assert_eq!(map["x-forwarded-for"], "192.0.2.7");
     assert_eq!(map["x-forwarded-host"], "shop.example");
     assert_eq!(map["x-forwarded-proto"], "http");
@@ -91,7 +91,7 @@ fn forwarded_headers_are_appended_to_or_kept() {
         ("x-forwarded-port", "443"),
         ("forwarded", "for=1.2.3.4"),
     ]);
-    add_forwarded(&mut map, &client());
+    add_forwarded(&mut map, &client()).unwrap();
     assert_eq!(map["x-forwarded-for"], "198.51.100.1, 198.51.100.2, 192.0.2.7");
     assert_eq!(map.get_all("x-forwarded-for").iter().count(), 1);
     assert_eq!(map["x-forwarded-host"], "outer.example");
@@ -175,4 +175,19 @@ fn a_body_of_unknown_length_is_sent_in_chunks_whatever_the_method() {
     let mut request = get("/").header("host", "a").body(body).unwrap();
     fit_protocol(&mut request, AppProtocol::Http1);
     assert_eq!(request.headers()["transfer-encoding"], "chunked");
+}
+
+#[test]
+fn a_request_that_was_forwarded_too_often_goes_round_in_a_circle() {
+    let mut map = HeaderMap::new();
+    for _ in 0..=MAX_HOPS {
+        add_forwarded(&mut map, &client()).unwrap();
+    }
+    assert_eq!(add_forwarded(&mut map, &client()), Err(InvalidRequest::Circle));
+    // However the list is cut into lines.
+    let mut lines = HeaderMap::new();
+    for _ in 0..=MAX_HOPS {
+        lines.append(X_FORWARDED_FOR, HeaderValue::from_static("::1"));
+    }
+    assert_eq!(add_forwarded(&mut lines, &client()), Err(InvalidRequest::Circle));
 }
