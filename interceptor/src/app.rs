@@ -272,6 +272,7 @@ async fn open_source(config: &Config) -> Result<(Source, String)> {
         watch_namespace: cluster.watch_namespace.clone(),
         kinds: KINDS.into_iter().collect(),
         own_config_maps: Some((namespace.clone(), own.into())),
+        autowired: false,
     };
     Ok((cluster::open(client, settings), namespace))
 }

@@ -9,6 +9,8 @@
 //! `publishNotReadyAddresses` the slices call every pod ready, and so do we.
 //!
 //! A Service of type ExternalName has no slices: its one endpoint is its name, always ready.
+//!
+//! Slices that lead to the interceptors themselves have no endpoints here: requests cannot go round in circles.
 
 mod address;
 mod compact;
@@ -28,7 +30,7 @@ pub use address::Address;
 use compact::{Facts, Port, Slice, facts_of, id_of_text, slice_of};
 
 /// The label by which an EndpointSlice names its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// A Service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,6 +12,7 @@
 //! - [`hosts`]: which namespace has a host that several claim.
 //! - [`definitions`]: the CustomResourceDefinitions of our kinds, as they are installed from `crds/`.
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
+//! - [`wired`]: EndpointSlices that autowire writes.
 //! - [`scaling`]: objects to what the scaler must answer for them.
 
 pub mod conversion;
@@ -26,3 +27,4 @@ pub mod response_bodies;
 pub mod routes;
 pub mod scaling;
 pub mod source;
+pub mod wired;

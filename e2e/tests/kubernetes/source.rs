@@ -28,6 +28,7 @@ impl World {
             watch_namespace: Some(namespace.to_owned()),
             kinds: Kind::ALL.into_iter().collect(),
             own_config_maps: None,
+            autowired: false,
         };
         let source = cluster::open(control_plane.client().await.unwrap(), settings);
         let mut world = Self {

@@ -8,6 +8,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlic
 use keda_http_core::session::EndpointId;
 
 use super::AppProtocol;
+use crate::wired::leads_to_interceptors;
 
 /// A TCP port of a Service or of an EndpointSlice: in a Service the number clients use, in a slice the container's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,9 @@ pub(super) fn slice_of(slice: &EndpointSlice) -> Slice {
             address_type = slice.address_type,
             "EndpointSlice without addresses is passed over"
         );
+        return Slice::default();
+    }
+    if leads_to_interceptors(slice) {
         return Slice::default();
     }
     let ports = slice.ports.as_deref().unwrap_or_default();

@@ -103,6 +103,23 @@ fn a_service_port_leads_by_its_name_to_the_containers_port() {
 }
 
 #[test]
+fn slices_that_lead_to_interceptors_are_no_endpoints_for_them() {
+    let mut index = EndpointIndex::default();
+    apply(&mut index, &service("api", &json!([{"port": 80}])));
+    let mut written = slice("api-1", "api", &json!([{"port": 20000}]), &ready(&["10.1.0.1"]));
+    written["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] = json!("keda-http-autowire.keda.sh");
+    for (state, expected) in [
+        ("wired", None),
+        ("fallback", Some("10.1.0.1:20000")),
+        ("released", Some("10.1.0.1:20000")),
+    ] {
+        written["metadata"]["annotations"] = json!({"http.keda.sh/autowire-state": state});
+        apply(&mut index, &written);
+        assert_eq!(found(&index, number(80)), Vec::from_iter(expected), "{state}");
+    }
+}
+
+#[test]
 fn a_port_without_a_name_is_found_by_its_number() {
     let mut index = EndpointIndex::default();
     apply(&mut index, &service("api", &json!([{"port": 80}])));

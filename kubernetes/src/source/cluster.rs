@@ -1,7 +1,8 @@
 //! Objects from the API server's watches.
 //!
 //! Routes are watched everywhere, or in the one namespace that is allowed; Services, EndpointSlices and the ConfigMaps
-//! with response bodies only in namespaces that have routes: what nobody routes to is neither sent nor remembered. Each
+//! with response bodies only in namespaces that have routes: what nobody routes to is neither sent nor remembered. (Who
+//! looks after the EndpointSlices of autowire also sees the namespaces in which some are left.) Each
 //! watch is a task that reads and parses; one task puts together what they tell.
 
 mod client;
@@ -35,6 +36,8 @@ pub struct ClusterSettings {
     pub kinds: BTreeSet<Kind>,
     /// ConfigMaps that are wanted besides, whoever refers to them: a namespace, and names in it.
     pub own_config_maps: Option<(String, Vec<String>)>,
+    /// Whether namespaces with EndpointSlices of autowire are watched too, when they have no routes any more.
+    pub autowired: bool,
 }
 
 /// Begins to watch. Nothing here fails: what the API server refuses is told as a problem, and tried again.

@@ -1,12 +1,13 @@
-//! Which namespaces have routes.
+//! Which namespaces have routes, or Services that are autowired still.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use crate::object::{Kind, Object, ObjectId};
 use crate::routes::makes_routes;
+use crate::wired::is_ours;
 
-/// The objects that make routes, counted by namespace.
+/// The objects for which a namespace is watched, counted by namespace.
 #[derive(Debug, Default)]
 pub struct Demand {
     routes: HashMap<String, HashSet<(Kind, Box<str>)>>,
@@ -15,16 +16,16 @@ pub struct Demand {
 /// What an object has changed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// Its namespace has its first route.
+    /// Its namespace has its first one.
     First(String),
-    /// Its namespace has no route any more.
+    /// Its namespace has none any more.
     Last(String),
 }
 
 impl Demand {
     /// An object is there.
     pub fn is(&mut self, object: &Object) -> Option<Changed> {
-        if !makes_routes(object) {
+        if !counts(object) {
             return self.gone(&object.id());
         }
         let id = object.id();
@@ -44,5 +45,12 @@ impl Demand {
             return None;
         }
         Some(Changed::Last(routes.remove_entry().0))
+    }
+}
+
+fn counts(object: &Object) -> bool {
+    match object {
+        Object::EndpointSlice(slice) => is_ours(slice),
+        _ => makes_routes(object),
     }
 }

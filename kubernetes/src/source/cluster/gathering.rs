@@ -13,6 +13,7 @@ use super::watch::{self, News, Selection, Teller};
 use super::{ClusterSettings, Freshness};
 use crate::object::{Kind, Object, ObjectId};
 use crate::source::{Change, Problem, nothing};
+use crate::wired;
 
 /// What watches have told and nobody has read yet; more makes them wait.
 const NEWS: usize = 1024;
@@ -29,6 +30,17 @@ struct Watch {
     failing: Option<Failing>,
     #[expect(dead_code, reason = "held for its drop, which ends the watch")]
     task: AbortOnDropHandle<()>,
+}
+
+/// What the objects of a watch are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// They are handed on, and their namespaces are watched.
+    Routes,
+    /// Their namespaces are watched; they themselves are handed on by the watches of those.
+    Marks,
+    /// They are handed on.
+    Others,
 }
 
 /// How far a watch has come.
@@ -130,6 +142,14 @@ impl Gathering {
                 });
             }
         }
+        if self.settings.autowired {
+            self.start(Selection {
+                kind: Kind::EndpointSlice,
+                namespace: self.settings.watch_namespace.clone(),
+                name: None,
+                label: Some(wired::SELECTOR),
+            });
+        }
         let (namespace, names) = self.settings.own_config_maps.clone().unwrap_or_default();
         for name in names {
             self.start(Selection {
@@ -160,15 +180,16 @@ impl Gathering {
         let Some(watch) = self.watches.get_mut(&number) else {
             return;
         };
+        let role = role(&watch.selection);
         match news {
             News::Begins => watch.known.begin(),
             News::Is(id, object) => {
                 watch.known.is(&id);
-                self.is(id, object);
+                self.is(role, id, object);
             }
             News::Gone(id) => {
                 if watch.known.gone(&id) {
-                    self.gone(id);
+                    self.gone(role, id);
                 }
             }
             News::Listed => {
@@ -176,7 +197,7 @@ impl Gathering {
                 let vanished = watch.known.complete();
                 self.well(number);
                 for id in vanished {
-                    self.gone(id);
+                    self.gone(role, id);
                 }
             }
             News::Well => self.well(number),
@@ -185,7 +206,7 @@ impl Gathering {
         }
     }
 
-    fn is(&mut self, id: ObjectId, object: Result<Box<Object>, crate::object::ObjectError>) {
+    fn is(&mut self, role: Role, id: ObjectId, object: Result<Box<Object>, crate::object::ObjectError>) {
         let object = match object {
             Ok(object) => *object,
             Err(error) => {
@@ -198,21 +219,25 @@ impl Gathering {
         if self.unusable.remove(&id).is_some() {
             self.tell_problems();
         }
-        let changed = makes_demand(id.kind).then(|| self.demand.is(&object)).flatten();
-        self.batch.push(Change::Apply(object));
+        let changed = (role != Role::Others).then(|| self.demand.is(&object)).flatten();
+        if role != Role::Marks {
+            self.batch.push(Change::Apply(object));
+        }
         self.follow(changed);
     }
 
-    fn gone(&mut self, id: ObjectId) {
+    fn gone(&mut self, role: Role, id: ObjectId) {
         if self.unusable.remove(&id).is_some() {
             self.tell_problems();
         }
-        let changed = makes_demand(id.kind).then(|| self.demand.gone(&id)).flatten();
-        self.batch.push(Change::Delete(id));
+        let changed = (role != Role::Others).then(|| self.demand.gone(&id)).flatten();
+        if role != Role::Marks {
+            self.batch.push(Change::Delete(id));
+        }
         self.follow(changed);
     }
 
-    /// Begins the watches of a namespace with its first route, and ends them with its last.
+    /// Begins the watches of a namespace with its first route or mark, and ends them with its last.
     fn follow(&mut self, changed: Option<Changed>) {
         match changed {
             None => {}
@@ -239,7 +264,7 @@ impl Gathering {
     fn end(&mut self, namespace: &str) {
         let ended = |watch: &Watch| {
             let selection = &watch.selection;
-            let of_routes = !makes_demand(selection.kind) && selection.name.is_none();
+            let of_routes = role(selection) == Role::Others && selection.name.is_none();
             of_routes && selection.namespace.as_deref() == Some(namespace)
         };
         let numbers: Vec<u64> = self
@@ -350,6 +375,14 @@ impl Gathering {
     }
 }
 
+fn role(selection: &Selection) -> Role {
+    match selection.kind {
+        Kind::EndpointSlice if selection.label == Some(wired::SELECTOR) => Role::Marks,
+        kind if makes_demand(kind) => Role::Routes,
+        _ => Role::Others,
+    }
+}
+
 /// Whether objects of this kind decide which namespaces are watched.
 fn makes_demand(kind: Kind) -> bool {
     matches!(
@@ -361,6 +394,9 @@ fn makes_demand(kind: Kind) -> bool {
 impl std::fmt::Display for Selection {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}s", self.kind)?;
+        if self.label == Some(wired::SELECTOR) {
+            formatter.write_str(" of autowire")?;
+        }
         if let Some(name) = &self.name {
             write!(formatter, " named {name}")?;
         }
