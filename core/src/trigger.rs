@@ -139,6 +139,19 @@ impl Autowire {
     }
 }
 
+impl AutowireKind {
+    /// As triggers name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HttpRoute => "httproute",
+            Self::Ingress => "ingress",
+            Self::VirtualService => "virtualservice",
+            Self::Route => "route",
+            Self::Gloo => "gloo",
+        }
+    }
+}
+
 /// How health checks of load balancers are answered; they never count as traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Healthcheck {

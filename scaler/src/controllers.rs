@@ -15,7 +15,8 @@ use futures_util::future::BoxFuture;
 use keda_http_kubernetes::source::Change;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::ControllersConfig;
+use crate::autowire;
+use crate::config::{AdminService, ControllersConfig};
 use crate::interceptors::slices::Pod;
 use crate::listeners::OpenListeners;
 
@@ -46,6 +47,8 @@ pub type NewsReceiver = mpsc::UnboundedReceiver<News>;
 /// What is known of the interceptors: what autowire decides by. Cheap to clone.
 #[derive(Clone)]
 pub struct DataPath {
+    /// The Service by which they are found.
+    pub service: AdminService,
     /// Their pods, with addresses and readiness.
     pub pods: watch::Receiver<Arc<[Pod]>>,
     /// The ports on which they take the traffic of autowired Services.
@@ -63,15 +66,20 @@ pub struct Controller {
 }
 
 /// All of them: each line is one that runs while this replica leads.
-pub fn all(config: &ControllersConfig, _data_path: Option<&DataPath>) -> Vec<Controller> {
+pub fn all(config: &ControllersConfig, data_path: Option<&DataPath>) -> Vec<Controller> {
     let domain = config.cluster_domain.clone();
-    vec![
+    let mut controllers = vec![
         Controller::new("conversion", conversion::run),
         Controller::new("httpscaledobjects", http_scaled_object::run),
         Controller::new("conditions", move |context, news| {
             conditions::run(context, domain.clone(), news)
         }),
-    ]
+    ];
+    if let (Some(config), Some(data_path)) = (config.autowire.clone(), data_path.cloned()) {
+        let run = move |context, news| autowire::run(context, config.clone(), data_path.clone(), news);
+        controllers.push(Controller::new("autowire", run));
+    }
+    controllers
 }
 
 impl Controller {

@@ -1,28 +1,29 @@
 //! What people are told of an object by `kubectl describe`: Events, each once.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use keda_http_kubernetes::object::ObjectId;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::time::timeout;
 use tracing::warn;
+
+/// How long an Event may take: nothing waits longer for one.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes Events, as the scaler.
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
     told: HashMap<(ObjectId, &'static str), String>,
 }
 
 impl Events {
     /// Nothing has been told yet.
     pub fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: "keda-http-scaler".to_owned(),
-            instance: None,
-        };
         Self {
-            recorder: Recorder::new(client, reporter),
+            client,
             told: HashMap::new(),
         }
     }
@@ -34,26 +35,12 @@ impl Events {
         if self.told.get(&key) == Some(&note) {
             return;
         }
-        let event = Event {
-            type_: EventType::Warning,
-            reason: reason.to_owned(),
-            note: Some(shortened(&note)),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        let about = ObjectReference {
-            api_version: Some(id.kind.api_version().to_owned()),
-            kind: Some(id.kind.name().to_owned()),
-            namespace: Some(id.namespace.clone()),
-            name: Some(id.name.clone()),
-            uid,
-            ..ObjectReference::default()
-        };
-        match self.recorder.publish(&event, &about).await {
+        let about = About { id, uid };
+        match publish(&self.client, about, EventType::Warning, reason, &note).await {
             Ok(()) => {
                 self.told.insert(key, note);
             }
-            Err(error) => warn!(object = %id, %error, note, "an Event could not be written"),
+            Err(error) => warn!(object = %id, error, note, "an Event could not be written"),
         }
     }
 
@@ -65,6 +52,52 @@ impl Events {
     /// The object is gone.
     pub fn forget(&mut self, id: &ObjectId) {
         self.told.retain(|(known, _), _| known != id);
+    }
+}
+
+/// The object that an Event is on.
+pub struct About<'a> {
+    /// Which.
+    pub id: &'a ObjectId,
+    /// Its UID, where it is known; `kubectl describe` finds Events by it.
+    pub uid: Option<String>,
+}
+
+/// Writes one Event.
+///
+/// # Errors
+/// When the API server refuses it, or does not answer.
+pub async fn publish(
+    client: &Client,
+    about: About<'_>,
+    type_: EventType,
+    reason: &str,
+    note: &str,
+) -> Result<(), String> {
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(shortened(note)),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let object = ObjectReference {
+        api_version: Some(about.id.kind.api_version().to_owned()),
+        kind: Some(about.id.kind.name().to_owned()),
+        namespace: Some(about.id.namespace.clone()),
+        name: Some(about.id.name.clone()),
+        uid: about.uid,
+        ..ObjectReference::default()
+    };
+    let reporter = Reporter {
+        controller: "keda-http-scaler".to_owned(),
+        instance: None,
+    };
+    // A recorder that has told of the same reason before would only count the former note up.
+    let recorder = Recorder::new(client.clone(), reporter);
+    match timeout(TIMEOUT, recorder.publish(&event, &object)).await {
+        Ok(published) => published.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the API server did not answer within {TIMEOUT:?}")),
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`external_scaler`]: KEDA's gRPC service: translation only. [`activity`] and [`specs`] are its two streams.
 //!
 //! - [`leader`]: which replica leads. [`controllers`]: what only the leader does.
+//! - [`autowire`]: leads Services through the data path, and back.
 //! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`certificates`] are its own.
 //!
 //! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`backoff`] and [`cause`] for what fails.
@@ -22,6 +23,7 @@ pub mod activity;
 pub mod admin;
 pub mod admission;
 pub mod app;
+pub mod autowire;
 pub mod backoff;
 pub mod cause;
 pub mod certificates;

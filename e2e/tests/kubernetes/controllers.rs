@@ -51,6 +51,7 @@ impl Leading {
             watch_namespace: Some(namespace.clone()),
             kinds: Kind::ALL.into_iter().collect(),
             own_config_maps: None,
+            autowired: false,
         };
         tasks.spawn(feed::feed(
             cluster::open(client.clone(), settings),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use keda_http_kubernetes::listeners;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::source::Source;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
@@ -96,6 +97,7 @@ impl Finder {
         match self {
             Self::Fixed(_) => None,
             Self::Discovery(discovery) => Some(DataPath {
+                service: discovery.service().clone(),
                 pods: discovery.pods(),
                 listeners: subscriptions.listeners.subscribe(),
             }),
@@ -166,9 +168,26 @@ fn source(cluster: &Cluster, kinds: &[Kind]) -> Source {
     let settings = ClusterSettings {
         watch_namespace: cluster.watch_namespace.clone(),
         kinds: kinds.iter().copied().collect(),
-        own_config_maps: None,
+        ..ClusterSettings::default()
     };
     cluster::open(cluster.client.clone(), settings)
+}
+
+/// What controllers are told of. Autowire also looks after what it has written for objects that are gone.
+pub(crate) fn controlled(
+    client: kube::Client,
+    namespace: &str,
+    watch_namespace: Option<String>,
+    autowired: bool,
+) -> Source {
+    let own_config_maps = autowired.then(|| (namespace.to_owned(), vec![listeners::CONFIG_MAP.to_owned()]));
+    let settings = ClusterSettings {
+        watch_namespace,
+        kinds: CONTROLLED.into_iter().collect(),
+        own_config_maps,
+        autowired,
+    };
+    cluster::open(client, settings)
 }
 
 fn subscriptions(config: &InterceptorsConfig, telling: &Telling) -> Result<Subscriptions> {
@@ -212,7 +231,15 @@ fn leadership(
         metrics.clone(),
     );
     let opened = cluster.clone();
-    let open: OpenSource = Arc::new(move || source(&opened, &CONTROLLED));
+    let autowired = settings.autowire.is_some();
+    let open: OpenSource = Arc::new(move || {
+        let Cluster {
+            client,
+            namespace,
+            watch_namespace,
+        } = opened.clone();
+        controlled(client, &namespace, watch_namespace, autowired)
+    });
     let controllers = Controllers {
         context: context(config, cluster),
         list: controllers::all(settings, data_path).into(),

@@ -73,6 +73,11 @@ impl Discovery {
         }
     }
 
+    /// The Service by which they are found.
+    pub fn service(&self) -> &AdminService {
+        &self.service
+    }
+
     /// Who is to be asked for reports.
     pub fn interceptors(&self) -> watch::Receiver<Interceptors> {
         self.interceptors.subscribe()

@@ -1,0 +1,212 @@
+//! Who asks for which Service port, who gets it, and why the others do not.
+
+use std::collections::BTreeMap;
+
+use keda_http_core::route::{PortRef, ServiceRef};
+use keda_http_kubernetes::endpoints::ServiceKey;
+
+use super::world::{Owner, ServiceFacts, Shape, Want, World};
+use crate::autowire::notice::Notice;
+
+/// A Service port that is to lead to the data path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wire {
+    /// Which of the Service's ports.
+    pub port: usize,
+    /// The same, as the trigger names it.
+    pub service: ServiceRef,
+    /// The Service that has the pods.
+    pub fallback: String,
+    /// Who asked for it.
+    pub owner: Owner,
+}
+
+/// Who gets what, and what people are told.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// By Service, the oldest first.
+    pub wires: BTreeMap<ServiceKey, Vec<Wire>>,
+    /// Refusals and oddities.
+    pub notices: Vec<Notice>,
+}
+
+/// Why a Service port is not led to the data path. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("there is no Service {0}: make one without a selector, with the ports of the fallbackService")]
+    NoService(String),
+    #[error(
+        "Service {0} has a selector, so Kubernetes writes its endpoints: remove the selector, and let fallbackService have it"
+    )]
+    Selector(String),
+    #[error("Service {0} is headless, so clients would call interceptors at its own port: give it a cluster IP")]
+    Headless(String),
+    #[error("Service {0} is of type ExternalName and has no endpoints: make it a ClusterIP Service without a selector")]
+    ExternalName(String),
+    #[error("Service {service} has no TCP port {port}; it has {has}")]
+    NoPort { service: String, port: String, has: String },
+    #[error(
+        "service and fallbackService are both {0}: fallbackService must be another Service, the one that has the pods"
+    )]
+    Itself(String),
+    #[error("there is no Service {0}, which fallbackService names: it must be the one that has the pods")]
+    NoFallback(String),
+    #[error("fallbackService {service} has no TCP port {port}; it has {has}: it must have the ports of service")]
+    NoFallbackPort { service: String, port: String, has: String },
+    #[error("fallbackService {0} is autowired itself: it must be the Service that has the pods")]
+    FallbackAutowired(String),
+    #[error("port {port} of Service {service} is autowired for {by} already, which is older: remove one of them")]
+    Taken { service: String, port: String, by: String },
+}
+
+impl Refusal {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NoService(_) => "AutowireNoService",
+            Self::Selector(_) => "AutowireServiceHasSelector",
+            Self::Headless(_) => "AutowireServiceHeadless",
+            Self::ExternalName(_) => "AutowireServiceExternalName",
+            Self::NoPort { .. } => "AutowireNoPort",
+            Self::Itself(_) => "AutowireFallbackIsService",
+            Self::NoFallback(_) => "AutowireNoFallbackService",
+            Self::NoFallbackPort { .. } => "AutowireNoFallbackPort",
+            Self::FallbackAutowired(_) => "AutowireFallbackAutowired",
+            Self::Taken { .. } => "AutowirePortTaken",
+        }
+    }
+}
+
+/// Looks at all who ask.
+pub fn survey(world: &World) -> Survey {
+    let mut survey = Survey::default();
+    for (key, wants) in world.wants() {
+        let mut wires: Vec<Wire> = Vec::new();
+        for want in wants {
+            match judge(world, &key, want, &wires) {
+                Ok(wire) => survey.notices.extend(add(&mut wires, wire)),
+                Err(refusal) => {
+                    let notice = Notice::warning(&want.owner, refusal.reason(), refusal.to_string());
+                    survey.notices.push(notice);
+                }
+            }
+        }
+        survey.notices.extend(oddities(world, &key, &wires));
+        if !wires.is_empty() {
+            survey.wires.insert(key, wires);
+        }
+    }
+    survey
+}
+
+/// Several triggers of one object may share a port: their routes differ by host, path or headers.
+fn add(wires: &mut Vec<Wire>, wire: Wire) -> Option<Notice> {
+    let Some(first) = wires.iter().find(|known| known.port == wire.port) else {
+        wires.push(wire);
+        return None;
+    };
+    if first.fallback == wire.fallback {
+        return None;
+    }
+    let (used, other) = (&first.fallback, &wire.fallback);
+    let message = format!(
+        "triggers of Service {} name the fallbackServices {used} and {other}: while the interceptors are not well, all its traffic goes to {used}",
+        wire.service.service
+    );
+    Some(Notice::warning(&wire.owner, "AutowireFallbacksDiffer", message))
+}
+
+fn judge(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result<Wire, Refusal> {
+    let facts = world.service(key).ok_or_else(|| Refusal::NoService(key.name.clone()))?;
+    match facts.shape {
+        Shape::WithoutSelector => {}
+        Shape::WithSelector => return Err(Refusal::Selector(key.name.clone())),
+        Shape::Headless => return Err(Refusal::Headless(key.name.clone())),
+        Shape::ExternalName => return Err(Refusal::ExternalName(key.name.clone())),
+    }
+    let port = facts.port(&want.service.port).ok_or_else(|| Refusal::NoPort {
+        service: key.name.clone(),
+        port: port_text(&want.service.port),
+        has: facts.port_list(),
+    })?;
+    judge_fallback(world, key, want)?;
+    match wires.iter().find(|wire| wire.port == port) {
+        Some(taken) if taken.service != want.service || !is_one_object(&taken.owner, &want.owner) => {
+            Err(Refusal::Taken {
+                service: key.name.clone(),
+                port: port_text(&want.service.port),
+                by: format!("{} {}", taken.owner.id.kind, taken.owner.id.name),
+            })
+        }
+        _ => Ok(Wire {
+            port,
+            service: want.service.clone(),
+            fallback: want.fallback.clone(),
+            owner: want.owner.clone(),
+        }),
+    }
+}
+
+fn judge_fallback(world: &World, key: &ServiceKey, want: &Want) -> Result<(), Refusal> {
+    if want.fallback == key.name {
+        return Err(Refusal::Itself(key.name.clone()));
+    }
+    let behind = behind(key, &want.fallback);
+    if world.is_wanted(&behind) || world.own().contains_key(&behind) {
+        return Err(Refusal::FallbackAutowired(want.fallback.clone()));
+    }
+    match world.service(&behind) {
+        Some(facts) => has_port(facts, want),
+        // One that is made anew must not cost the requests that interceptors can hold meanwhile.
+        None if world.own().contains_key(key) => Ok(()),
+        None => Err(Refusal::NoFallback(want.fallback.clone())),
+    }
+}
+
+fn has_port(facts: &ServiceFacts, want: &Want) -> Result<(), Refusal> {
+    let found = facts.port(&want.service.port).map(|_| ());
+    found.ok_or_else(|| Refusal::NoFallbackPort {
+        service: want.fallback.clone(),
+        port: port_text(&want.service.port),
+        has: facts.port_list(),
+    })
+}
+
+/// What does not stand in the way, but does not do what people expect.
+fn oddities(world: &World, key: &ServiceKey, wires: &[Wire]) -> Vec<Notice> {
+    let Some(wire) = wires.first() else { return Vec::new() };
+    let mut notices = Vec::new();
+    let others = world.leading_elsewhere(key);
+    if !others.is_empty() {
+        let message = format!(
+            "Service {} has EndpointSlices that autowire has not written, and what they lead to bypasses the data path: delete {}",
+            key.name,
+            others.join(", ")
+        );
+        notices.push(Notice::warning(&wire.owner, "AutowireForeignEndpointSlices", message));
+    }
+    if world.service(&behind(key, &wire.fallback)).is_none() {
+        let refusal = Refusal::NoFallback(wire.fallback.clone());
+        notices.push(Notice::warning(&wire.owner, refusal.reason(), refusal.to_string()));
+    }
+    notices
+}
+
+/// The Service with the pods is of the same namespace.
+pub fn behind(key: &ServiceKey, fallback: &str) -> ServiceKey {
+    ServiceKey {
+        namespace: key.namespace.clone(),
+        name: fallback.to_owned(),
+    }
+}
+
+fn is_one_object(one: &Owner, other: &Owner) -> bool {
+    (&one.id.namespace, &one.id.name) == (&other.id.namespace, &other.id.name)
+}
+
+/// A port as people write it.
+pub fn port_text(port: &PortRef) -> String {
+    match port {
+        PortRef::Number(number) => number.to_string(),
+        PortRef::Name(name) => name.clone(),
+    }
+}

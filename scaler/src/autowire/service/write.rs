@@ -1,0 +1,235 @@
+//! Writes what was planned.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keda_http_kubernetes::endpoints::ServiceKey;
+use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
+use keda_http_kubernetes::object::{Kind, Object, ObjectId};
+use keda_http_kubernetes::source::Change;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Client, Error};
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+use tracing::info;
+
+use super::plan::Write;
+use super::slices::SliceWrite;
+use super::world::{ListenersMap, RESTORED};
+
+/// Who writes, as the API server remembers it.
+const FIELD_MANAGER: &str = "keda-http-autowire";
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How many Services are written at the same time.
+const SERVICES: usize = 16;
+
+/// The way to the objects that are written.
+#[derive(Clone)]
+pub struct Writer {
+    /// The way to the API server.
+    pub client: Client,
+    /// The namespace of the ConfigMap.
+    pub namespace: String,
+}
+
+/// A write that was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The API server said no.
+    #[error("{0}: {1}")]
+    Refused(String, Error),
+    /// It said nothing.
+    #[error("{0}: the API server did not answer within {TIMEOUT:?}")]
+    NoAnswer(String),
+    /// Something of this name is there, and it is not ours.
+    #[error("{0} is there and was not written by autowire: delete it")]
+    Foreign(String),
+}
+
+/// What has become of writes.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// What is different now, as the API server has told.
+    pub changes: Vec<Change>,
+    /// What was not done. After a failure the rest of the same Service is left for later, so that nothing goes before
+    /// what takes its place is there.
+    pub errors: Vec<WriteError>,
+}
+
+impl Writer {
+    /// Does all writes: first the listeners, then the Services side by side.
+    pub async fn write(&self, writes: Vec<Write>, listeners: &ListenersMap, keep_mark: bool) -> Written {
+        let mut written = Written::default();
+        let mut services: Vec<(ServiceKey, Vec<SliceWrite>)> = Vec::new();
+        for write in writes {
+            match write {
+                Write::Listeners(ports, version) => {
+                    written.take(self.listeners(&ports, version, listeners, keep_mark).await);
+                }
+                Write::Slice(key, write) => match services.last_mut() {
+                    Some((last, writes)) if *last == key => writes.push(write),
+                    _ => services.push((key, vec![write])),
+                },
+            }
+        }
+        let services = stream::iter(services).map(|(_, writes)| self.service(writes));
+        let mut services = services.buffer_unordered(SERVICES);
+        while let Some(service) = services.next().await {
+            written.changes.extend(service.changes);
+            written.errors.extend(service.errors);
+        }
+        written
+    }
+
+    async fn service(&self, writes: Vec<SliceWrite>) -> Written {
+        let mut written = Written::default();
+        for write in writes {
+            let outcome = match write {
+                SliceWrite::Put { slice, known } => self.put(&slice, known).await.map(Some),
+                SliceWrite::Remove { slice, only_without } => self.remove(&slice, only_without.as_ref()).await,
+            };
+            if !written.take(outcome) {
+                break;
+            }
+        }
+        written
+    }
+
+    /// Nobody else may write slices that are ours; one that is not is left alone.
+    async fn put(&self, slice: &EndpointSlice, known: bool) -> Result<Change, WriteError> {
+        let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+        let name = slice.metadata.name.as_deref().unwrap_or_default();
+        let what = format!("EndpointSlice {namespace}/{name}");
+        let parameters = PatchParams {
+            force: known,
+            ..PatchParams::apply(FIELD_MANAGER)
+        };
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        let patch = Patch::Apply(slice);
+        let outcome = answer(&what, slices.patch(name, &parameters, &patch)).await;
+        match outcome {
+            Err(WriteError::Refused(what, Error::Api(status))) if !known && status.code == 409 => {
+                Err(WriteError::Foreign(what))
+            }
+            outcome => {
+                let slice = outcome?;
+                info!(slice = what, endpoints = slice.endpoints.len(), "written");
+                Ok(Change::Apply(Object::EndpointSlice(Box::new(slice))))
+            }
+        }
+    }
+
+    /// `None` when it was right to leave it.
+    async fn remove(
+        &self,
+        slice: &ServiceKey,
+        only_without: Option<&ServiceKey>,
+    ) -> Result<Option<Change>, WriteError> {
+        let (namespace, name) = (&slice.namespace, &slice.name);
+        if let Some(service) = only_without
+            && self.exists(service).await?
+        {
+            return Ok(None);
+        }
+        let what = format!("EndpointSlice {namespace}/{name}");
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
+        match answer(&what, slices.delete(name, &DeleteParams::default())).await {
+            Err(WriteError::Refused(_, Error::Api(status))) if status.code == 404 => {}
+            outcome => {
+                outcome?;
+                info!(slice = what, "removed");
+            }
+        }
+        Ok(Some(Change::Delete(ObjectId {
+            kind: Kind::EndpointSlice,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        })))
+    }
+
+    async fn exists(&self, service: &ServiceKey) -> Result<bool, WriteError> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &service.namespace);
+        let what = format!("Service {}/{}", service.namespace, service.name);
+        Ok(answer(&what, services.get_opt(&service.name)).await?.is_some())
+    }
+
+    /// Refused by the API server when the ConfigMap is not as it was last seen.
+    async fn listeners(
+        &self,
+        ports: &Listeners,
+        version: Option<String>,
+        before: &ListenersMap,
+        keep_mark: bool,
+    ) -> Result<Option<Change>, WriteError> {
+        let what = format!("ConfigMap {}/{CONFIG_MAP}", self.namespace);
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let written = match version {
+            None => {
+                let config_map = self.config_map(ports);
+                answer(&what, config_maps.create(&PostParams::default(), &config_map)).await?
+            }
+            Some(version) => {
+                let patch = Patch::Merge(listeners_patch(ports, &version, before, keep_mark));
+                let parameters = PatchParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                answer(&what, config_maps.patch(CONFIG_MAP, &parameters, &patch)).await?
+            }
+        };
+        info!(ports = ports.len(), "listeners written");
+        Ok(Some(Change::Apply(Object::ConfigMap(Box::new(written)))))
+    }
+
+    fn config_map(&self, ports: &Listeners) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(CONFIG_MAP.to_owned()),
+                namespace: Some(self.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            data: Some(listeners::write(ports)),
+            ..ConfigMap::default()
+        }
+    }
+}
+
+impl Written {
+    fn take(&mut self, outcome: Result<Option<Change>, WriteError>) -> bool {
+        match outcome {
+            Ok(change) => {
+                self.changes.extend(change);
+                true
+            }
+            Err(error) => {
+                self.errors.push(error);
+                false
+            }
+        }
+    }
+}
+
+fn listeners_patch(ports: &Listeners, version: &str, before: &ListenersMap, keep_mark: bool) -> Value {
+    let gone = before.ports.keys().filter(|port| !ports.contains_key(port));
+    let mut data: Map<String, Value> = gone.map(|port| (port.to_string(), Value::Null)).collect();
+    data.extend(
+        listeners::write(ports)
+            .into_iter()
+            .map(|(port, service)| (port, service.into())),
+    );
+    let mut patch = json!({"metadata": {"resourceVersion": version}, "data": data});
+    if before.restored.is_some() && !keep_mark {
+        patch["metadata"]["annotations"] = json!({RESTORED: null});
+    }
+    patch
+}
+
+async fn answer<T>(what: &str, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    let answer = timeout(TIMEOUT, request).await;
+    let answer = answer.map_err(|_| WriteError::NoAnswer(what.to_owned()))?;
+    answer.map_err(|error| WriteError::Refused(what.to_owned(), error))
+}
