@@ -17,7 +17,7 @@ DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
 # The processes that `local` starts, and `local` itself.
 PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
 
-.PHONY: help build run demo test test-kubernetes control-plane cluster cluster-down cold-start lint format format-check clippy deny advisories bench clean
+.PHONY: help build run demo test test-kubernetes control-plane cluster cluster-down cold-start lint format format-check clippy deny advisories bench clean test-charts
 .PHONY: toolchain rustfmt-component clippy-component cargo-deny nginx
 
 help: ## List these targets
@@ -41,6 +41,11 @@ test: build ## Run every test
 
 test-kubernetes: control-plane ## Run the tests that need a real API server (built once from Go modules: about 8 minutes)
 	@cargo test --locked -p keda-http-e2e
+
+test-charts: toolchain ## Check the Helm chart: lint, golden files, refused values (UPDATE_GENERATED=1 writes what is generated anew)
+	@helm=$$(charts/helm.sh); \
+	if [[ -n $$helm ]]; then HELM=$$helm cargo test --locked -p keda-http-charts -- --include-ignored; \
+	else echo 'Skipped: neither Helm nor Go, to build it, is here.'; fi
 
 control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, once, into ~/.cache/keda-http-cluster
 	@e2e/cluster/build.sh control-plane

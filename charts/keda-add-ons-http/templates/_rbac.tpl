@@ -1,0 +1,137 @@
+{{/*
+A role and its binding to a component's service account: in one namespace, or in all when there is none.
+Takes (dict "root" $ "component" "scaler" "account" name "name" name "namespace" namespace "rules" text).
+*/}}
+{{- define "keda-http.role" -}}
+{{- $kind := empty .namespace | ternary "ClusterRole" "Role" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "keda-http.labels" . | nindent 4 }}
+rules:
+  {{- trim .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}Binding
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "keda-http.labels" . | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $kind }}
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .account }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end }}
+
+{{/* Routes, what they name, and the pods behind it. */}}
+{{- define "keda-http.interceptor.rules" -}}
+- apiGroups: [http.keda.sh]
+  resources: [httpscaledobjects, interceptorroutes]
+  verbs: [get, list, watch]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch]
+{{- end }}
+
+{{/* What the scaler's leader has decided: listeners of autowired Services, owners of contested hosts. */}}
+{{- define "keda-http.interceptor.ownRules" -}}
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [keda-http-hosts, keda-http-listeners]
+  verbs: [get, list, watch]
+{{- end }}
+
+{{/* The objects that triggers name; with controllers, all that routes consist of, and the right to say what is wrong with them. */}}
+{{- define "keda-http.scaler.rules" -}}
+- apiGroups: [http.keda.sh]
+  resources: [httpscaledobjects, interceptorroutes]
+  verbs: [get, list, watch]
+{{- if .Values.controllers.enabled }}
+- apiGroups: [http.keda.sh]
+  resources: [httpscaledobjects]
+  verbs: [patch, update]
+- apiGroups: [http.keda.sh]
+  resources: [httpscaledobjects/finalizers]
+  verbs: [update]
+- apiGroups: [http.keda.sh]
+  resources: [httpscaledobjects/status, interceptorroutes/status]
+  verbs: [get, patch, update]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- if .Values.autowire.enabled }}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [create, patch, update, delete]
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices/restricted]
+  verbs: [create]
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Its own namespace: the interceptors to ask, and what replicas share. */}}
+{{- define "keda-http.scaler.ownRules" -}}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+{{- if .Values.controllers.enabled }}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "keda-http.lease" . }}]
+  verbs: [get, patch, update]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [keda-http-hosts, keda-http-listeners]
+  verbs: [get, list, watch, patch, update, delete]
+{{- end }}
+{{- if .Values.admission.enabled }}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ include "keda-http.admission.secret" . }}]
+  verbs: [get, list, watch, patch, update]
+{{- end }}
+{{- end }}
+
+{{/* The webhook's CA bundle. */}}
+{{- define "keda-http.scaler.webhookRules" -}}
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations]
+  resourceNames: [{{ include "keda-http.admission.webhook" . }}]
+  verbs: [get, list, watch, patch]
+{{- end }}

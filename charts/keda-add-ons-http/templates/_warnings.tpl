@@ -1,0 +1,64 @@
+{{/* Values that are accepted because other charts have them, each followed by what happens instead. */}}
+{{- define "keda-http.withoutEffect" -}}
+- [profiling, "there is no Go profiler; /metrics and traces tell what happens"]
+- [kedifyProxy, "there is no second proxy: the interceptor forwards all requests"]
+- [grpcBridge, "interceptors always report to the scaler over gRPC, on the admin port"]
+- [logging.interceptor.stackTracesEnabled, ""]
+- [logging.scaler.stackTracesEnabled, ""]
+- [interceptor.keepAlive, ""]
+- [interceptor.idleConnTimeout, "idle connections are closed after 90 s"]
+- [interceptor.tlsHandshakeTimeout, ""]
+- [interceptor.expectContinueTimeout, ""]
+- [interceptor.endpointsCachePollingIntervalMS, "endpoints are watched, not polled"]
+- [interceptor.forceHTTP2, "HTTP/2 is spoken to endpoints whose Service port has the appProtocol kubernetes.io/h2c"]
+- [interceptor.strictEndpointSliceReadiness, "only ready endpoints get requests"]
+- [interceptor.customHeaders, ""]
+- [interceptor.envoy, "there is no Envoy"]
+- [interceptor.xds, "there is no Envoy"]
+- [interceptor.fallbackCatchAllRoute, ""]
+- [interceptor.maintenancePage, "an InterceptorRoute's staticRoutes do this"]
+- [interceptor.coldStartWaitingPage, "an InterceptorRoute's coldStart.placeholder does this"]
+- [interceptor.metrics.otlp, "metrics are served on /metrics; a collector can scrape them"]
+- [scaler.metrics.otlp, "metrics are served on /metrics; a collector can scrape them"]
+- [scaler.tracing, "the scaler sends no spans"]
+- [scaler.healthPort, "probes are gRPC health checks on scaler.grpcPort"]
+{{- end }}
+
+{{/* What the user should know about these values: a list. */}}
+{{- define "keda-http.warnings" -}}
+{{- $warnings := list -}}
+{{- $operator := omit (.Values.operator | default dict) "watchNamespace" -}}
+{{- if and $operator (not (and (eq (len $operator) 1) (hasKey $operator "replicas") (eq (int $operator.replicas) 0))) -}}
+{{- $warnings = append $warnings "operator.*: there is no operator Deployment; its work is done by the scaler (controllers.enabled)" -}}
+{{- end -}}
+{{- range include "keda-http.withoutEffect" . | fromYamlArray -}}
+{{- $value := $.Values -}}
+{{- range splitList "." (first .) -}}
+{{- $value = kindIs "map" $value | ternary (get ($value | default dict) .) "" -}}
+{{- end -}}
+{{- if $value -}}
+{{- $warnings = append $warnings (printf "%s has no effect%s" (first .) (empty (last .) | ternary "" (printf ": %s" (last .)))) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.autowire.enabled (not .Values.controllers.enabled) -}}
+{{- $warnings = append $warnings "autowire.enabled needs controllers.enabled: Services are not autowired" -}}
+{{- end -}}
+{{- if and .Values.admission.enabled (not .Values.controllers.enabled) -}}
+{{- $warnings = append $warnings "without controllers.enabled, kedify-http triggers that were there before the webhook are not converted" -}}
+{{- end -}}
+{{- if not (or .Values.admission.enabled .Values.controllers.enabled) -}}
+{{- $warnings = append $warnings "without admission.enabled and controllers.enabled nothing converts kedify-http triggers, which stock KEDA does not know" -}}
+{{- end -}}
+{{- if and .Values.admission.enabled (eq .Values.admission.failurePolicy "Fail") (lt (int .Values.scaler.replicas) 2) -}}
+{{- $warnings = append $warnings "admission.failurePolicy is Fail with one scaler: while it restarts, nobody can write ScaledObjects" -}}
+{{- end -}}
+{{- $stop := include "keda-http.interceptor.stopSeconds" . | int -}}
+{{- $grace := include "keda-http.interceptor.terminationGracePeriodSeconds" . | int -}}
+{{- if lt $grace $stop -}}
+{{- $warnings = append $warnings (printf "interceptor.terminationGracePeriodSeconds is %d, but shutdownDelay, drainTimeout and 10 s make %d: requests may be cut when a pod stops" $grace $stop) -}}
+{{- end -}}
+{{- if not (include "keda-http.interceptor.scaled" .) -}}
+{{- $warnings = append $warnings (printf "KEDA does not scale the interceptor: there are %v replicas%s" .Values.interceptor.replicas.min (.Values.interceptor.scaledObject.enabled | ternary "; once KEDA is installed, run helm upgrade" "")) -}}
+{{- end -}}
+{{ toYaml $warnings }}
+{{- end }}
