@@ -17,7 +17,7 @@ DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
 # The processes that `local` starts, and `local` itself.
 PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
 
-.PHONY: help build run demo test test-kubernetes control-plane cluster cluster-down cold-start lint format format-check clippy deny advisories bench clean test-charts
+.PHONY: help build run demo test test-kubernetes control-plane cluster cluster-down cold-start lint format format-check clippy deny advisories bench clean test-charts images
 .PHONY: toolchain rustfmt-component clippy-component cargo-deny nginx
 
 help: ## List these targets
@@ -46,6 +46,9 @@ test-charts: toolchain ## Check the Helm chart: lint, golden files, refused valu
 	@helm=$$(charts/helm.sh); \
 	if [[ -n $$helm ]]; then HELM=$$helm cargo test --locked -p keda-http-charts -- --include-ignored; \
 	else echo 'Skipped: neither Helm nor Go, to build it, is here.'; fi
+
+images: toolchain ## Write both images as OCI archives, and their bills of materials, into target/images (IMAGE_REPOSITORY, IMAGE_TAG)
+	@images/build.sh
 
 control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, once, into ~/.cache/keda-http-cluster
 	@e2e/cluster/build.sh control-plane

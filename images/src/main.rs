@@ -1,0 +1,124 @@
+//! `keda-http-images PROGRAM BINARY REFERENCE DIRECTORY`: writes the image of a program of this workspace, as
+//! `DIRECTORY/PROGRAM.tar`, and beside it its bill of materials, `DIRECTORY/PROGRAM.cdx.json`.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use anyhow::{Context, Result, ensure};
+use keda_http_images::image::{self, Request};
+use keda_http_images::packages::Metadata;
+
+const USAGE: &str = "\
+keda-http-images PROGRAM BINARY REFERENCE DIRECTORY
+
+Writes DIRECTORY/PROGRAM.tar, an OCI archive, and DIRECTORY/PROGRAM.cdx.json, its bill of materials (CycloneDX 1.6).
+
+  PROGRAM     a package of this workspace, such as keda-http-interceptor
+  BINARY      its static binary
+  REFERENCE   the image's name with its tag, such as localhost/keda-http-interceptor:0.1.0
+
+  SOURCE_DATE_EPOCH   when it counts as made, in seconds since 1970 (0)
+  REVISION            the commit it was built from
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [program, binary, reference, directory] = arguments.as_slice() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(64);
+    };
+    match write(program, Path::new(binary), reference, Path::new(directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keda-http-images: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was written is the answer")]
+fn write(program: &str, binary: &Path, reference: &str, directory: &Path) -> Result<()> {
+    let metadata: Metadata = serde_json::from_str(&output(
+        "cargo",
+        &[
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--filter-platform",
+            &host()?,
+        ],
+    )?)?;
+    let lock = fs::read_to_string("Cargo.lock").context("Cargo.lock")?;
+    let revision = env::var("REVISION").ok().filter(|revision| !revision.is_empty());
+    let (archive, bill) = image::make(Request {
+        program,
+        binary: fs::read(binary).with_context(|| binary.display().to_string())?,
+        reference,
+        revision: revision.as_deref(),
+        time: time()?,
+        packages: &metadata.linked_into(program, &lock)?,
+        runtime: &[libc()?, ("rust-std".to_owned(), rust_version()?)],
+    })?;
+    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    let (tar, sbom) = (
+        directory.join(format!("{program}.tar")),
+        directory.join(format!("{program}.cdx.json")),
+    );
+    fs::write(&tar, &archive.tar).with_context(|| tar.display().to_string())?;
+    fs::write(&sbom, serde_json::to_vec_pretty(&bill)?).with_context(|| sbom.display().to_string())?;
+    println!(
+        "{reference}  {}  {} MB  {}",
+        archive.digest,
+        archive.tar.len() / 1_000_000,
+        tar.display()
+    );
+    Ok(())
+}
+
+fn time() -> Result<u64> {
+    let set = env::var("SOURCE_DATE_EPOCH").unwrap_or_default();
+    if set.is_empty() {
+        return Ok(0);
+    }
+    set.parse()
+        .with_context(|| format!("SOURCE_DATE_EPOCH is {set:?}; allowed: seconds since 1970"))
+}
+
+/// The platform that the compiler builds for.
+fn host() -> Result<String> {
+    let version = output("rustc", &["--version", "--verbose"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host")?.to_owned())
+}
+
+fn rust_version() -> Result<String> {
+    let version = output("rustc", &["--version"])?;
+    Ok(version
+        .split_whitespace()
+        .nth(1)
+        .context("rustc names no version")?
+        .to_owned())
+}
+
+/// The C library of this machine: it is linked into static programs.
+fn libc() -> Result<(String, String)> {
+    let version = output("getconf", &["GNU_LIBC_VERSION"])?;
+    let (name, version) = version.trim().split_once(' ').context("getconf names no C library")?;
+    Ok((name.to_owned(), version.to_owned()))
+}
+
+fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| program.to_owned())?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{program} {}: {}",
+        arguments.join(" "),
+        error.trim()
+    );
+    String::from_utf8(output.stdout).with_context(|| program.to_owned())
+}
