@@ -40,6 +40,7 @@ test: build ## Run every test
 	@cargo test --workspace --exclude keda-http-e2e --locked
 
 test-kubernetes: control-plane ## Run the tests that need a real API server (built once from Go modules: about 8 minutes)
+	@cargo build --locked -p keda-http-interceptor -p keda-http-scaler --bins
 	@cargo test --locked -p keda-http-e2e
 
 test-charts: toolchain ## Check the Helm chart: lint, golden files, refused values (UPDATE_GENERATED=1 writes what is generated anew)

@@ -67,18 +67,18 @@ subjects:
 {{- if .Values.controllers.enabled }}
 - apiGroups: [http.keda.sh]
   resources: [httpscaledobjects]
-  verbs: [patch, update]
+  verbs: [patch]
 - apiGroups: [http.keda.sh]
   resources: [httpscaledobjects/finalizers]
   verbs: [update]
 - apiGroups: [http.keda.sh]
   resources: [httpscaledobjects/status, interceptorroutes/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
-  verbs: [get, list, watch, create, patch, update, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [configmaps, services]
+  resources: [services]
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
@@ -89,7 +89,7 @@ subjects:
 {{- if .Values.autowire.enabled }}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [create, patch, update, delete]
+  verbs: [create, patch, delete]
 {{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices/restricted]
@@ -105,26 +105,30 @@ subjects:
   resources: [endpointslices]
   verbs: [get, list, watch]
 {{- if .Values.controllers.enabled }}
+- apiGroups: [""]
+  resources: [services]
+  resourceNames: [{{ .Chart.Name }}-{{ .Values.interceptor.admin.service }}]
+  verbs: [get]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "keda-http.lease" . }}]
-  verbs: [get, patch, update]
+  verbs: [get, update]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create]
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [keda-http-hosts, keda-http-listeners]
-  verbs: [get, list, watch, patch, update, delete]
+  verbs: [get, list, watch, patch]
 {{- end }}
 {{- if .Values.admission.enabled }}
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [{{ include "keda-http.admission.secret" . }}]
-  verbs: [get, list, watch, patch, update]
+  verbs: [get, update]
 {{- end }}
 {{- end }}
 
@@ -133,5 +137,5 @@ subjects:
 - apiGroups: [admissionregistration.k8s.io]
   resources: [mutatingwebhookconfigurations]
   resourceNames: [{{ include "keda-http.admission.webhook" . }}]
-  verbs: [get, list, watch, patch]
+  verbs: [get, patch]
 {{- end }}

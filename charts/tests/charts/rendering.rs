@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::values::update_crds;
 use crate::{assert_generated, chart};
 
 /// The API that is there when KEDA is installed.
@@ -20,6 +21,7 @@ fn the_chart_has_no_faults_that_helm_knows_of() {
 #[test]
 #[ignore = "needs Helm: make test-charts"]
 fn it_renders_what_is_in_the_golden_files() {
+    update_crds();
     for values in ["default", "upstream", "hardened"] {
         let rendered = rendered(values, &["--api-versions", KEDA]);
         assert_generated(&directory().join(format!("golden/{values}.yaml")), &rendered);

@@ -130,7 +130,7 @@ async fn apis(control_plane: &Arc<ControlPlane>) -> (Api<MutatingWebhookConfigur
 }
 
 /// Those that the golden files name.
-async fn namespaces(control_plane: &Arc<ControlPlane>) {
+pub async fn namespaces(control_plane: &Arc<ControlPlane>) {
     for name in ["keda", "shop"] {
         let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
         control_plane.apply(&namespace).await.unwrap();
@@ -149,7 +149,7 @@ async fn dry_run(client: &Client, object: &DynamicObject) -> kube::Result<Dynami
     api.patch(&object.name_any(), &parameters, &Patch::Apply(object)).await
 }
 
-fn charts() -> PathBuf {
+pub fn charts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")
 }
 

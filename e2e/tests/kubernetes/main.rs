@@ -6,5 +6,6 @@ mod charts;
 mod controllers;
 mod crds;
 mod harness;
+mod rights;
 mod scaler;
 mod source;
