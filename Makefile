@@ -17,7 +17,7 @@ DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
 # The processes that `local` starts, and `local` itself.
 PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
 
-.PHONY: help build run demo test test-kubernetes control-plane cluster cluster-down cold-start lint format format-check clippy deny advisories bench clean test-charts images
+.PHONY: help build run demo test test-kubernetes test-charts images control-plane cluster cluster-down cold-start lint format format-check clippy deny advisories bench clean
 .PHONY: toolchain rustfmt-component clippy-component cargo-deny nginx
 
 help: ## List these targets

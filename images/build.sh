@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh: static programs, and their images, in $CARGO_TARGET_DIR/images. See ../docs/images.md.
+# build.sh: static programs, and their images, in $CARGO_TARGET_DIR/images. See ../docs/install.md.
 #
 #   IMAGE_REPOSITORY   where the images' names begin (localhost)
 #   IMAGE_TAG          their tag (the version of the workspace)

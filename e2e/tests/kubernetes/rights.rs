@@ -41,6 +41,33 @@ async fn in_one_namespace_the_programs_need_no_rights_beyond_it() {
     all_is_well("hardened").await;
 }
 
+#[tokio::test]
+async fn the_programs_know_each_variable_of_the_chart() {
+    // Accepted for the sake of upstream's manifests, without being advertised; and of the libraries.
+    let elsewhere = [
+        "KEDA_CONDITION_WAIT_TIMEOUT",
+        "KEDA_HTTP_DIRECT_POD_ROUTING",
+        "TOKIO_WORKER_THREADS",
+    ];
+    for values in ["default", "upstream", "hardened"] {
+        let objects = golden(values);
+        for (deployment, program) in [
+            ("external-scaler", "keda-http-scaler"),
+            ("interceptor", "keda-http-interceptor"),
+        ] {
+            let help = Command::new(binary(program)).arg("--help").output().await.unwrap();
+            let help = String::from_utf8(help.stdout).unwrap();
+            for (name, _) in variables(&objects, &format!("keda-add-ons-http-{deployment}")) {
+                let (family, member) = name.rsplit_once('_').unwrap();
+                let in_family = |line: &str| line.contains(&format!("{family}_{{")) && line.contains(member);
+                let known = help.contains(&name) || help.lines().any(in_family);
+                let known = known || name.starts_with("OTEL_") || elsewhere.contains(&name.as_str());
+                assert!(known, "{values}: {program} --help does not have {name}");
+            }
+        }
+    }
+}
+
 /// Both programs run by the chart's golden file, and do their work in namespace `shop` without being refused anything.
 async fn all_is_well(values: &str) -> (Installation, Program, Program) {
     let installation = Installation::new(values).await;
@@ -89,9 +116,7 @@ impl Installation {
         // Its own: roles are of the whole cluster, and the webhook must not be in the way of other tests.
         let control_plane = ControlPlane::start().await.unwrap();
         namespaces(&control_plane).await;
-        let text = std::fs::read_to_string(charts().join(format!("golden/{values}.yaml"))).unwrap();
-        let objects: Vec<Option<DynamicObject>> = serde_saphyr::from_multiple(&text).unwrap();
-        let objects: Vec<_> = objects.into_iter().flatten().collect();
+        let objects = golden(values);
         for object in &objects {
             let kind = &object.types.as_ref().unwrap().kind;
             if !["ServiceMonitor", "Job"].contains(&kind.as_str()) {
@@ -121,7 +146,7 @@ impl Installation {
         let mut command = Command::new(binary(name));
         command
             .env_clear()
-            .envs(self.variables(&deployment))
+            .envs(variables(&self.objects, &deployment))
             .envs(ports.iter().map(|(name, port)| (name, port.to_string())));
         for port in ["OTEL_PROM_EXPORTER_PORT", "KEDA_HTTP_ADMISSION_PORT"] {
             command.env(port, free_port().to_string());
@@ -131,8 +156,6 @@ impl Installation {
             ("HOSTNAME", name.into()),
             ("KEDA_HTTP_BIND_ADDRESS", "127.0.0.1".into()),
         ]);
-        // What a Secret of the golden file would hold, which nobody has made here.
-        command.env_remove("OTEL_EXPORTER_OTLP_HEADERS");
         let child = command
             .stdout(file.try_clone().unwrap())
             .stderr(file)
@@ -158,18 +181,6 @@ impl Installation {
         let path = self.directory.path().join(format!("{account}.kubeconfig"));
         std::fs::write(&path, format!("{head}token: {token}}}{tail}")).unwrap();
         path
-    }
-
-    fn variables(&self, deployment: &str) -> Vec<(String, String)> {
-        let found = self.objects.iter().find(|object| {
-            object.types.as_ref().is_some_and(|types| types.kind == "Deployment") && object.name_any() == deployment
-        });
-        let found: Deployment = serde_json::from_value(serde_json::to_value(found.unwrap()).unwrap()).unwrap();
-        let container = found.spec.unwrap().template.spec.unwrap().containers.remove(0);
-        let variables = container.env.unwrap().into_iter();
-        variables
-            .filter_map(|variable| Some((variable.name, variable.value?)))
-            .collect()
     }
 
     /// Each thing that the scaler writes.
@@ -232,9 +243,29 @@ impl Installation {
     }
 
     fn watches_all(&self) -> bool {
-        let variables = self.variables("keda-add-ons-http-external-scaler");
+        let variables = variables(&self.objects, "keda-add-ons-http-external-scaler");
         !variables.iter().any(|(name, _)| name == "KEDA_HTTP_WATCH_NAMESPACE")
     }
+}
+
+/// The objects of a golden file.
+fn golden(values: &str) -> Vec<DynamicObject> {
+    let text = std::fs::read_to_string(charts().join(format!("golden/{values}.yaml"))).unwrap();
+    let objects: Vec<Option<DynamicObject>> = serde_saphyr::from_multiple(&text).unwrap();
+    objects.into_iter().flatten().collect()
+}
+
+/// The variables of a Deployment that are plain values.
+fn variables(objects: &[DynamicObject], deployment: &str) -> Vec<(String, String)> {
+    let found = objects.iter().find(|object| {
+        object.types.as_ref().is_some_and(|types| types.kind == "Deployment") && object.name_any() == deployment
+    });
+    let found: Deployment = serde_json::from_value(serde_json::to_value(found.unwrap()).unwrap()).unwrap();
+    let container = found.spec.unwrap().template.spec.unwrap().containers.remove(0);
+    let variables = container.env.unwrap().into_iter();
+    variables
+        .filter_map(|variable| Some((variable.name, variable.value?)))
+        .collect()
 }
 
 /// A running program; ends when it is dropped.

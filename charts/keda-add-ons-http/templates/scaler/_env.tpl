@@ -10,7 +10,6 @@
   (list "KEDA_HTTP_NAMESPACE" .Release.Namespace)
   (list "KEDA_HTTP_WATCH_NAMESPACE" (include "keda-http.watchNamespace" .))
   (list "KEDA_HTTP_CLUSTER_DOMAIN" .Values.interceptor.clusterDomain)
-  (list "KEDA_HTTP_HOST_OWNERSHIP" .Values.hostOwnership)
   (list "KEDA_HTTP_SCALER_TARGET_ADMIN_NAMESPACE" .Release.Namespace)
   (list "KEDA_HTTP_SCALER_TARGET_ADMIN_SERVICE" (printf "%s-%s" .Chart.Name .Values.interceptor.admin.service))
   (list "KEDA_HTTP_SCALER_TARGET_ADMIN_DEPLOYMENT" (printf "%s-interceptor" .Chart.Name))
