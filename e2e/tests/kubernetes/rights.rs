@@ -8,6 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_e2e::control_plane::ControlPlane;
 use keda_http_e2e::wait;
 use keda_http_kubernetes::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
@@ -227,8 +228,23 @@ impl Installation {
             })
         })
         .await?;
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), "shop");
+        wait::until("the autowired Service has endpoints", LIMIT, || async {
+            let of_front = kube::api::ListParams::default().labels("kubernetes.io/service-name=front");
+            slices.list(&of_front).await.ok()?.items.pop()
+        })
+        .await?;
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "keda");
+        wait::until("the autowired Service has a listener", LIMIT, || async {
+            config_maps
+                .get("keda-http-listeners")
+                .await
+                .ok()?
+                .data
+                .filter(|data| !data.is_empty())
+        })
+        .await?;
         if self.watches_all() {
-            let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "keda");
             wait::until("the contested host is written down", LIMIT, || async {
                 config_maps
                     .get("keda-http-hosts")
@@ -304,6 +320,17 @@ fn work() -> Vec<Value> {
     vec![
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "api"},
             "spec": {"selector": {"app": "api"}, "ports": [{"port": 80}]}}),
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"namespace": "shop", "name": "api-1", "labels": {"kubernetes.io/service-name": "api"}},
+            "ports": [{"port": 8080}], "endpoints": [{"addresses": ["10.1.2.3"], "conditions": {"ready": true}}]}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "front"}, "spec": {"ports": [{"port": 80}]}}),
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"namespace": "shop", "name": "front"},
+            "spec": {"scaleTargetRef": {"name": "front"}, "triggers": [{"type": "kedify-http", "metadata": {
+                "hosts": "front", "service": "front", "port": "80", "scalingMetric": "requestRate", "targetValue": "5",
+                "trafficAutowire": "service", "fallbackService": "api",
+            }}]},
+        }),
         scaled("kedify", "5"),
         scaled("bad", "many"),
         route("shop"),
