@@ -228,6 +228,11 @@ impl Installation {
             })
         })
         .await?;
+        self.autowire_is_done().await?;
+        self.contested_hosts_are_written_down().await
+    }
+
+    async fn autowire_is_done(&self) -> anyhow::Result<()> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), "shop");
         wait::until("the autowired Service has endpoints", LIMIT, || async {
             let of_front = kube::api::ListParams::default().labels("kubernetes.io/service-name=front");
@@ -244,7 +249,13 @@ impl Installation {
                 .filter(|data| !data.is_empty())
         })
         .await?;
+        Ok(())
+    }
+
+    /// With one namespace nobody contests a host.
+    async fn contested_hosts_are_written_down(&self) -> anyhow::Result<()> {
         if self.watches_all() {
+            let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "keda");
             wait::until("the contested host is written down", LIMIT, || async {
                 config_maps
                     .get("keda-http-hosts")
