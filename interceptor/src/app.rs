@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use keda_http_kubernetes::object::Kind;
-use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
-use keda_http_kubernetes::source::{Source, directory};
-use keda_http_kubernetes::{hosts, listeners};
+use keda_http_kubernetes::source::Source;
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use keda_http_runtime::telemetry::{LogLevel, Tracing};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,9 +17,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::backends::{Backends, PoolSettings};
-use crate::config::{Config, Listen, RouteDefaults, SourceConfig};
+use crate::config::{Config, Listen, RouteDefaults};
 use crate::listeners::{ListenerControl, ScopedListener, WantedListeners};
 use crate::metrics::Metrics;
+use crate::objects::Objects;
 use crate::pending::PendingRequests;
 use crate::proxy::Proxy;
 use crate::report::{self, Reporter};
@@ -40,9 +38,7 @@ const BACKLOG: i32 = 4096;
 pub struct App {
     config: Arc<Config>,
     bound: Bound,
-    source: Source,
-    /// Where the interceptor itself is.
-    namespace: String,
+    objects: Objects,
     initial: PendingTask,
     admin: TcpListener,
     metrics_listener: Option<TcpListener>,
@@ -69,7 +65,15 @@ impl App {
     /// # Errors
     /// When the source cannot be read, or a port is taken; the message says which.
     pub async fn bind(config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
-        let (source, namespace) = open_source(&config).await?;
+        let objects = Objects::open(&config).await?;
+        Self::bind_on(objects, config, tracing, log_level)
+    }
+
+    /// Binds every port, with objects that are opened already.
+    ///
+    /// # Errors
+    /// When a port is taken; the message says which.
+    pub fn bind_on(objects: Objects, config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
         let readiness = Readiness::new();
         let initial = readiness.register("routes");
         let proxies = bind_shared(&config.listen, config.listen.proxy_port)
@@ -88,8 +92,7 @@ impl App {
         Ok(Self {
             config: Arc::new(config),
             bound,
-            source,
-            namespace,
+            objects,
             initial,
             admin,
             metrics_listener,
@@ -139,7 +142,7 @@ impl App {
     /// The parts, with what they share.
     fn assemble(mut self, lifetime: &Lifetime) -> (Vec<Worker>, Background) {
         let pending = PendingRequests::default();
-        let metrics = Metrics::new(pending.clone(), self.source.freshness());
+        let metrics = Metrics::new(pending.clone(), self.objects.source.freshness());
         let routes = Routes::default();
         let backends = Arc::new(Backends::new(self.pool_settings()));
         let listeners = std::mem::take(&mut self.proxies);
@@ -163,11 +166,11 @@ impl App {
             reporter,
             control,
             staleness: Staleness {
-                freshness: self.source.freshness(),
+                freshness: self.objects.source.freshness(),
                 limit: self.config.routing.max_staleness,
                 readiness: self.readiness.clone(),
             },
-            source: self.source,
+            source: self.objects.source,
             initial: self.initial,
             backends: backends.clone(),
             connections: workers
@@ -193,8 +196,8 @@ impl App {
                 timeouts: self.config.timeouts.clone(),
                 cold_start: self.config.cold_start,
             },
-            ownership: Ownership::new(&self.config.routing, self.namespace.clone()),
-            listeners: WantedListeners::of_namespace(self.namespace.clone()),
+            ownership: Ownership::new(&self.config.routing, self.objects.own_namespace.clone()),
+            listeners: WantedListeners::of_namespace(self.objects.own_namespace.clone()),
         }
     }
 
@@ -241,40 +244,6 @@ impl App {
         };
         listeners.into_iter().zip(scoped).enumerate().map(worker).collect()
     }
-}
-
-/// What the data path reads: everything but workloads.
-const KINDS: [Kind; 6] = [
-    Kind::InterceptorRoute,
-    Kind::HttpScaledObject,
-    Kind::ScaledObject,
-    Kind::Service,
-    Kind::EndpointSlice,
-    Kind::ConfigMap,
-];
-
-/// The source, and the namespace of the interceptor itself; manifests belong to `default` unless they say otherwise.
-async fn open_source(config: &Config) -> Result<(Source, String)> {
-    let own_namespace = config.routing.own_namespace.clone();
-    let cluster = match &config.source {
-        SourceConfig::Manifests(directory) => {
-            let namespace = own_namespace.unwrap_or_else(|| "default".to_owned());
-            return Ok((directory::open(directory)?, namespace));
-        }
-        SourceConfig::Cluster(cluster) => cluster,
-    };
-    let (client, namespace) = cluster::client()
-        .await
-        .context("KEDA_HTTP_MANIFESTS is not set, so the objects are those of the API server")?;
-    let namespace = own_namespace.unwrap_or(namespace);
-    let own = [listeners::CONFIG_MAP, hosts::CONFIG_MAP].map(ToOwned::to_owned);
-    let settings = ClusterSettings {
-        watch_namespace: cluster.watch_namespace.clone(),
-        kinds: KINDS.into_iter().collect(),
-        own_config_maps: Some((namespace.clone(), own.into())),
-        autowired: false,
-    };
-    Ok((cluster::open(client, settings), namespace))
 }
 
 fn start_workers(workers: Vec<Worker>) -> Result<Vec<std::thread::JoinHandle<()>>> {

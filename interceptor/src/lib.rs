@@ -18,7 +18,8 @@
 //! Around it:
 //!
 //! - [`report`]: tells scalers what is pending; [`metrics`], [`spans`], [`access`]: tell people.
-//! - [`staleness`]: what is told while the source is away.
+//! - [`objects`]: where objects come from; [`own_config_map`]: what the scaler writes for us; [`staleness`]: what is told
+//!   while the source is away.
 //! - [`admin`], [`config`], [`app`]: ports, settings, life and end; [`memory`]: what is given back.
 
 pub mod access;
@@ -34,6 +35,7 @@ pub mod inbound;
 pub mod listeners;
 pub mod memory;
 pub mod metrics;
+pub mod objects;
 pub mod own_config_map;
 pub mod pending;
 pub mod proxy;

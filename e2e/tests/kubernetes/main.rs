@@ -6,6 +6,7 @@ mod charts;
 mod controllers;
 mod crds;
 mod harness;
+mod interceptor;
 mod rights;
 mod scaler;
 mod source;
