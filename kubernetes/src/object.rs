@@ -185,7 +185,15 @@ impl Object {
         parse(document)
     }
 
-    /// The same from JSON text, without a tree in between.
+    /// An object of a known kind from JSON text that need not say what it is, as in the API server's lists.
+    ///
+    /// # Errors
+    /// When its fields do not fit its kind; names the field and what is allowed.
+    pub(crate) fn parse_kind(kind: Kind, text: &str) -> Result<Self, ObjectError> {
+        typed(kind, JsonText(text)).map_err(ObjectError)
+    }
+
+    /// As [`Object::parse`], from JSON text, without a tree in between.
     pub(crate) fn parse_json(text: &str) -> Result<Option<Self>, ObjectError> {
         parse(JsonText(text))
     }

@@ -1,31 +1,47 @@
 //! Objects from the API server's watches.
 //!
 //! Routes are watched everywhere, or in the one namespace that is allowed; Services, EndpointSlices and the ConfigMaps
-//! with response bodies only in namespaces that have routes: what nobody routes to is neither sent nor remembered. (Who
-//! looks after the EndpointSlices of autowire also sees the namespaces in which some are left.) Each
-//! watch is a task that reads and parses; one task puts together what they tell.
+//! with response bodies only in namespaces that have routes: what nobody routes to is neither sent nor remembered.
+//! (Who looks after the EndpointSlices of autowire also sees the namespaces in which some are left.)
+//!
+//! # Layout
+//!
+//! - `client`, `connections`: how the API server is spoken to.
+//! - `watch`: a task for each watch, which reads and parses; `selection`, `answer`, `failure` and `pacing` are what it asks,
+//!   what it is answered, what can go wrong, and how long it waits.
+//! - `gathering`: the one task that puts together what watches tell; `demand` says which namespaces have routes, `known`
+//!   what a watch has told of, `troubles` what is wrong.
 
+mod answer;
 mod client;
+mod connections;
 mod demand;
+mod failure;
 mod gathering;
 mod known;
-mod resource;
+mod pacing;
+mod selection;
+mod troubles;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch as published};
+use tokio::sync::{Semaphore, mpsc, watch as published};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Freshness, Source};
 use crate::object::Kind;
-use gathering::Gathering;
+use gathering::{Gathering, NEWS, Outlet};
+use pacing::Pacing;
+use troubles::Troubles;
+use watch::Access;
 
-pub use client::{ClientError, client};
+pub use client::{ClientError, client, client_with};
 
 /// Pieces of the initial state that may wait to be taken in: more are not read from the API server meanwhile.
-const PIECES: usize = 64;
+const PIECES: usize = 4;
 
 /// What is watched.
 #[derive(Debug, Clone, Default)]
@@ -41,25 +57,42 @@ pub struct ClusterSettings {
 }
 
 /// Begins to watch. Nothing here fails: what the API server refuses is told as a problem, and tried again.
+///
+/// A kind that may not be read (403) or does not exist (404) counts as empty until that is mended. Anything else that
+/// goes wrong at the start holds the initial state back, because nothing is known yet.
 pub fn open(client: kube::Client, settings: ClusterSettings) -> Source {
+    open_paced(client, settings, Pacing::default())
+}
+
+fn open_paced(client: kube::Client, settings: ClusterSettings, pacing: Pacing) -> Source {
     let (pieces, pieces_receiver) = mpsc::channel(PIECES);
     let (changes, changes_receiver) = mpsc::unbounded_channel();
-    let problems = published::Sender::new(Vec::new());
-    let freshness = published::Sender::new(Freshness {
+    let (teller, news) = mpsc::channel(NEWS);
+    let (problems, problems_receiver) = published::channel(Vec::new());
+    let (freshness, freshness_receiver) = published::channel(Freshness {
         current: true,
         since: Instant::now(),
     });
-    let source = Source {
+    let access = Access {
+        client,
+        pacing,
+        requests: Arc::new(Semaphore::new(pacing.requests)),
+        teller,
+    };
+    let outlet = Outlet {
+        pieces: Some(pieces),
+        changes,
+    };
+    let gathering = Gathering::new(settings, access, news, Troubles::new(problems, freshness), outlet);
+    Source {
         pieces: Some(pieces_receiver),
         changes: changes_receiver,
-        problems: problems.subscribe(),
-        freshness: freshness.subscribe(),
+        problems: problems_receiver,
+        freshness: freshness_receiver,
         gathered: Vec::new(),
-        watching: None,
-    };
-    let gathering = Gathering::new(client, settings, pieces, changes, problems, freshness);
-    Source {
         watching: Some(Box::new(AbortOnDropHandle::new(tokio::spawn(gathering.run())))),
-        ..source
     }
 }
+
+#[cfg(test)]
+mod tests;

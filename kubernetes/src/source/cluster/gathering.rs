@@ -1,33 +1,35 @@
-//! Puts together what the watches tell: which watches there must be, what is handed on, and what is told of them.
+//! Puts together what the watches tell: which watches there must be, and what is handed on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::Client;
-use tokio::sync::{mpsc, watch as published};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::ClusterSettings;
+use super::answer::Item;
 use super::demand::{Changed, Demand};
+use super::failure::Failure;
 use super::known::Known;
-use super::watch::{self, News, Selection, Teller};
-use super::{ClusterSettings, Freshness};
-use crate::object::{Kind, Object, ObjectId};
-use crate::source::{Change, Problem, nothing};
+use super::selection::Selection;
+use super::troubles::Troubles;
+use super::watch::{Access, News, Watch};
+use crate::object::{Kind, ObjectId};
+use crate::source::{Change, nothing};
 use crate::wired;
 
 /// What watches have told and nobody has read yet; more makes them wait.
-const NEWS: usize = 1024;
+pub const NEWS: usize = 256;
 /// The ConfigMaps that response bodies may be taken from; upstream's label.
 const RESPONSE_BODIES: &str = "http.keda.sh/response-body=true";
-/// How many changes make a piece of the initial state.
-const PIECE: usize = 256;
+/// How many changes are handed on together at most.
+const BATCH: usize = 256;
 
 /// A running watch.
-struct Watch {
+struct Running {
     selection: Selection,
     known: Known,
-    state: State,
-    failing: Option<Failing>,
+    /// Whether it has told all there is.
+    listed: bool,
     #[expect(dead_code, reason = "held for its drop, which ends the watch")]
     task: AbortOnDropHandle<()>,
 }
@@ -43,86 +45,63 @@ enum Role {
     Others,
 }
 
-/// How far a watch has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Its first list is not complete.
-    Listing,
-    /// The API server refuses it: it counts as empty until somebody mends that.
-    Refused,
-    /// It has told all there is.
-    Listed,
+/// Where changes go.
+pub struct Outlet {
+    /// The initial state; `None` when it is complete.
+    pub pieces: Option<mpsc::Sender<Vec<Change>>>,
+    /// What comes after it.
+    pub changes: mpsc::UnboundedSender<Vec<Change>>,
 }
 
-struct Failing {
-    since: Instant,
-    reason: String,
-}
-
-/// Where the initial state goes, and then the changes.
-enum Outlet {
-    Initial(mpsc::Sender<Vec<Change>>),
-    Live,
-}
-
-/// The task.
+/// The task that owns the watches.
 pub struct Gathering {
-    client: Client,
     settings: ClusterSettings,
-    watches: BTreeMap<u64, Watch>,
-    started: u64,
-    demand: Demand,
-    teller: Teller,
+    access: Access,
     news: mpsc::Receiver<(u64, News)>,
-    outlet: Outlet,
+    /// By number; numbers are never used again.
+    watches: BTreeMap<u64, Running>,
+    started: u64,
+    /// The watches that hold the initial state back.
+    awaited: BTreeSet<u64>,
+    demand: Demand,
+    troubles: Troubles,
     batch: Vec<Change>,
-    changes: mpsc::UnboundedSender<Vec<Change>>,
-    unusable: BTreeMap<ObjectId, String>,
-    problems: published::Sender<Vec<Problem>>,
-    freshness: published::Sender<Freshness>,
+    outlet: Outlet,
 }
 
 impl Gathering {
     /// Nothing is watched yet.
     pub fn new(
-        client: Client,
         settings: ClusterSettings,
-        pieces: mpsc::Sender<Vec<Change>>,
-        changes: mpsc::UnboundedSender<Vec<Change>>,
-        problems: published::Sender<Vec<Problem>>,
-        freshness: published::Sender<Freshness>,
+        access: Access,
+        news: mpsc::Receiver<(u64, News)>,
+        troubles: Troubles,
+        outlet: Outlet,
     ) -> Self {
-        let (teller, news) = mpsc::channel(NEWS);
         Self {
-            client,
             settings,
+            access,
+            news,
             watches: BTreeMap::new(),
             started: 0,
+            awaited: BTreeSet::new(),
             demand: Demand::default(),
-            teller,
-            news,
-            outlet: Outlet::Initial(pieces),
+            troubles,
             batch: nothing(),
-            changes,
-            unusable: BTreeMap::new(),
-            problems,
-            freshness,
+            outlet,
         }
     }
 
     /// Watches until nobody wants to hear any more.
     pub async fn run(mut self) {
         self.begin();
-        loop {
-            if !self.hand_over().await {
-                return;
-            }
+        while self.hand_over().await.is_some() {
             let Some((number, news)) = self.news.recv().await else {
                 return;
             };
             self.take(number, news);
             // What has come meanwhile goes along.
-            while self.batch.len() < PIECE
+            while self.batch.len() < BATCH
                 && let Ok((number, news)) = self.news.try_recv()
             {
                 self.take(number, news);
@@ -131,32 +110,22 @@ impl Gathering {
     }
 
     fn begin(&mut self) {
-        for kind in [Kind::InterceptorRoute, Kind::HttpScaledObject, Kind::ScaledObject] {
-            if self.settings.kinds.contains(&kind) {
-                let namespace = self.settings.watch_namespace.clone();
-                self.start(Selection {
-                    kind,
-                    namespace,
-                    name: None,
-                    label: None,
-                });
+        for kind in self.settings.kinds.clone() {
+            if makes_demand(kind) {
+                self.start(Selection::all(kind, self.settings.watch_namespace.clone()));
             }
         }
         if self.settings.autowired {
             self.start(Selection {
-                kind: Kind::EndpointSlice,
-                namespace: self.settings.watch_namespace.clone(),
-                name: None,
                 label: Some(wired::SELECTOR),
+                ..Selection::all(Kind::EndpointSlice, self.settings.watch_namespace.clone())
             });
         }
         let (namespace, names) = self.settings.own_config_maps.clone().unwrap_or_default();
         for name in names {
             self.start(Selection {
-                kind: Kind::ConfigMap,
-                namespace: Some(namespace.clone()),
                 name: Some(name),
-                label: None,
+                ..Selection::all(Kind::ConfigMap, Some(namespace.clone()))
             });
         }
     }
@@ -164,15 +133,15 @@ impl Gathering {
     fn start(&mut self, selection: Selection) {
         let number = self.started;
         self.started += 1;
-        let watching = watch::run(self.client.clone(), number, selection.clone(), self.teller.clone());
-        let watch = Watch {
+        let watch = Watch::new(self.access.clone(), number, selection.clone());
+        let running = Running {
             known: Known::new(selection.kind),
             selection,
-            state: State::Listing,
-            failing: None,
-            task: AbortOnDropHandle::new(tokio::spawn(watching)),
+            listed: false,
+            task: AbortOnDropHandle::new(tokio::spawn(watch.run())),
         };
-        self.watches.insert(number, watch);
+        self.watches.insert(number, running);
+        self.awaited.insert(number);
     }
 
     /// One piece of news. Those of a watch that has been ended are nothing.
@@ -183,9 +152,10 @@ impl Gathering {
         let role = role(&watch.selection);
         match news {
             News::Begins => watch.known.begin(),
-            News::Is(id, object) => {
-                watch.known.is(&id);
-                self.is(role, id, object);
+            News::Is(item) => {
+                if watch.known.is(&item.id, &item.version) {
+                    self.is(role, item);
+                }
             }
             News::Gone(id) => {
                 if watch.known.gone(&id) {
@@ -193,32 +163,24 @@ impl Gathering {
                 }
             }
             News::Listed => {
-                watch.state = State::Listed;
+                watch.listed = true;
                 let vanished = watch.known.complete();
-                self.well(number);
+                self.awaited.remove(&number);
                 for id in vanished {
                     self.gone(role, id);
                 }
             }
-            News::Well => self.well(number),
-            News::Failing(reason) => self.failing(number, reason, None),
-            News::Refused(reason) => self.failing(number, reason, Some(State::Refused)),
+            News::Well => self.troubles.well(number),
+            News::Failing(failure) => self.failing(number, failure),
         }
     }
 
-    fn is(&mut self, role: Role, id: ObjectId, object: Result<Box<Object>, crate::object::ObjectError>) {
-        let object = match object {
+    fn is(&mut self, role: Role, item: Item) {
+        let object = match item.object {
             Ok(object) => *object,
-            Err(error) => {
-                tracing::warn!(object = %id, %error, "an object cannot be read; a former state of it stays");
-                self.unusable.insert(id, error.to_string());
-                self.tell_problems();
-                return;
-            }
+            Err(error) => return self.troubles.unusable(item.id, error.to_string()),
         };
-        if self.unusable.remove(&id).is_some() {
-            self.tell_problems();
-        }
+        self.troubles.usable(&item.id);
         let changed = (role != Role::Others).then(|| self.demand.is(&object)).flatten();
         if role != Role::Marks {
             self.batch.push(Change::Apply(object));
@@ -227,9 +189,11 @@ impl Gathering {
     }
 
     fn gone(&mut self, role: Role, id: ObjectId) {
-        if self.unusable.remove(&id).is_some() {
-            self.tell_problems();
+        // A ConfigMap of our own may also be one with response bodies.
+        if id.kind == Kind::ConfigMap && self.watches.values().any(|watch| watch.known.has(&id)) {
+            return;
         }
+        self.troubles.usable(&id);
         let changed = (role != Role::Others).then(|| self.demand.gone(&id)).flatten();
         if role != Role::Marks {
             self.batch.push(Change::Delete(id));
@@ -238,21 +202,19 @@ impl Gathering {
     }
 
     /// Begins the watches of a namespace with its first route or mark, and ends them with its last.
+    ///
+    /// There is one for each namespace, however many there are, and not one for all: what happens in a namespace
+    /// without routes is never sent to us, and a namespace whose first route comes later needs no list of the whole
+    /// cluster. Over HTTP/2 a watch is a stream, not a connection.
     fn follow(&mut self, changed: Option<Changed>) {
         match changed {
             None => {}
             Some(Changed::First(namespace)) => {
-                for (kind, label) in [
-                    (Kind::Service, None),
-                    (Kind::EndpointSlice, None),
-                    (Kind::ConfigMap, Some(RESPONSE_BODIES)),
-                ] {
+                for kind in [Kind::Service, Kind::EndpointSlice, Kind::ConfigMap] {
                     if self.settings.kinds.contains(&kind) {
                         self.start(Selection {
-                            kind,
-                            namespace: Some(namespace.clone()),
-                            name: None,
-                            label,
+                            label: (kind == Kind::ConfigMap).then_some(RESPONSE_BODIES),
+                            ..Selection::all(kind, Some(namespace.clone()))
                         });
                     }
                 }
@@ -262,116 +224,59 @@ impl Gathering {
     }
 
     fn end(&mut self, namespace: &str) {
-        let ended = |watch: &Watch| {
+        let ended = |watch: &Running| {
             let selection = &watch.selection;
             let of_routes = role(selection) == Role::Others && selection.name.is_none();
             of_routes && selection.namespace.as_deref() == Some(namespace)
         };
-        let numbers: Vec<u64> = self
+        let ended: Vec<u64> = self
             .watches
             .iter()
             .filter(|(_, watch)| ended(watch))
             .map(|(number, _)| *number)
             .collect();
-        for number in numbers {
+        for number in ended {
+            self.awaited.remove(&number);
+            self.troubles.forget(number);
             if let Some(watch) = self.watches.remove(&number) {
-                self.batch.extend(watch.known.all().into_iter().map(Change::Delete));
+                watch.known.all().into_iter().for_each(|id| self.gone(Role::Others, id));
             }
         }
-        self.unusable
-            .retain(|id, _| makes_demand(id.kind) || id.namespace != namespace);
-        self.tell();
     }
 
-    fn well(&mut self, number: u64) {
+    fn failing(&mut self, number: u64, failure: Failure) {
         let Some(watch) = self.watches.get_mut(&number) else {
             return;
         };
-        if watch.failing.take().is_some() {
-            tracing::info!(watch = %watch.selection, "watching again");
-            self.tell();
+        // What does not exist, and of which nothing was there, is as good as listed.
+        watch.listed &= !(failure.is_missing() && watch.known.is_empty());
+        let nothing_to_know = failure.is_refusal() && !watch.listed;
+        if nothing_to_know {
+            self.awaited.remove(&number);
+        } else if !watch.listed {
+            self.awaited.insert(number);
         }
+        self.troubles
+            .failing(number, &watch.selection, failure, !nothing_to_know);
     }
 
-    fn failing(&mut self, number: u64, reason: String, state: Option<State>) {
-        let Some(watch) = self.watches.get_mut(&number) else {
-            return;
-        };
-        // What was known before stays in force.
-        if watch.state != State::Listed {
-            watch.state = state.unwrap_or(State::Listing);
-        }
-        let since = watch
-            .failing
-            .as_ref()
-            .map_or_else(Instant::now, |failing| failing.since);
-        if watch.failing.as_ref().is_none_or(|failing| failing.reason != reason) {
-            tracing::warn!(watch = %watch.selection, reason, "cannot watch; what is known stays");
-            watch.failing = Some(Failing { since, reason });
-            self.tell();
-        }
-    }
-
-    /// Hands on what has gathered; `false` when nobody takes it.
-    async fn hand_over(&mut self) -> bool {
-        let complete = self.watches.values().all(|watch| watch.state != State::Listing);
-        match &self.outlet {
-            Outlet::Initial(pieces) => {
-                if (complete || self.batch.len() >= PIECE)
-                    && !self.batch.is_empty()
-                    && pieces.send(std::mem::take(&mut self.batch)).await.is_err()
-                {
-                    return false;
+    /// Hands on what has gathered; `None` when nobody takes it.
+    async fn hand_over(&mut self) -> Option<()> {
+        self.troubles.tell();
+        let complete = self.awaited.is_empty();
+        match &self.outlet.pieces {
+            Some(pieces) => {
+                if !self.batch.is_empty() && (complete || self.batch.len() >= BATCH) {
+                    pieces.send(std::mem::take(&mut self.batch)).await.ok()?;
                 }
                 if complete {
-                    self.outlet = Outlet::Live;
+                    self.outlet.pieces = None;
                 }
-                true
             }
-            Outlet::Live if self.batch.is_empty() => !self.changes.is_closed(),
-            Outlet::Live => self.changes.send(std::mem::take(&mut self.batch)).is_ok(),
+            None if self.batch.is_empty() => {}
+            None => self.outlet.changes.send(std::mem::take(&mut self.batch)).ok()?,
         }
-    }
-
-    fn tell(&self) {
-        // A refusal is no outage: it lasts until somebody mends it, and what else is known is current.
-        let failing = self.watches.values().filter(|watch| watch.state != State::Refused);
-        let since = failing
-            .filter_map(|watch| watch.failing.as_ref().map(|failing| failing.since))
-            .min();
-        let now = Freshness {
-            current: since.is_none(),
-            since: since.unwrap_or_else(Instant::now),
-        };
-        self.freshness.send_if_modified(|told| {
-            let changed = (told.current, told.since) != (now.current, now.since) && !(told.current && now.current);
-            if changed {
-                *told = now;
-            }
-            changed
-        });
-        self.tell_problems();
-    }
-
-    fn tell_problems(&self) {
-        let failing = self.watches.values().filter_map(|watch| {
-            let failing = watch.failing.as_ref()?;
-            Some(Problem {
-                place: format!("API server, {}", watch.selection),
-                reason: failing.reason.clone(),
-            })
-        });
-        let unusable = self.unusable.iter().map(|(id, reason)| Problem {
-            place: id.to_string(),
-            reason: reason.clone(),
-        });
-        // Many watches may fail for one reason; once is enough for each place.
-        let problems: BTreeSet<(String, String)> = failing
-            .chain(unusable)
-            .map(|problem| (problem.place, problem.reason))
-            .collect();
-        let problems = problems.into_iter().map(|(place, reason)| Problem { place, reason });
-        self.problems.send_replace(problems.collect());
+        Some(())
     }
 }
 
@@ -389,20 +294,4 @@ fn makes_demand(kind: Kind) -> bool {
         kind,
         Kind::InterceptorRoute | Kind::HttpScaledObject | Kind::ScaledObject
     )
-}
-
-impl std::fmt::Display for Selection {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}s", self.kind)?;
-        if self.label == Some(wired::SELECTOR) {
-            formatter.write_str(" of autowire")?;
-        }
-        if let Some(name) = &self.name {
-            write!(formatter, " named {name}")?;
-        }
-        match &self.namespace {
-            Some(namespace) => write!(formatter, " in {namespace}"),
-            None => formatter.write_str(" of all namespaces"),
-        }
-    }
 }

@@ -1,15 +1,18 @@
-//! What one watch has told of, by name: so that a new list can say what has vanished.
+//! What one watch has told of, by name and version: so that a new list can say what has vanished, and what has not
+//! changed is not told again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use crate::object::{Kind, ObjectId};
 
-/// The objects of one kind.
+/// The objects of one watch.
 #[derive(Debug)]
 pub struct Known {
     kind: Kind,
-    /// `namespace/name`.
-    names: HashSet<Box<str>>,
+    /// By `namespace/name` a hash of the version.
+    objects: HashMap<Box<str>, u64>,
+    versions: RandomState,
     /// While a list is read: the ones it has not named yet.
     missing: Option<HashSet<Box<str>>>,
 }
@@ -19,43 +22,54 @@ impl Known {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
-            names: HashSet::new(),
+            objects: HashMap::new(),
+            versions: RandomState::new(),
             missing: None,
         }
     }
 
-    /// A list begins.
+    /// A list begins. When one before was not finished, this one names again what that has named.
     pub fn begin(&mut self) {
-        // A list that was not finished has named some of what is known; the new one names them again.
-        self.missing = Some(self.names.clone());
+        self.missing = Some(self.objects.keys().cloned().collect());
     }
 
-    /// The object is there.
-    pub fn is(&mut self, id: &ObjectId) {
+    /// The object is there; `false` when it was, in this very version.
+    pub fn is(&mut self, id: &ObjectId, version: &str) -> bool {
         let name = name(id);
         if let Some(missing) = &mut self.missing {
             missing.remove(&name);
         }
-        self.names.insert(name);
+        let version = self.versions.hash_one(version);
+        self.objects.insert(name, version) != Some(version)
     }
 
     /// The object is gone; `false` when it was not known.
     pub fn gone(&mut self, id: &ObjectId) -> bool {
-        self.names.remove(&name(id))
+        self.objects.remove(&name(id)).is_some()
+    }
+
+    /// Whether the object is there.
+    pub fn has(&self, id: &ObjectId) -> bool {
+        id.kind == self.kind && self.objects.contains_key(&name(id))
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
     }
 
     /// The list is complete: what it did not name is gone.
     pub fn complete(&mut self) -> Vec<ObjectId> {
         let missing = self.missing.take().unwrap_or_default();
         for name in &missing {
-            self.names.remove(name);
+            self.objects.remove(name);
         }
         missing.iter().map(|name| self.id(name)).collect()
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<ObjectId> {
-        self.names.iter().map(|name| self.id(name)).collect()
+        self.objects.keys().map(|name| self.id(name)).collect()
     }
 
     fn id(&self, name: &str) -> ObjectId {

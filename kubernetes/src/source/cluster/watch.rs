@@ -1,173 +1,237 @@
-//! One watch: what it reads, and how it goes on when the API server does not answer.
+//! One watch: a list, and then what changes after it; and how it goes on when the API server does not answer.
+//!
+//! kube's own `watcher` is not used: it does not say when it is well again, waits for lists without a limit, and asks for
+//! ever for a version that is answered with 410 at once.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::StreamExt;
-use kube::api::{Api, ListParams};
-use kube::runtime::watcher::{self, Event, watcher};
-use tokio::sync::mpsc;
+use futures_util::{AsyncBufReadExt, StreamExt};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::resource::{Unparsed, api_resource};
-use crate::object::{Kind, Object, ObjectError, ObjectId};
-
-/// How many objects are in one answer of a list: more are more memory at once.
-const PAGE: u32 = 250;
-/// Seconds after which a watch is begun anew. A connection that is dead without a word is found 5 s later.
-const WATCH_SECONDS: u32 = 55;
-/// The first pause after a failure, doubled with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest one: a held request may wait for what comes after the outage.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
-/// After a refusal, which somebody has to mend.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
-
-/// Which objects.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Selection {
-    /// Their kind.
-    pub kind: Kind,
-    /// Their namespace; `None` is all of them.
-    pub namespace: Option<String>,
-    /// The one object of this name.
-    pub name: Option<String>,
-    /// Those with this label.
-    pub label: Option<&'static str>,
-}
+use super::answer::{Event, Item, Page};
+use super::failure::Failure;
+use super::pacing::Pacing;
+use super::selection::Selection;
+use crate::object::ObjectId;
 
 /// What a watch tells.
 #[derive(Debug)]
 pub enum News {
     /// A list begins: what is not in it is gone.
     Begins,
-    /// An object is there, new or changed; with an error it is there but cannot be used.
-    Is(ObjectId, Result<Box<Object>, ObjectError>),
+    /// An object is there, new or changed or as before.
+    Is(Item),
     /// An object is gone.
     Gone(ObjectId),
     /// The list is complete.
     Listed,
-    /// The API server does not answer, or not as it should.
-    Failing(String),
-    /// It does again.
+    /// Changes are told as they happen.
     Well,
-    /// It says no: the kind does not exist, or may not be read.
-    Refused(String),
+    /// Nothing is told until it is well again.
+    Failing(Failure),
 }
 
 /// Where news go, with the number of the watch.
 pub type Teller = mpsc::Sender<(u64, News)>;
 
-/// Watches until it is aborted.
-pub async fn run(client: kube::Client, number: u64, selection: Selection, teller: Teller) {
-    let api = api(client, &selection);
-    let config = config(&selection);
-    let knock = Knock {
-        one: ListParams {
-            label_selector: config.label_selector.clone(),
-            field_selector: config.field_selector.clone(),
-            limit: Some(1),
-            ..ListParams::default()
-        },
-        api: api.clone(),
-    };
-    let mut events = pin!(watcher(api, config));
-    while let Some(event) = events.next().await {
-        let told = match event {
-            Ok(event) => teller.send((number, news(selection.kind, event))).await.is_ok(),
-            Err(error) => knock.recover(number, error, &teller).await,
-        };
-        if !told {
-            return;
+/// What all watches share.
+#[derive(Clone)]
+pub struct Access {
+    /// The API server.
+    pub client: kube::Client,
+    /// How to go about it.
+    pub pacing: Pacing,
+    /// Who may ask now.
+    pub requests: Arc<Semaphore>,
+    /// Who is told.
+    pub teller: Teller,
+}
+
+/// Why a step has come to an end before its time.
+enum Stop {
+    /// Nobody listens any more.
+    Unheard,
+    /// It failed.
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A watch.
+pub struct Watch {
+    access: Access,
+    number: u64,
+    selection: Selection,
+    /// What is known is the state of this version; `None` when a list is needed.
+    version: Option<String>,
+    /// Since something good was heard.
+    failures: u32,
+}
+
+impl Watch {
+    /// Nothing is asked yet.
+    pub fn new(access: Access, number: u64, selection: Selection) -> Self {
+        Self {
+            access,
+            number,
+            selection,
+            version: None,
+            failures: 0,
         }
     }
-}
 
-fn api(client: kube::Client, selection: &Selection) -> Api<Unparsed> {
-    let resource = api_resource(selection.kind);
-    match &selection.namespace {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    }
-}
-
-fn config(selection: &Selection) -> watcher::Config {
-    let mut config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
-    if let Some(name) = &selection.name {
-        config = config.fields(&format!("metadata.name={name}"));
-    }
-    if let Some(label) = selection.label {
-        config = config.labels(label);
-    }
-    config
-}
-
-fn news(kind: Kind, event: Event<Unparsed>) -> News {
-    match event {
-        Event::Init => News::Begins,
-        Event::InitApply(object) | Event::Apply(object) => {
-            let id = object.id(kind);
-            News::Is(id, object.parse(kind).map(Box::new))
-        }
-        Event::InitDone => News::Listed,
-        Event::Delete(object) => News::Gone(object.id(kind)),
-    }
-}
-
-/// Asks whether the API server answers: the watcher itself says nothing when it goes on.
-struct Knock {
-    api: Api<Unparsed>,
-    one: ListParams,
-}
-
-impl Knock {
-    /// Tells of the failure and waits until it has passed; `false` when nobody listens any more.
-    async fn recover(&self, number: u64, error: watcher::Error, teller: &Teller) -> bool {
-        // The usual end of a watch that has fallen behind, not a failure: the list begins anew.
-        if code(&error) == Some(410) {
-            return true;
-        }
-        let mut failure = (code(&error), error.to_string());
-        let mut pause = FIRST_PAUSE;
+    /// Watches until nobody listens any more.
+    pub async fn run(mut self) {
         loop {
-            let refused = matches!(failure.0, Some(403 | 404));
-            let (news, wait) = if refused {
-                (News::Refused(failure.1), REFUSED_PAUSE)
-            } else {
-                (News::Failing(failure.1), pause)
+            let step = match self.version.clone() {
+                None => self.list().await,
+                Some(version) => self.follow(&version).await,
             };
-            if teller.send((number, news)).await.is_err() {
-                return false;
-            }
-            tokio::time::sleep(jittered(wait)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            match self.api.list_metadata(&self.one).await {
-                Ok(_) => return teller.send((number, News::Well)).await.is_ok(),
-                Err(error) => failure = (status(&error), error.to_string()),
+            let go_on = match step {
+                Ok(()) => true,
+                Err(Stop::Unheard) => false,
+                Err(Stop::Failed(failure)) => self.recover(failure).await.is_ok(),
+            };
+            if !go_on {
+                return;
             }
         }
     }
-}
 
-fn code(error: &watcher::Error) -> Option<u16> {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => status(error),
-        watcher::Error::WatchError(status) => Some(status.code),
-        watcher::Error::NoResourceVersion => None,
+    async fn tell(&self, news: News) -> Result<(), Stop> {
+        let told = self.access.teller.send((self.number, news)).await;
+        told.map_err(|_| Stop::Unheard)
     }
-}
 
-fn status(error: &kube::Error) -> Option<u16> {
-    match error {
-        kube::Error::Api(status) => Some(status.code),
-        _ => None,
+    /// Everything there is, page by page.
+    async fn list(&mut self) -> Result<(), Stop> {
+        self.tell(News::Begins).await?;
+        let mut token = None;
+        loop {
+            let text = self.page(token).await?;
+            let page = Page::parse(&text)?;
+            for item in page.items(self.selection.kind) {
+                self.tell(News::Is(item?)).await?;
+            }
+            token = page.continue_token();
+            if token.is_none() {
+                self.version = Some(page.version().to_owned());
+                return self.tell(News::Listed).await;
+            }
+        }
     }
-}
 
-/// Between half of it and all of it, so that many watches do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    let share = RandomState::new().hash_one(0_u8) % 512;
-    pause / 2 + pause.mul_f64(share as f64 / 1024.0)
+    async fn page(&self, token: Option<String>) -> Result<String, Stop> {
+        let request = self.selection.list(self.access.pacing.page, token)?;
+        let _turn = self.access.requests.acquire().await;
+        let asked = Instant::now();
+        let answer = timeout(self.access.pacing.answer, self.access.client.request_text(request));
+        Ok(answer.await.map_err(|_| Failure::silent(asked))??)
+    }
+
+    /// What changes after the version, until the watch ends.
+    async fn follow(&mut self, version: &str) -> Result<(), Stop> {
+        let Access { client, pacing, .. } = self.access.clone();
+        let lasting = pacing.watch();
+        let seconds = u32::try_from(lasting.as_secs()).unwrap_or(u32::MAX);
+        let request = self.selection.watch(version, seconds)?;
+        let began = Instant::now();
+        let turn = self.access.requests.clone().acquire_owned().await;
+        let lines = timeout(pacing.answer, client.request_stream(request)).await;
+        drop(turn);
+        let mut lines = pin!(lines.map_err(|_| Failure::silent(began))??.lines());
+        self.tell(News::Well).await?;
+        let mut heard = Instant::now();
+        loop {
+            let line = timeout(lasting + pacing.grace, lines.next()).await;
+            let Some(line) = line.map_err(|_| Failure::silent(heard))? else {
+                return self.ended(began).await;
+            };
+            heard = Instant::now();
+            match Event::parse(self.selection.kind, &line?) {
+                Ok(event) => self.take(event).await?,
+                Err(error) if error.is_eof() => return self.ended(began).await, // broken off within a line
+                Err(error) => {
+                    self.version = None; // from there on it would be told the same again
+                    return Err(error.into());
+                }
+            }
+            self.failures = 0;
+        }
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), Stop> {
+        match event {
+            Event::Is(item) => {
+                self.version = Some(item.version.clone());
+                self.tell(News::Is(item)).await
+            }
+            Event::Gone(id, version) => {
+                self.version = Some(version);
+                self.tell(News::Gone(id)).await
+            }
+            Event::Bookmark(version) => {
+                self.version = Some(version);
+                Ok(())
+            }
+            Event::Error(status) => {
+                // Whatever it is, the same version would be answered with it again.
+                self.version = None;
+                Err((&*status).into())
+            }
+        }
+    }
+
+    /// The usual end of a watch. One that ends as soon as it has begun is not asked for again at once.
+    async fn ended(&mut self, began: Instant) -> Result<(), Stop> {
+        if began.elapsed() < self.access.pacing.longest_pause {
+            self.pause().await;
+        } else {
+            self.failures = 0;
+        }
+        Ok(())
+    }
+
+    /// Tells of the failure and waits for the next try.
+    async fn recover(&mut self, failure: Failure) -> Result<(), Stop> {
+        if failure.needs_list() {
+            self.version = None;
+        }
+        if failure.is_gone() {
+            return self.list_again().await;
+        }
+        let refused = failure.is_refusal();
+        self.tell(News::Failing(failure)).await?;
+        if refused {
+            sleep(self.access.pacing.after_refusal()).await;
+        } else {
+            self.pause().await;
+        }
+        Ok(())
+    }
+
+    /// At once when the watch has only fallen behind; with pauses when the API server says so again and again.
+    async fn list_again(&mut self) -> Result<(), Stop> {
+        if self.failures == 0 {
+            self.failures = 1;
+        } else {
+            tracing::debug!(
+                path = self.selection.path(),
+                "the version of a list is too old to watch from"
+            );
+            self.pause().await;
+        }
+        Ok(())
+    }
+
+    async fn pause(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        sleep(self.access.pacing.after(self.failures)).await;
+    }
 }

@@ -1,0 +1,152 @@
+//! Connections to the API server: many watches on few of them.
+//!
+//! An API server takes 100 streams on an HTTP/2 connection, and a client that wants more waits without a word; so there
+//! are several. Each is asked whether it is alive, which is how a host that is gone without a farewell is noticed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt, RustlsTlsError};
+use kube::{Config, Error};
+use parking_lot::Mutex;
+use tower::Service;
+
+/// Streams on a connection at most: what API servers allow, less a reserve for what a request in passing adds.
+const STREAMS: usize = 80;
+/// For a connection to the API server: it is near, or away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection is asked whether it is alive.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// How long it may take to say so.
+const ALIVE_WITHIN: Duration = Duration::from_secs(10);
+
+type Connector = HttpsConnector<HttpConnector>;
+
+/// The connections.
+#[derive(Clone)]
+pub struct Connections {
+    connector: Connector,
+    lanes: Arc<Mutex<Vec<Lane>>>,
+}
+
+/// One HTTP/2 connection, or as many of HTTP/1.1 as it needs.
+struct Lane {
+    client: legacy::Client<Connector, Body>,
+    streams: Arc<Stream>,
+}
+
+/// Held by every request of a lane until its answer has ended: they are counted.
+struct Stream;
+
+impl Connections {
+    /// Nothing is connected yet.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            connector: connector(config)?,
+            lanes: Arc::default(),
+        })
+    }
+
+    /// The first lane with room, so that the later ones get empty.
+    fn lane(&self) -> (legacy::Client<Connector, Body>, Arc<Stream>) {
+        let mut lanes = self.lanes.lock();
+        let streams = |lane: &Lane| Arc::strong_count(&lane.streams) - 1;
+        if let Some(lane) = lanes.iter().find(|lane| streams(lane) < STREAMS) {
+            let found = (lane.client.clone(), lane.streams.clone());
+            let mut first = true;
+            lanes.retain(|lane| std::mem::take(&mut first) || streams(lane) > 0);
+            return found;
+        }
+        let lane = Lane {
+            client: client(self.connector.clone()),
+            streams: Arc::new(Stream),
+        };
+        let made = (lane.client.clone(), lane.streams.clone());
+        lanes.push(lane);
+        made
+    }
+}
+
+fn connector(config: &Config) -> Result<Connector, Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    // For HTTP/1.1, which has no word for "are you alive".
+    tcp.set_keepalive(Some(ALIVE_EVERY));
+    tcp.set_keepalive_interval(Some(ALIVE_WITHIN / 2));
+    tcp.set_keepalive_retries(Some(2));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(ALIVE_EVERY + ALIVE_WITHIN));
+    let mut builder = HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config()?)
+        .https_or_http();
+    if let Some(name) = config.tls_server_name.clone() {
+        let name = name.try_into().map_err(RustlsTlsError::InvalidServerName);
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name.map_err(Error::RustlsTls)?));
+    }
+    Ok(builder.enable_all_versions().wrap_connector(tcp))
+}
+
+fn client(connector: Connector) -> legacy::Client<Connector, Body> {
+    legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_keep_alive_interval(ALIVE_EVERY)
+        .http2_keep_alive_timeout(ALIVE_WITHIN)
+        .build(connector)
+}
+
+impl Service<Request<Body>> for Connections {
+    type Response = Response<Counted>;
+    type Error = legacy::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (client, stream) = self.lane();
+        Box::pin(async move {
+            let response = client.request(request).await?;
+            Ok(response.map(|body| Counted { body, _stream: stream }))
+        })
+    }
+}
+
+/// A body that counts as a stream until it has ended.
+pub struct Counted {
+    body: Incoming,
+    _stream: Arc<Stream>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,100 @@
+//! Why a list or a watch has failed, and what that means for the next try.
+
+use std::error::Error;
+
+use kube::core::Status;
+use tokio::time::Instant;
+
+/// Why a request has failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The status of the answer, when there was one.
+    code: Option<u16>,
+    /// In words.
+    pub reason: String,
+    /// When the API server was last well.
+    pub since: Instant,
+}
+
+impl Failure {
+    /// As of now.
+    pub fn now(code: Option<u16>, reason: impl Into<String>) -> Self {
+        Self::since(Instant::now(), code, reason)
+    }
+
+    /// Nothing has been heard since then.
+    pub fn silent(heard: Instant) -> Self {
+        Self::since(heard, None, "the API server does not answer")
+    }
+
+    fn since(since: Instant, code: Option<u16>, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self { code, reason, since }
+    }
+
+    /// The version that was asked for is too old: the usual end of a watch that has fallen behind.
+    pub fn is_gone(&self) -> bool {
+        self.code == Some(410)
+    }
+
+    /// The kind does not exist, or may not be read: somebody has to mend that.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.code, Some(403 | 404))
+    }
+
+    /// The kind does not exist.
+    pub fn is_missing(&self) -> bool {
+        self.code == Some(404)
+    }
+
+    /// Whether a watch that is answered so cannot go on from where it was. The API server's refusals of a request say
+    /// so, except for the ones that are about who asks, and how often.
+    pub fn needs_list(&self) -> bool {
+        matches!(self.code, Some(400..500)) && !matches!(self.code, Some(401 | 408 | 429))
+    }
+}
+
+impl From<&Status> for Failure {
+    fn from(status: &Status) -> Self {
+        let words = [&status.message, &status.reason];
+        let words = words.into_iter().find(|words| !words.is_empty());
+        let reason = words.map_or_else(|| format!("status {}", status.code), |words| words.trim().to_owned());
+        Self::now(Some(status.code), reason)
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) => Self::from(&**status),
+            kube::Error::Service(error) => Self::now(None, chain(&**error)),
+            error => Self::now(None, chain(error)),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::now(None, format!("the API server's answer is not understood: {error}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::now(None, format!("the watch broke off: {}", chain(&error)))
+    }
+}
+
+/// The error and its causes; a cause that the error has already told is not said again.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,154 @@
+//! What is wrong at present: watches that fail, and objects that cannot be used. Told as problems and as freshness.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use tokio::sync::watch::Sender;
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::selection::Selection;
+use crate::object::{Kind, ObjectId};
+use crate::source::{Freshness, Problem};
+
+/// A watch that fails.
+struct Failing {
+    kind: Kind,
+    path: String,
+    reason: String,
+    /// Whether somebody has to mend it.
+    refused: bool,
+    /// Whether what is known is getting old. What is refused from the start is not known at all.
+    stale: bool,
+    since: Instant,
+    began: Timestamp,
+}
+
+/// What is wrong at present.
+pub struct Troubles {
+    failing: BTreeMap<u64, Failing>,
+    unusable: BTreeMap<ObjectId, String>,
+    /// Since it was last told.
+    changed: bool,
+    problems: Sender<Vec<Problem>>,
+    freshness: Sender<Freshness>,
+}
+
+impl Troubles {
+    /// Nothing is wrong.
+    pub fn new(problems: Sender<Vec<Problem>>, freshness: Sender<Freshness>) -> Self {
+        Self {
+            failing: BTreeMap::new(),
+            unusable: BTreeMap::new(),
+            changed: false,
+            problems,
+            freshness,
+        }
+    }
+
+    /// A watch fails, or still does.
+    pub fn failing(&mut self, number: u64, selection: &Selection, failure: Failure, stale: bool) {
+        let refused = failure.is_refusal();
+        let before = self.failing.get(&number);
+        let (since, began) = before.map_or_else(|| (failure.since, Timestamp::now()), |told| (told.since, told.began));
+        let failing = Failing {
+            kind: selection.kind,
+            path: selection.path(),
+            reason: failure.reason,
+            refused,
+            stale,
+            since,
+            began,
+        };
+        // Thousands of watches may fail for one reason: one word for each kind.
+        if self.like(failing.kind, refused).next().is_none() {
+            let Failing { path, reason, .. } = &failing;
+            tracing::warn!(path, reason, "the API server cannot be watched; what is known stays");
+        }
+        self.failing.insert(number, failing);
+        self.changed = true;
+    }
+
+    /// A watch is well.
+    pub fn well(&mut self, number: u64) {
+        let Some(failing) = self.failing.remove(&number) else {
+            return;
+        };
+        self.changed = true;
+        if self.like(failing.kind, failing.refused).next().is_none() {
+            tracing::info!(path = failing.path, "the API server is watched again");
+        }
+    }
+
+    /// A watch has been ended.
+    pub fn forget(&mut self, number: u64) {
+        self.changed |= self.failing.remove(&number).is_some();
+    }
+
+    /// An object cannot be used.
+    pub fn unusable(&mut self, id: ObjectId, reason: String) {
+        if self.unusable.get(&id) != Some(&reason) {
+            tracing::warn!(object = %id, reason, "an object cannot be used; its last good state stays");
+            self.unusable.insert(id, reason);
+            self.changed = true;
+        }
+    }
+
+    /// An object can be used, or is gone.
+    pub fn usable(&mut self, id: &ObjectId) {
+        self.changed |= self.unusable.remove(id).is_some();
+    }
+
+    /// Tells what has changed.
+    pub fn tell(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        let stale = self.failing.values().filter(|failing| failing.stale);
+        let since = stale.map(|failing| failing.since).min();
+        self.freshness.send_if_modified(|told| {
+            let unchanged = match since {
+                None => told.current,
+                Some(since) => !told.current && told.since == since,
+            };
+            *told = Freshness {
+                current: since.is_none(),
+                since: since.unwrap_or_else(|| if unchanged { told.since } else { Instant::now() }),
+            };
+            !unchanged
+        });
+        self.problems.send_replace(self.problems());
+    }
+
+    /// Failing watches of a kind that are refused, or not.
+    fn like(&self, kind: Kind, refused: bool) -> impl Iterator<Item = &Failing> {
+        let failing = self.failing.values();
+        failing.filter(move |failing| (failing.kind, failing.refused) == (kind, refused))
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut groups: BTreeMap<(Kind, bool), Vec<&Failing>> = BTreeMap::new();
+        for failing in self.failing.values() {
+            groups.entry((failing.kind, failing.refused)).or_default().push(failing);
+        }
+        let failing = groups.values().filter_map(|group| problem(group));
+        let unusable = self.unusable.iter().map(|(id, reason)| Problem {
+            place: id.to_string(),
+            reason: reason.clone(),
+        });
+        failing.chain(unusable).collect()
+    }
+}
+
+/// One for all watches of a kind that fail.
+fn problem(group: &[&Failing]) -> Option<Problem> {
+    let first = group.iter().min_by_key(|failing| failing.since)?;
+    let more = match group.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(Problem {
+        place: format!("API server, {}{more}", first.path),
+        reason: format!("{}, since {:.0}", first.reason, first.began),
+    })
+}
