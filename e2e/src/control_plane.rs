@@ -23,6 +23,7 @@ use kube::{Client, Config};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use crate::ports::free_port;
 use crate::wait;
 use process::Process;
 
@@ -274,9 +275,4 @@ fn start_api_server(directory: &Path, port: u16, etcd_port: u16) -> Result<Proce
         "--profiling=false".to_owned(),
     ];
     Process::start(&binaries().join("kube-apiserver"), &arguments, directory)
-}
-
-/// A port that nobody has just now.
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -4,8 +4,10 @@
 //!
 //! - [`control_plane`]: a kube-apiserver and an etcd of their own, as processes on loopback; no kubelet, no nodes.
 //! - [`cold_start`]: one wake after another on a cluster, and where the time of each goes.
+//! - [`ports`]: free ports.
 //! - [`wait`]: waiting for what a control plane does in its own time.
 
 pub mod cold_start;
 pub mod control_plane;
+pub mod ports;
 pub mod wait;

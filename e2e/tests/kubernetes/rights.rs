@@ -10,6 +10,7 @@ use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_e2e::control_plane::ControlPlane;
+use keda_http_e2e::ports::free_port;
 use keda_http_e2e::wait;
 use keda_http_kubernetes::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
 use kube::api::{Api, DynamicObject, PostParams};
@@ -72,7 +73,7 @@ async fn the_programs_know_each_variable_of_the_chart() {
 /// Both programs run by the chart's golden file, and do their work in namespace `shop` without being refused anything.
 async fn all_is_well(values: &str) -> (Installation, Program, Program) {
     let installation = Installation::new(values).await;
-    let admin = free_port();
+    let admin = free_port().unwrap();
     let scaler = installation
         .run("external-scaler", "keda-http-scaler", &[("KEDA_HTTP_SCALER_PORT", 0)])
         .await;
@@ -150,7 +151,7 @@ impl Installation {
             .envs(variables(&self.objects, &deployment))
             .envs(ports.iter().map(|(name, port)| (name, port.to_string())));
         for port in ["OTEL_PROM_EXPORTER_PORT", "KEDA_HTTP_ADMISSION_PORT"] {
-            command.env(port, free_port().to_string());
+            command.env(port, free_port().unwrap().to_string());
         }
         command.envs([
             ("KUBECONFIG", kubeconfig),
@@ -367,10 +368,4 @@ fn binary(name: &str) -> PathBuf {
         path.display()
     );
     path
-}
-
-/// A port that nobody has just now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
