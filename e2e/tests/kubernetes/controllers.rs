@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use keda_http_e2e::control_plane::ControlPlane;
 use keda_http_e2e::wait;
+use keda_http_kubernetes::definitions;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::controllers::{Context, Controller, conditions, conversion, feed, http_scaled_object};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -26,6 +28,15 @@ struct Leading {
 impl Leading {
     async fn start(control_plane: &ControlPlane) -> Self {
         let namespace = control_plane.namespace("controllers").await.unwrap();
+        let all = [conversion(), http_scaled_objects(), conditions()];
+        Self::start_in(control_plane, namespace, all).await
+    }
+
+    async fn start_in(
+        control_plane: &ControlPlane,
+        namespace: String,
+        controllers: impl IntoIterator<Item = Controller>,
+    ) -> Self {
         let client = control_plane.client().await.unwrap();
         let context = Context {
             client: client.clone(),
@@ -34,14 +45,7 @@ impl Leading {
         };
         let mut tasks = JoinSet::new();
         let mut listeners = Vec::new();
-        let all = [
-            Controller::new("conversion", conversion::run),
-            Controller::new("httpscaledobjects", http_scaled_object::run),
-            Controller::new("conditions", |context, news| {
-                conditions::run(context, "cluster.local".to_owned(), news)
-            }),
-        ];
-        for controller in all {
+        for controller in controllers {
             let (listener, news) = mpsc::unbounded_channel();
             listeners.push(listener);
             let context = context.clone();
@@ -82,6 +86,20 @@ impl Leading {
         .await
         .unwrap()
     }
+}
+
+fn conversion() -> Controller {
+    Controller::new("conversion", conversion::run)
+}
+
+fn http_scaled_objects() -> Controller {
+    Controller::new("httpscaledobjects", http_scaled_object::run)
+}
+
+fn conditions() -> Controller {
+    Controller::new("conditions", |context, news| {
+        conditions::run(context, "cluster.local".to_owned(), news)
+    })
 }
 
 #[tokio::test]
@@ -192,4 +210,84 @@ async fn an_http_scaled_object_has_a_scaled_object_of_its_own_unless_it_is_told_
     })
     .await
     .unwrap();
+}
+
+/// As older releases of the Go add-on left them: `Ready` more than once, and without a time of its change.
+fn former_conditions() -> Value {
+    json!([
+        {"type": "Ready", "status": "Unknown", "reason": "PendingCreation", "message": "m", "timestamp": "2025-12-05T18:52:42Z"},
+        {"type": "Ready", "status": "True", "reason": "HTTPScaledObjectIsReady", "timestamp": "2025-12-05T18:52:42Z"},
+    ])
+}
+
+/// Our definition of HTTPScaledObject, but with any status.
+fn former_definition() -> Value {
+    let mut definition = definitions::http_scaled_object();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"] =
+        json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    definition
+}
+
+fn http(namespace: &str, max: u32) -> Value {
+    json!({
+        "apiVersion": "http.keda.sh/v1alpha1", "kind": "HTTPScaledObject", "metadata": {"namespace": namespace, "name": "api"},
+        "spec": {"replicas": {"max": max}, "scaleTargetRef": {"name": "api", "service": "api", "port": 80}},
+    })
+}
+
+#[tokio::test]
+async fn conditions_that_an_older_release_has_written_are_replaced_by_whichever_controller_writes_first() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    control_plane.apply(&former_definition().to_string()).await.unwrap();
+    let mut objects: Vec<Api<HttpScaledObject>> = Vec::new();
+    for _ in 0..2 {
+        let namespace = control_plane.namespace("former").await.unwrap();
+        control_plane.apply(&http(&namespace, 1).to_string()).await.unwrap();
+        objects.push(Api::namespaced(control_plane.client().await.unwrap(), &namespace));
+    }
+    let former = Patch::Merge(json!({"status": {"conditions": former_conditions()}}));
+    for objects in &objects {
+        wait::until("the former definition is in force", LIMIT, || async {
+            let patched = objects
+                .patch_status("api", &PatchParams::default(), &former)
+                .await
+                .ok()?;
+            (patched.status?.conditions.len() == 2).then_some(())
+        })
+        .await
+        .unwrap();
+    }
+    let ours = definitions::http_scaled_object();
+    control_plane.apply(&ours.to_string()).await.unwrap();
+    let partly = Patch::Merge(json!({"status": {"targetService": "x"}}));
+    wait::until(
+        "ours is in force, and takes no write that leaves them",
+        LIMIT,
+        || async {
+            let dry_run = PatchParams::default().dry_run();
+            objects[0].patch_status("api", &dry_run, &partly).await.err()
+        },
+    )
+    .await
+    .unwrap();
+    let namespace = |objects: &Api<HttpScaledObject>| objects.namespace().unwrap().to_owned();
+    let _targets = Leading::start_in(&control_plane, namespace(&objects[0]), [http_scaled_objects()]).await;
+    let _conditions = Leading::start_in(&control_plane, namespace(&objects[1]), [conditions()]).await;
+    wait::until("the target is told", LIMIT, || async {
+        objects[0].get_status("api").await.ok()?.status?.target_service
+    })
+    .await
+    .unwrap();
+    wait::until("the condition is told", LIMIT, || async {
+        let conditions = objects[1].get_status("api").await.ok()?.status?.conditions;
+        (conditions.len() == 1 && conditions[0].reason == "ServiceNotFound").then_some(())
+    })
+    .await
+    .unwrap();
+    for objects in &objects {
+        control_plane
+            .apply(&http(&namespace(objects), 2).to_string())
+            .await
+            .unwrap();
+    }
 }

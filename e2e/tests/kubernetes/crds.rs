@@ -49,10 +49,13 @@ fn broken() -> Vec<(Value, &'static str)> {
             json!({"scalingMetric": {"concurrency": {"targetValue": 0}}}),
             "greater than or equal to 1",
         ),
-        (json!({"coldStart": {}}), "at least one of"),
+        (
+            json!({"coldStart": {}}),
+            "at least one of 'fallback', 'placeholder' or 'maxPendingRequests' must be set",
+        ),
         (
             json!({"coldStart": {"maxPendingRequests": 1, "overflow": "Placeholder"}}),
-            "overflow 'Placeholder' requires",
+            "'placeholder' must be set when 'overflow' is 'Placeholder'",
         ),
         (
             json!({"coldStart": {"maxPendingRequests": 0}}),
@@ -60,7 +63,7 @@ fn broken() -> Vec<(Value, &'static str)> {
         ),
         (
             json!({"coldStart": {"placeholder": {"response": response}}}),
-            "mutually exclusive",
+            "at most one of 'body' or 'bodyFromConfigMap' may be set",
         ),
         (
             json!({"staticRoutes": [{"rules": [], "response": {}}]}),
@@ -68,11 +71,15 @@ fn broken() -> Vec<(Value, &'static str)> {
         ),
         (
             json!({"sessionPersistence": {"type": "Cookie", "absoluteTimeout": "10ms"}}),
-            "at least 1s",
+            "must be at least 1s",
         ),
         (
             json!({"sessionPersistence": {"type": "Cookie", "cookie": {"name": "a b"}}}),
             "spec.sessionPersistence.cookie.name",
+        ),
+        (
+            json!({"sessionPersistence": {"type": "Cookie", "cookie": {}}}),
+            "spec.sessionPersistence.cookie",
         ),
         (json!({"rules": [{"hosts": ["a", "a"]}]}), "duplicate entries"),
     ]

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// One aspect of an object's state, as `metav1.Condition`.
+/// One aspect of an object's state, as `metav1.Condition`. What is written has all fields but the
+/// generation; objects that older releases of the Go add-on have looked after lack some, and are routes nevertheless.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
@@ -17,12 +18,23 @@ pub struct Condition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When `status` last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "date_time")]
-    pub last_transition_time: Time,
+    pub last_transition_time: Option<Time>,
     /// Why, in one CamelCase word.
+    #[serde(default)]
     pub reason: String,
     /// Why, for people.
+    #[serde(default)]
     pub message: String,
+}
+
+impl Condition {
+    /// Whether the API server takes it: those of older releases of the Go add-on it does not, and refuses every write of
+    /// the object that leaves one there.
+    pub fn is_complete(&self) -> bool {
+        self.last_transition_time.is_some() && !self.reason.is_empty()
+    }
 }
 
 fn date_time(_: &mut SchemaGenerator) -> Schema {

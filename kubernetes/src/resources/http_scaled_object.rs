@@ -17,7 +17,6 @@ use super::interceptor_route::{RequestHeader, default_granularity, default_windo
     plural = "httpscaledobjects",
     shortname = "httpso",
     namespaced,
-    deprecated,
     status = "HttpScaledObjectStatus",
     doc = "Routes requests to a Service and scales its workload; InterceptorRoute has taken its place.",
     printcolumn = r#"{"name":"TargetWorkload","type":"string","jsonPath":".status.targetWorkload"}"#,

@@ -46,6 +46,29 @@ fn an_interceptor_route_is_read_and_written_whole() {
 }
 
 #[test]
+fn conditions_in_the_former_format_of_the_go_add_on_are_read() {
+    let document = json!({
+        "apiVersion": "http.keda.sh/v1alpha1",
+        "kind": "HTTPScaledObject",
+        "metadata": {"name": "api", "namespace": "shop"},
+        "spec": {"scaleTargetRef": {"service": "api", "port": 80}},
+        "status": {"conditions": [
+            {"type": "Ready", "status": "Unknown", "reason": "PendingCreation", "timestamp": "2025-12-05T18:52:42Z"},
+            {"type": "Ready", "status": "True"},
+        ]},
+    });
+    let object: HttpScaledObject = serde_json::from_value(document).unwrap();
+    let conditions = object.status.unwrap().conditions;
+    assert_eq!(conditions.len(), 2);
+    assert_eq!(conditions[0].last_transition_time, None);
+    assert!(!conditions.iter().any(Condition::is_complete));
+    assert_eq!(
+        (conditions[1].reason.as_str(), conditions[1].message.as_str()),
+        ("", "")
+    );
+}
+
+#[test]
 fn an_http_scaled_object_is_read_and_written_whole() {
     let document = json!({
         "apiVersion": "http.keda.sh/v1alpha1",

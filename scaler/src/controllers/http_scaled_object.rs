@@ -146,7 +146,14 @@ impl Controller {
             return Ok(());
         }
         let objects: Api<HttpScaledObject> = Api::namespaced(self.context.client.clone(), &id.namespace);
-        let patch = Patch::Merge(json!({"status": {"targetWorkload": workload, "targetService": service}}));
+        let mut told = json!({"targetWorkload": workload, "targetService": service});
+        let conditions = status.map_or(&[][..], |status| &status.conditions);
+        if conditions.iter().any(|condition| !condition.is_complete()) {
+            // The leader's other controller writes the condition anew.
+            let complete = conditions.iter().filter(|condition| condition.is_complete());
+            told["conditions"] = complete.map(|condition| json!(condition)).collect();
+        }
+        let patch = Patch::Merge(json!({"status": told}));
         gone_is_fine(objects.patch_status(&id.name, &PatchParams::default(), &patch).await)
     }
 

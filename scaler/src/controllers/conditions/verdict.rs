@@ -80,12 +80,12 @@ impl Verdict {
         let status = if self.well { "True" } else { "False" };
         let since = before
             .filter(|before| before.status == status)
-            .map(|before| before.last_transition_time.clone());
+            .and_then(|before| before.last_transition_time.clone());
         Condition {
             type_: READY.to_owned(),
             status: status.to_owned(),
             observed_generation: generation,
-            last_transition_time: since.unwrap_or_else(now),
+            last_transition_time: Some(since.unwrap_or_else(now)),
             reason: self.reason.to_owned(),
             message: self.message.clone(),
         }
@@ -106,10 +106,19 @@ mod tests {
     fn the_time_is_that_of_the_last_change_of_the_status() {
         let well = Verdict::hosts(Kind::InterceptorRoute, &BTreeMap::new());
         let mut first = well.condition(None, Some(1));
-        first.last_transition_time = Time(jiff::Timestamp::UNIX_EPOCH);
+        first.last_transition_time = Some(Time(jiff::Timestamp::UNIX_EPOCH));
         assert_eq!(
             well.condition(Some(&first), Some(2)).last_transition_time,
             first.last_transition_time
+        );
+        let without = Condition {
+            last_transition_time: None,
+            ..first.clone()
+        };
+        let mended = well.condition(Some(&without), Some(2));
+        assert!(
+            mended.last_transition_time.is_some(),
+            "one from an older release has none"
         );
         let lost = BTreeMap::from([("a.test".to_owned(), "shop".to_owned())]);
         let conflict = Verdict::hosts(Kind::InterceptorRoute, &lost).condition(Some(&first), Some(2));
