@@ -1,9 +1,9 @@
 //! The CustomResourceDefinitions of the kinds that are ours to describe, as they are installed.
 //!
-//! Types, descriptions and defaults come from [`crate::resources`]; what those cannot say (limits, list types, rules in CEL)
-//! is a table here. The meaning is that of the Go add-on's definitions of 0.16, and of its main branch for session
-//! persistence, so objects that were written for it are taken, and refused with the same words. An HTTPScaledObject without
-//! `spec` is refused besides: it says nothing.
+//! Types, descriptions and defaults come from [`crate::resources`]; what those cannot say (limits, list types, rules in
+//! CEL) is a table here. The meaning is that of the Go add-on's definitions of 0.16, and of its main branch for session
+//! persistence, so objects that were written for it are taken, and refused with the same words. An HTTPScaledObject
+//! without `spec` is refused besides: it says nothing.
 
 use kube::CustomResourceExt;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! What the Go add-on's definitions say of each field: HTTPScaledObject as of 0.16, InterceptorRoute as of the main branch
-//! after it. `apiVersion`, `kind` and `metadata` are left out: the API server knows them of every object.
+//! What the Go add-on's definitions say of each field: HTTPScaledObject as of 0.16, InterceptorRoute as of the main
+//! branch after it. `apiVersion`, `kind` and `metadata` are left out: the API server knows them of every object.
 
 use super::Field;
 
