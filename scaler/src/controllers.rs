@@ -4,6 +4,7 @@ pub mod conditions;
 pub mod conversion;
 pub mod feed;
 pub mod http_scaled_object;
+pub mod refusal;
 pub mod running;
 
 use std::panic::AssertUnwindSafe;

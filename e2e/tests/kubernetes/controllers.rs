@@ -10,7 +10,7 @@ use keda_http_kubernetes::resources::{HttpScaledObject, InterceptorRoute, Scaled
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::controllers::{Context, Controller, conditions, conversion, feed, http_scaled_object};
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -290,4 +290,76 @@ async fn conditions_that_an_older_release_has_written_are_replaced_by_whichever_
             .await
             .unwrap();
     }
+}
+
+/// Why the policy refuses.
+const TAKEN: &str = "the workload has one already";
+
+/// Somebody's policy that takes no ScaledObject of this name in the namespace, once it is in force.
+async fn refuse(leading: &Leading, control_plane: &ControlPlane, name: &str) {
+    let namespace = &leading.namespace;
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": namespace},
+        "spec": {
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "resourceRules": [{"apiGroups": ["keda.sh"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["scaledobjects"]}],
+            },
+            "validations": [{"expression": format!("object.metadata.name != '{name}'"), "message": TAKEN}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": namespace},
+        "spec": {"policyName": namespace, "validationActions": ["Deny"]},
+    });
+    control_plane.apply(&policy.to_string()).await.unwrap();
+    control_plane.apply(&binding.to_string()).await.unwrap();
+    let objects: Api<ScaledObject> = leading.api();
+    let object: ScaledObject = serde_json::from_value(json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": name},
+        "spec": {"scaleTargetRef": {"name": name}, "triggers": [{"type": "cron", "metadata": {}}]},
+    }))
+    .unwrap();
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    wait::until("the policy is in force", LIMIT, || async {
+        let refused = objects.create(&dry_run, &object).await.err()?;
+        refused.to_string().contains(TAKEN).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_is_refused_of_one_object_is_told_there_and_holds_up_no_other() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let leading = Leading::start(&control_plane).await;
+    refuse(&leading, &control_plane, "refused").await;
+    let of = |name: &str| {
+        let mut object = http(&leading.namespace, 3);
+        object["metadata"]["name"] = json!(name);
+        object.to_string()
+    };
+    control_plane.apply(&of("refused")).await.unwrap();
+    let events: Api<k8s_openapi::api::events::v1::Event> = leading.api();
+    wait::until("the event", LIMIT, || async {
+        let events = events.list(&Default::default()).await.ok()?.items;
+        let told = |event: &k8s_openapi::api::events::v1::Event| {
+            let regarding = event.regarding.as_ref().and_then(|object| object.name.as_deref());
+            let note = event.note.as_deref().unwrap_or_default();
+            regarding == Some("refused") && note.contains(TAKEN)
+        };
+        events.iter().any(told).then_some(())
+    })
+    .await
+    .unwrap();
+    control_plane.apply(&of("fine")).await.unwrap();
+    let objects: Api<ScaledObject> = leading.api();
+    wait::until("the other's ScaledObject", LIMIT, || async {
+        objects.get("fine").await.ok()
+    })
+    .await
+    .unwrap();
 }

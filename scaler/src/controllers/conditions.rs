@@ -23,6 +23,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 
+use super::refusal::refusal;
 use super::{Context, News, NewsReceiver};
 use verdict::Verdict;
 
@@ -227,9 +228,13 @@ impl Conditions {
         }
         let status = json!({"status": {"conditions": [condition]}});
         let client = &self.context.client;
-        match id.kind {
-            Kind::InterceptorRoute => patch::<InterceptorRoute>(client, id, status).await?,
-            _ => patch::<HttpScaledObject>(client, id, status).await?,
+        let written = match id.kind {
+            Kind::InterceptorRoute => patch::<InterceptorRoute>(client, id, status).await,
+            _ => patch::<HttpScaledObject>(client, id, status).await,
+        };
+        if let Err(error) = written {
+            let reason = refusal(&error).ok_or(error)?;
+            tracing::warn!(object = %id, reason, "the condition of an object is refused");
         }
         if let Some(subject) = self.subjects.get_mut(id) {
             subject.told = Some(condition);
@@ -289,7 +294,7 @@ fn ready(conditions: Option<&Vec<Condition>>) -> Option<Condition> {
         .cloned()
 }
 
-async fn patch<K>(client: &Client, id: &ObjectId, status: Value) -> Result<()>
+async fn patch<K>(client: &Client, id: &ObjectId, status: Value) -> Result<(), Error>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -302,6 +307,6 @@ where
         Ok(_) => Ok(()),
         // Gone meanwhile.
         Err(Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }

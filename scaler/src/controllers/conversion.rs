@@ -9,61 +9,121 @@ use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::resources::ScaledObject;
 use keda_http_kubernetes::source::Change;
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::Status;
 use kube::{Client, Error};
 use tracing::{debug, info};
 
+use super::refusal::{Refused, refusal};
 use super::{Context, News, NewsReceiver};
 use crate::events::Events;
 
 const REFUSED: &str = "TriggerRefused";
+/// The API server, or another webhook, does not take the conversion.
+const NOT_TAKEN: &str = "ConversionRefused";
 
 /// Converts until the news end.
 ///
 /// # Errors
 /// When the API server does not take a patch.
 pub async fn run(context: Context, mut news: NewsReceiver) -> Result<()> {
-    let mut events = Events::new(context.client.clone());
-    while let Some(news) = news.recv().await {
-        let News::Changed(changes) = news else { continue };
-        for change in changes.iter() {
-            match change {
-                Change::Apply(Object::ScaledObject(object)) => see(&context, &mut events, object).await?,
-                Change::Delete(id) if id.kind == Kind::ScaledObject => events.forget(id),
-                _ => {}
+    let mut controller = Controller {
+        events: Events::new(context.client.clone()),
+        refused: Refused::default(),
+        context,
+    };
+    loop {
+        tokio::select! {
+            told = news.recv() => match told {
+                Some(News::Changed(changes)) => {
+                    for change in changes.iter() {
+                        controller.take(change).await?;
+                    }
+                }
+                Some(News::Complete) => {}
+                None => return Ok(()),
+            },
+            objects = controller.refused.due() => {
+                for id in objects {
+                    controller.again(&id).await?;
+                }
             }
         }
     }
-    Ok(())
 }
 
-async fn see(context: &Context, events: &mut Events, object: &ScaledObject) -> Result<()> {
-    if object.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    let id = Object::ScaledObject(Box::new(object.clone())).id();
-    match convert(object, &context.scaler_address) {
-        Ok(conversion) => {
-            events.settled(&id, REFUSED);
-            write(&context.client, &id, &conversion).await
+struct Controller {
+    context: Context,
+    events: Events,
+    refused: Refused,
+}
+
+impl Controller {
+    async fn take(&mut self, change: &Change) -> Result<()> {
+        match change {
+            Change::Apply(Object::ScaledObject(object)) => self.see(object).await,
+            Change::Delete(id) if id.kind == Kind::ScaledObject => {
+                self.events.forget(id);
+                self.refused.remove(id);
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        Err(errors) => {
-            let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            let note = format!(
-                "KEDA is not told of this trigger until it is mended: {}",
-                each.join("; ")
-            );
-            events.warn(&id, object.metadata.uid.clone(), REFUSED, note).await;
-            Ok(())
+    }
+
+    async fn see(&mut self, object: &ScaledObject) -> Result<()> {
+        if object.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let id = Object::ScaledObject(Box::new(object.clone())).id();
+        let uid = object.metadata.uid.clone();
+        match convert(object, &self.context.scaler_address) {
+            Ok(conversion) => {
+                self.events.settled(&id, REFUSED);
+                self.write(&id, uid, &conversion).await
+            }
+            Err(errors) => {
+                let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                let note = format!(
+                    "KEDA is not told of this trigger until it is mended: {}",
+                    each.join("; ")
+                );
+                self.events.warn(&id, uid, REFUSED, note).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn write(&mut self, id: &ObjectId, uid: Option<String>, conversion: &Conversion) -> Result<()> {
+        let written = match conversion.triggers.is_empty() {
+            true => Ok(()),
+            false => write(&self.context.client, id, conversion).await,
+        };
+        let Err(error) = written else {
+            self.events.settled(id, NOT_TAKEN);
+            self.refused.remove(id);
+            return Ok(());
+        };
+        let Some(reason) = refusal(&error) else {
+            return Err(error.into());
+        };
+        let note = format!("it cannot be converted for KEDA: {reason}");
+        self.events.warn(id, uid, NOT_TAKEN, note).await;
+        self.refused.insert(id.clone());
+        Ok(())
+    }
+
+    async fn again(&mut self, id: &ObjectId) -> Result<()> {
+        let objects: Api<ScaledObject> = Api::namespaced(self.context.client.clone(), &id.namespace);
+        match objects.get_opt(&id.name).await? {
+            Some(object) => self.see(&object).await,
+            None => Ok(()),
         }
     }
 }
 
-async fn write(client: &Client, id: &ObjectId, conversion: &Conversion) -> Result<()> {
-    if conversion.triggers.is_empty() {
-        return Ok(());
-    }
-    let operations = serde_json::to_vec(&conversion.patch())?;
-    let patch: Patch<ScaledObject> = Patch::Json(serde_json::from_slice(&operations)?);
+async fn write(client: &Client, id: &ObjectId, conversion: &Conversion) -> Result<(), Error> {
+    let operations = serde_json::to_vec(&conversion.patch()).map_err(Error::SerdeError)?;
+    let patch: Patch<ScaledObject> = Patch::Json(serde_json::from_slice(&operations).map_err(Error::SerdeError)?);
     let objects: Api<ScaledObject> = Api::namespaced(client.clone(), &id.namespace);
     let parameters = PatchParams {
         field_manager: Some("keda-http-admission".to_owned()),
@@ -72,10 +132,17 @@ async fn write(client: &Client, id: &ObjectId, conversion: &Conversion) -> Resul
     match objects.patch(&id.name, &parameters, &patch).await {
         Ok(_) => info!(object = %id, "converted for KEDA"),
         // It has changed or gone meanwhile; its next change is told, too.
-        Err(Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {
+        Err(Error::Api(status)) if matches!(status.code, 404 | 409) || changed_meanwhile(&status) => {
             debug!(object = %id, %status, "not converted");
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// The patch begins with tests of what it was made for; the API server says which one failed in words only.
+fn changed_meanwhile(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let mut words = causes.map(|cause| &cause.message).chain([&status.message]);
+    status.code == 422 && words.any(|words| words.contains("test failed"))
 }

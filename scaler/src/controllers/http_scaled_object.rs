@@ -19,6 +19,7 @@ use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use tracing::info;
 
+use super::refusal::{Refused, refusal};
 use super::{Context, News, NewsReceiver};
 use crate::events::Events;
 use desired::{scaled_object, target_service, target_workload};
@@ -37,6 +38,7 @@ struct Controller {
     /// The generation of each ScaledObject as it was last written: a change of its spec by somebody else is undone, its
     /// status is none of our business.
     written: HashMap<ObjectId, Option<i64>>,
+    refused: Refused,
 }
 
 /// Follows the objects until the news end.
@@ -49,14 +51,26 @@ pub async fn run(context: Context, mut news: NewsReceiver) -> Result<()> {
         context,
         objects: HashMap::new(),
         written: HashMap::new(),
+        refused: Refused::default(),
     };
-    while let Some(news) = news.recv().await {
-        let News::Changed(changes) = news else { continue };
-        for change in changes.iter() {
-            controller.take(change).await?;
+    loop {
+        tokio::select! {
+            told = news.recv() => match told {
+                Some(News::Changed(changes)) => {
+                    for change in changes.iter() {
+                        controller.take(change).await?;
+                    }
+                }
+                Some(News::Complete) => {}
+                None => return Ok(()),
+            },
+            objects = controller.refused.due() => {
+                for id in objects {
+                    controller.restore(&id, None).await?;
+                }
+            }
         }
     }
-    Ok(())
 }
 
 impl Controller {
@@ -78,6 +92,7 @@ impl Controller {
             Change::Delete(id) if id.kind == Kind::HttpScaledObject => {
                 self.objects.remove(id);
                 self.written.remove(id);
+                self.refused.remove(id);
                 self.events.forget(id);
                 Ok(())
             }
@@ -132,10 +147,24 @@ impl Controller {
                 return Ok(());
             }
         };
-        let written = apply(&self.context.client, id, &desired).await?;
+        let written = match apply(&self.context.client, id, &desired).await {
+            Ok(written) => written,
+            Err(error) => return self.refused(id, http, error).await,
+        };
         self.events.settled(id, REFUSED);
+        self.refused.remove(id);
         self.written.insert(id.clone(), written.metadata.generation);
         self.tell_target(id, http).await
+    }
+
+    async fn refused(&mut self, id: &ObjectId, http: &HttpScaledObject, error: Error) -> Result<()> {
+        let Some(reason) = refusal(&error) else {
+            return Err(error.into());
+        };
+        let note = format!("its ScaledObject is refused: {reason}");
+        self.events.warn(id, http.metadata.uid.clone(), REFUSED, note).await;
+        self.refused.insert(id.clone());
+        Ok(())
     }
 
     async fn tell_target(&self, id: &ObjectId, http: &HttpScaledObject) -> Result<()> {
@@ -184,11 +213,11 @@ impl Controller {
     }
 }
 
-async fn apply(client: &Client, id: &ObjectId, desired: &Value) -> Result<DynamicObject> {
+async fn apply(client: &Client, id: &ObjectId, desired: &Value) -> Result<DynamicObject, Error> {
     let resource = ApiResource::erase::<ScaledObject>(&());
     let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &resource);
     let parameters = PatchParams::apply(MANAGER).force();
-    Ok(objects.patch(&id.name, &parameters, &Patch::Apply(desired)).await?)
+    objects.patch(&id.name, &parameters, &Patch::Apply(desired)).await
 }
 
 /// Whether nothing has changed that matters here.

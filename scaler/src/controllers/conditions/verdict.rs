@@ -8,6 +8,8 @@ use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::resources::Condition;
 use keda_http_kubernetes::routes::RouteError;
 
+use crate::events::shortened;
+
 /// The aspect that is told.
 pub const READY: &str = "Ready";
 /// The Go operator's reason when all is well.
@@ -87,7 +89,7 @@ impl Verdict {
             observed_generation: generation,
             last_transition_time: Some(since.unwrap_or_else(now)),
             reason: self.reason.to_owned(),
-            message: self.message.clone(),
+            message: shortened(&self.message),
         }
     }
 }

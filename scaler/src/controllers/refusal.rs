@@ -1,0 +1,102 @@
+//! What the API server, or somebody's webhook, refuses of one object: that object's trouble, not the controller's.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use keda_http_kubernetes::object::ObjectId;
+use kube::Error;
+use tokio::time::{Instant, sleep_until};
+
+/// How long until it is tried again: what is in the way may be another object, such as a second ScaledObject for the same
+/// workload, whose end nobody tells.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// The words of a refusal of what was asked for; `None` for an error that any other request would have met too, or that
+/// the next change of the object settles.
+pub fn refusal(error: &Error) -> Option<String> {
+    match error {
+        Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => Some(status.message.clone()),
+        _ => None,
+    }
+}
+
+/// The objects of which something was refused.
+#[derive(Default)]
+pub struct Refused {
+    objects: BTreeSet<ObjectId>,
+    again: Option<Instant>,
+}
+
+impl Refused {
+    /// Something of this one was refused.
+    pub fn insert(&mut self, id: ObjectId) {
+        self.objects.insert(id);
+        self.again.get_or_insert_with(|| Instant::now() + RETRY);
+    }
+
+    /// It was taken, or is gone.
+    pub fn remove(&mut self, id: &ObjectId) {
+        self.objects.remove(id);
+    }
+
+    /// Waits until it is time to try again, and with what; for ever while nothing is refused.
+    pub async fn due(&mut self) -> BTreeSet<ObjectId> {
+        match self.again {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+        self.again = None;
+        std::mem::take(&mut self.objects)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keda_http_kubernetes::object::Kind;
+    use kube::core::Status;
+
+    use super::*;
+
+    fn api(code: u16) -> Error {
+        let status = Status {
+            code,
+            message: "no".to_owned(),
+            ..Status::default()
+        };
+        Error::Api(Box::new(status))
+    }
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId {
+            kind: Kind::ScaledObject,
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_any_request_would_meet_is_no_refusal() {
+        for code in [400, 403, 413, 422] {
+            assert_eq!(refusal(&api(code)).as_deref(), Some("no"), "{code}");
+        }
+        for code in [401, 404, 409, 429, 500, 503] {
+            assert_eq!(refusal(&api(code)), None, "{code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_due_once_after_the_pause_unless_it_was_taken() {
+        let mut refused = Refused::default();
+        let began = Instant::now();
+        refused.insert(id("a"));
+        refused.insert(id("b"));
+        refused.remove(&id("b"));
+        assert_eq!(refused.due().await, BTreeSet::from([id("a")]));
+        assert_eq!(began.elapsed(), RETRY);
+        tokio::select! {
+            biased;
+            _ = refused.due() => panic!("nothing is refused any more"),
+            () = tokio::time::sleep(RETRY * 10) => {}
+        }
+    }
+}
