@@ -62,7 +62,6 @@ impl Scaler {
             .env("KEDA_HTTP_SCALER_ADDRESS", grpc.to_string())
             .env("KEDA_HTTP_SCALER_INTERCEPTORS", interceptor.admin.to_string())
             .env("KEDA_HTTP_CONTROLLERS_ENABLED", "true")
-            .env("KEDA_HTTP_AUTOWIRE_ENABLED", "true")
             .env("OTEL_PROM_EXPORTER_PORT", metrics.port().to_string());
         Ok((Program::start("scaler", command, cores::PROGRAM, scratch)?, metrics))
     }

@@ -45,7 +45,8 @@ then answer too). Change: a route is patched with another host; from the API ser
 answered with 200, asked every 1 to 2 ms; 100 changes. Ready: 200 routes without endpoints, one held GET each; its
 EndpointSlice is created; from the moment another watch of the same API server hands the slice over until the app can read
 (0 when the app could read first). Outage: the API server is killed; GETs for warm routes, 100 each second, until it is back.
-Memory: RSS in MB of 1024 KB, after the start; of the scaler as the leader, with all controllers.";
+Memory: RSS in MB of 1024 KB, after the start; of the scaler as the leader, with all
+controllers but autowire, which looks for interceptors in the cluster.";
 
 pub(super) async fn run() -> Result<Report> {
     let apps = [
