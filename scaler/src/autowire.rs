@@ -6,7 +6,9 @@
 //!   file of their own beside it; [`kinds`] tells people which there are not yet.
 //! - [`notice`] and [`events`]: what people are told.
 //! - [`restored`]: the mark that ends autowire for an installation.
+//! - [`command`]: autowire by hand, `keda-http-scaler restore` and `keda-http-scaler autowire --dry-run`.
 
+pub mod command;
 pub mod events;
 pub mod kinds;
 pub mod notice;

@@ -15,14 +15,21 @@ use keda_http_core::duration;
 use keda_http_runtime::env::{EnvError, Environment};
 
 pub use admission::AdmissionConfig;
-pub use autowire::AutowireConfig;
+pub use autowire::{AutowireCommandConfig, AutowireConfig};
 pub use cluster::ClusterConfig;
 pub use controllers::ControllersConfig;
 pub use interceptors::{AdminService, Find, InterceptorsConfig};
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-keda-http-scaler: KEDA's external scaler for HTTP. Settings come from the environment:
+keda-http-scaler: KEDA's external scaler for HTTP
+
+  keda-http-scaler                    the scaler
+  keda-http-scaler autowire --dry-run prints what autowire would write now, and writes nothing
+  keda-http-scaler restore            leads all autowired Services back to the pods of their fallbackServices, for good:
+                                      to be run before the scaler is removed, while it runs or after it has stopped
+
+Settings come from the environment, those of the commands too:
 
 Interceptors: either a list, or the Service in front of their admin ports
   KEDA_HTTP_SCALER_INTERCEPTORS       a comma list of host:port, the admin ports of the interceptors

@@ -17,7 +17,7 @@
 //! - [`autowire`]: leads Services through the data path, and back.
 //! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`certificates`] are its own.
 //!
-//! Around it: [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`backoff`] and [`cause`] for what fails.
+//! Around it: [`command`] (what the program was called for), [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`backoff`] and [`cause`] for what fails.
 
 pub mod activity;
 pub mod admin;
@@ -27,6 +27,7 @@ pub mod autowire;
 pub mod backoff;
 pub mod cause;
 pub mod certificates;
+pub mod command;
 pub mod config;
 pub mod controllers;
 pub mod demand;

@@ -7,28 +7,27 @@ use keda_http_runtime::env::{EnvError, Environment};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 use keda_http_scaler::app::App;
-use keda_http_scaler::config::{Config, HELP};
+use keda_http_scaler::autowire::command::{self, Cluster};
+use keda_http_scaler::command::Command;
+use keda_http_scaler::config::{AutowireCommandConfig, Config, HELP};
 use keda_http_scaler::metrics::SERVICE_NAME;
 use tracing::{error, info};
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "help goes to the standard output")]
+#[expect(
+    clippy::print_stdout,
+    reason = "help and the words of commands go to the standard output"
+)]
 async fn main() -> ExitCode {
-    if std::env::args()
-        .skip(1)
-        .any(|argument| matches!(argument.as_str(), "-h" | "--help" | "-help"))
-    {
-        print!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
-    match settings() {
-        Ok((telemetry, config)) => match run(&telemetry, config).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                error!("{error:#}");
-                ExitCode::FAILURE
-            }
-        },
+    match called().await {
+        Ok(Ok(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("keda-http-scaler: {error}");
             ExitCode::from(EXIT_USAGE)
@@ -36,12 +35,34 @@ async fn main() -> ExitCode {
     }
 }
 
-fn settings() -> Result<(Telemetry, Config), EnvError> {
+/// What the program has to say when it ends.
+async fn called() -> Result<Result<String>, EnvError> {
     let environment = Environment::process();
-    let logs = LogConfig::from_args(std::env::args().skip(1))?;
-    let config = Config::read(&environment)?;
-    let telemetry = Telemetry::start(SERVICE_NAME, &logs, &environment)?;
-    Ok((telemetry, config))
+    let (command, flags) = Command::read(std::env::args().skip(1))?;
+    let logs = LogConfig::from_args(flags)?;
+    let telemetry = || Telemetry::start(SERVICE_NAME, &logs, &environment);
+    let autowire = || AutowireCommandConfig::read(&environment);
+    Ok(match command {
+        Command::Help => Ok(HELP.to_owned()),
+        Command::Serve => {
+            let config = Config::read(&environment)?;
+            run(&telemetry()?, config).await.map(|()| String::new())
+        }
+        Command::DryRun => {
+            let (config, _telemetry) = (autowire()?, telemetry()?);
+            match Cluster::reach(&config).await {
+                Ok(cluster) => command::dry_run(&cluster, &config).await,
+                Err(error) => Err(error),
+            }
+        }
+        Command::Restore => {
+            let (config, _telemetry) = (autowire()?, telemetry()?);
+            match Cluster::reach(&config).await {
+                Ok(cluster) => command::restore(&cluster, &config).await,
+                Err(error) => Err(error),
+            }
+        }
+    })
 }
 
 async fn run(telemetry: &Telemetry, config: Config) -> Result<()> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use keda_http_kubernetes::listeners;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::source::Source;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ClusterConfig, Config, Find, InterceptorsConfig, ObjectsFrom};
+use crate::controllers::feed;
 use crate::controllers::running::{Controllers, OpenSource};
 use crate::controllers::{self, Context, DataPath};
 use crate::demand::SharedDemand;
@@ -131,15 +131,6 @@ const INSTEAD: &str = "without a cluster, set KEDA_HTTP_SCALER_INTERCEPTORS to t
      KEDA_HTTP_MANIFESTS to a directory of manifests";
 /// What KEDA's calls may be about.
 const SCALED: [Kind; 2] = [Kind::InterceptorRoute, Kind::HttpScaledObject];
-/// What controllers are told of.
-const CONTROLLED: [Kind; 5] = [
-    Kind::InterceptorRoute,
-    Kind::HttpScaledObject,
-    Kind::ScaledObject,
-    Kind::Service,
-    Kind::EndpointSlice,
-];
-
 /// Finds the API server; nothing is sent yet.
 async fn reach(config: &ClusterConfig) -> Result<Cluster> {
     let (client, own_namespace) = cluster::client().await.context(INSTEAD)?;
@@ -171,23 +162,6 @@ fn source(cluster: &Cluster, kinds: &[Kind]) -> Source {
         ..ClusterSettings::default()
     };
     cluster::open(cluster.client.clone(), settings)
-}
-
-/// What controllers are told of. Autowire also looks after what it has written for objects that are gone.
-pub(crate) fn controlled(
-    client: kube::Client,
-    namespace: &str,
-    watch_namespace: Option<String>,
-    autowired: bool,
-) -> Source {
-    let own_config_maps = autowired.then(|| (namespace.to_owned(), vec![listeners::CONFIG_MAP.to_owned()]));
-    let settings = ClusterSettings {
-        watch_namespace,
-        kinds: CONTROLLED.into_iter().collect(),
-        own_config_maps,
-        autowired,
-    };
-    cluster::open(client, settings)
 }
 
 fn subscriptions(config: &InterceptorsConfig, telling: &Telling) -> Result<Subscriptions> {
@@ -238,7 +212,7 @@ fn leadership(
             namespace,
             watch_namespace,
         } = opened.clone();
-        controlled(client, &namespace, watch_namespace, autowired)
+        feed::open(client, &namespace, watch_namespace, autowired)
     });
     let controllers = Controllers {
         context: context(config, cluster),

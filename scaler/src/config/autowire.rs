@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use keda_http_runtime::env::{EnvError, Environment};
 
-use super::interceptors::{Find, InterceptorsConfig};
+use super::cluster::ClusterConfig;
+use super::interceptors::{AdminService, Find, InterceptorsConfig};
 use super::positive;
 
 /// Services that are pointed at the interceptors.
@@ -28,19 +29,8 @@ impl AutowireConfig {
         controllers: bool,
         interceptors: &InterceptorsConfig,
     ) -> Result<Option<Self>, EnvError> {
-        let enabled = environment.boolean(ENABLED)?.unwrap_or(false);
-        let ports = environment.parsed("KEDA_HTTP_AUTOWIRE_PORTS", PORTS, parse_ports)?;
-        let debounce = environment.number("HTTP_HEALTHCHECK_DEBOUNCER_SECONDS")?.unwrap_or(1);
-        let config = Self {
-            ports: ports.unwrap_or(20_000..=24_999),
-            debounce: Duration::from_secs(debounce),
-            sync_period: positive(
-                environment,
-                "KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD",
-                Duration::from_millis(500),
-            )?,
-        };
-        if !enabled {
+        let config = Self::values(environment)?;
+        if !environment.boolean(ENABLED)?.unwrap_or(false) {
             return Ok(None);
         }
         if !controllers {
@@ -50,6 +40,50 @@ impl AutowireConfig {
             return Err(not_allowed("the interceptors come from KEDA_HTTP_SCALER_INTERCEPTORS"));
         }
         Ok(Some(config))
+    }
+
+    fn values(environment: &Environment) -> Result<Self, EnvError> {
+        let ports = environment.parsed("KEDA_HTTP_AUTOWIRE_PORTS", PORTS, parse_ports)?;
+        let debounce = environment.number("HTTP_HEALTHCHECK_DEBOUNCER_SECONDS")?.unwrap_or(1);
+        let period = "KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD";
+        Ok(Self {
+            ports: ports.unwrap_or(20_000..=24_999),
+            debounce: Duration::from_secs(debounce),
+            sync_period: positive(environment, period, Duration::from_millis(500))?,
+        })
+    }
+}
+
+/// What `keda-http-scaler restore` and `keda-http-scaler autowire --dry-run` need, by the names of the scaler's settings.
+#[derive(Debug, Clone)]
+pub struct AutowireCommandConfig {
+    /// The API server.
+    pub cluster: ClusterConfig,
+    /// The Service in front of the interceptors' admin ports.
+    pub admin_service: AdminService,
+    /// The values that are in force when autowire is enabled.
+    pub autowire: AutowireConfig,
+}
+
+const ADMIN_SERVICE: &str = "the Service in front of the interceptors' admin ports, as the scaler has it";
+
+impl AutowireCommandConfig {
+    /// Reads what the commands need.
+    ///
+    /// # Errors
+    /// When a variable cannot be used or a required one is absent.
+    pub fn read(environment: &Environment) -> Result<Self, EnvError> {
+        let Find::Service(admin_service) = InterceptorsConfig::read(environment)?.find else {
+            return Err(EnvError::missing(
+                "KEDA_HTTP_SCALER_TARGET_ADMIN_SERVICE",
+                ADMIN_SERVICE,
+            ));
+        };
+        Ok(Self {
+            cluster: ClusterConfig::read(environment),
+            admin_service,
+            autowire: AutowireConfig::values(environment)?,
+        })
     }
 }
 

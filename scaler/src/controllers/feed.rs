@@ -1,10 +1,35 @@
 //! One source of objects, told to several controllers.
 
+use keda_http_kubernetes::listeners;
+use keda_http_kubernetes::object::Kind;
+use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_kubernetes::source::{Change, Problem, Source};
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::News;
+
+/// What controllers are told of.
+const KINDS: [Kind; 5] = [
+    Kind::InterceptorRoute,
+    Kind::HttpScaledObject,
+    Kind::ScaledObject,
+    Kind::Service,
+    Kind::EndpointSlice,
+];
+
+/// The objects that controllers are told of. `namespace`: that of the scaler. Autowire also looks after what it has
+/// written for objects that are gone.
+pub fn open(client: kube::Client, namespace: &str, watch_namespace: Option<String>, autowire: bool) -> Source {
+    let own_config_maps = autowire.then(|| (namespace.to_owned(), vec![listeners::CONFIG_MAP.to_owned()]));
+    let settings = ClusterSettings {
+        watch_namespace,
+        kinds: KINDS.into_iter().collect(),
+        own_config_maps,
+        autowired: autowire,
+    };
+    cluster::open(client, settings)
+}
 
 /// Under which name `/readyz` tells what the leader cannot read.
 pub const PROBLEM: &str = "objects of the controllers";

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// For how long after the start a Service that leads to the data path is left so, until the interceptors have been found
 /// and have told of their ports.
-const FIRST_WORD: Duration = Duration::from_secs(5);
+pub const FIRST_WORD: Duration = Duration::from_secs(5);
 
 /// What autowire knows of one interceptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,16 +90,17 @@ pub struct Asked<'a> {
 #[derive(Debug)]
 pub struct Health {
     debounce: Duration,
-    started: Instant,
+    informed: Instant,
     differs: HashMap<ServiceRef, Instant>,
 }
 
 impl Health {
-    /// `debounce`: how long interceptors must be there, or not, before it counts.
-    pub fn new(debounce: Duration, now: Instant) -> Self {
+    /// `debounce`: how long interceptors must be there, or not, before it counts. `informed`: from when on all is known of
+    /// them that there is to know.
+    pub fn new(debounce: Duration, informed: Instant) -> Self {
         Self {
             debounce,
-            started: now,
+            informed,
             differs: HashMap::new(),
         }
     }
@@ -115,7 +116,7 @@ impl Health {
             has_pods,
         } = asked;
         let well = !taking.is_empty();
-        let unknown = now < self.started + FIRST_WORD && !data_path.has_told();
+        let unknown = now < self.informed && !data_path.has_told();
         let at_once = well && !has_pods;
         if wired == well || (wired && unknown) || at_once {
             self.differs.remove(service);
@@ -141,7 +142,7 @@ impl Health {
     /// When time alone changes something.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let debounced = self.differs.values().map(|since| *since + self.debounce);
-        let deadlines = debounced.chain([self.started + FIRST_WORD]);
+        let deadlines = debounced.chain([self.informed]);
         deadlines.filter(|deadline| *deadline > now).min()
     }
 }
@@ -206,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn well_counts_after_a_while() {
-        let mut health = Health::new(SECOND, Instant::now());
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
         let one = [interceptor("10.0.0.1", true, Some(100))];
         assert_eq!(ask(&mut health, false, &one), Err(Traffic::Pods));
         assert_eq!(health.deadline(Instant::now()), Some(Instant::now() + SECOND));
@@ -226,7 +227,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn where_there_is_no_pod_well_counts_at_once() {
-        let mut health = Health::new(SECOND, Instant::now());
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
         let data_path = DataPath(vec![interceptor("10.0.0.1", true, Some(100))]);
         let service = service();
         for (has_pods, expected) in [
@@ -247,7 +248,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn unwell_counts_after_a_while_but_one_of_several_goes_at_once() {
-        let mut health = Health::new(SECOND, Instant::now());
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
         advance(FIRST_WORD).await;
         let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|address| interceptor(address, true, Some(100)));
         assert_eq!(ask(&mut health, true, &[one.clone(), two.clone()]), Ok(2));
@@ -269,7 +270,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_start_nothing_is_unwell_until_the_interceptors_have_told() {
-        let mut health = Health::new(SECOND, Instant::now());
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
         assert_eq!(ask(&mut health, true, &[]), Err(Traffic::Hold), "not found yet");
         advance(SECOND * 2).await;
         let silent = interceptor("10.0.0.1", true, None);
@@ -286,7 +287,7 @@ mod tests {
             Err(Traffic::Pods),
             "it has told, and does not listen there"
         );
-        let mut health = Health::new(SECOND, Instant::now());
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
         assert_eq!(ask(&mut health, true, &[]), Err(Traffic::Hold));
         assert_eq!(health.deadline(Instant::now()), Some(Instant::now() + FIRST_WORD));
         advance(FIRST_WORD).await;

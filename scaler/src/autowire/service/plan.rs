@@ -10,7 +10,7 @@ use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::listeners::Listeners;
 use tokio::time::Instant;
 
-use super::health::{Asked, DataPath, Health, Traffic};
+use super::health::{Asked, DataPath, FIRST_WORD, Health, Traffic};
 use super::listeners::{Keeper, Ports, port_of};
 use super::slices::{self, SliceWrite, Task, has_pods, is_wired, listeners_used};
 use super::survey::{Survey, Wire, behind, port_text, survey};
@@ -59,7 +59,15 @@ impl Planner {
         Self {
             keeper: Keeper::new(range.clone()),
             range,
-            health: Health::new(debounce, now),
+            health: Health::new(debounce, now + FIRST_WORD),
+        }
+    }
+
+    /// One to whom everything counts as it is at the moment.
+    pub fn of_the_moment(range: RangeInclusive<u16>, now: Instant) -> Self {
+        Self {
+            health: Health::new(Duration::ZERO, now),
+            ..Self::new(range, Duration::ZERO, now)
         }
     }
 

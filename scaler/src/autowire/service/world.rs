@@ -163,6 +163,11 @@ impl World {
         &self.listeners
     }
 
+    /// As if these ports had been given out: for looking further than the next write.
+    pub fn give_out(&mut self, ports: Listeners) {
+        self.listeners.ports = ports;
+    }
+
     fn wants_in<'a>(&'a self, namespace: &str) -> impl Iterator<Item = &'a Want> {
         let prefix = format!("{namespace}/");
         let wants = self

@@ -1,0 +1,199 @@
+//! A plan in words.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use keda_http_kubernetes::endpoints::ServiceKey;
+use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
+use keda_http_kubernetes::wired::{STATE, annotation};
+
+use crate::autowire::notice::Notice;
+use crate::autowire::service::plan::{Mode, Plan, Write};
+use crate::autowire::service::slices::SliceWrite;
+use crate::autowire::service::world::World;
+
+/// What is written, as what goes (`-`) and what comes (`+`), Service by Service; then what people have to mend. `before`:
+/// the ports that are given out now.
+pub fn text(world: &World, before: &Listeners, plan: &Plan, mode: Mode) -> String {
+    let mut text = String::new();
+    if mode == Mode::Restored {
+        text.push_str("All Services have been given back by `keda-http-scaler restore`; autowire leads none to the interceptors.\n");
+    }
+    let mut last = None;
+    for write in &plan.writes {
+        match write {
+            Write::Listeners(after, _) => of_listeners(&mut text, before, after),
+            Write::Slice(key, write) => {
+                if last != Some(key) {
+                    let _ = writeln!(text, "Service {}/{}", key.namespace, key.name);
+                    last = Some(key);
+                }
+                of_slice(&mut text, world, key, write);
+            }
+        }
+    }
+    if plan.writes.is_empty() {
+        text.push_str("Nothing would be written.\n");
+    }
+    of_notices(&mut text, &plan.notices);
+    text
+}
+
+fn of_listeners(text: &mut String, before: &Listeners, after: &Listeners) {
+    let _ = writeln!(text, "ConfigMap {CONFIG_MAP}");
+    lines(text, &entries(before), &entries(after));
+}
+
+fn entries(listeners: &Listeners) -> BTreeSet<String> {
+    let entries = listeners::write(listeners).into_iter();
+    entries.map(|(port, service)| format!("{port}: {service}")).collect()
+}
+
+fn of_slice(text: &mut String, world: &World, key: &ServiceKey, write: &SliceWrite) {
+    let known = |name: &str| world.own().get(key)?.get(name);
+    let (name, before, after) = match write {
+        SliceWrite::Put { slice, .. } => {
+            let name = slice.metadata.name.as_deref().unwrap_or_default();
+            (name, known(name), Some(&**slice))
+        }
+        SliceWrite::Remove { slice, .. } => (slice.name.as_str(), known(&slice.name), None),
+    };
+    let what = match (before, after) {
+        (None, _) => "new",
+        (Some(_), Some(_)) => "changed",
+        (Some(_), None) => "removed",
+    };
+    let _ = writeln!(text, "  EndpointSlice {name}, {what}");
+    lines(text, &contents(before), &contents(after));
+}
+
+fn contents(slice: Option<&EndpointSlice>) -> BTreeSet<String> {
+    let Some(slice) = slice else { return BTreeSet::new() };
+    let port = slice
+        .ports
+        .iter()
+        .flatten()
+        .find_map(|port| port.port)
+        .unwrap_or_default();
+    let addresses = slice.endpoints.iter().filter_map(|endpoint| {
+        let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false);
+        let note = if ready { "" } else { " (not ready)" };
+        Some(format!("{} port {port}{note}", endpoint.addresses.first()?))
+    });
+    let state = annotation(slice, STATE).map(|state| format!("state {state}"));
+    state.into_iter().chain(addresses).collect()
+}
+
+fn lines(text: &mut String, before: &BTreeSet<String>, after: &BTreeSet<String>) {
+    for gone in before.difference(after) {
+        let _ = writeln!(text, "    - {gone}");
+    }
+    for new in after.difference(before) {
+        let _ = writeln!(text, "    + {new}");
+    }
+}
+
+fn of_notices(text: &mut String, notices: &[Notice]) {
+    let warnings: Vec<&Notice> = notices.iter().filter(|notice| notice.warning).collect();
+    if !warnings.is_empty() {
+        text.push_str("To be mended\n");
+    }
+    for notice in warnings {
+        let _ = writeln!(text, "  {}: {}: {}", notice.about.id, notice.reason, notice.message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keda_http_kubernetes::object::Object;
+    use keda_http_kubernetes::source::Change;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::autowire::service::health::DataPath;
+    use crate::autowire::service::plan::Planner;
+
+    fn world(objects: &[Value]) -> World {
+        let mut world = World::new("keda");
+        for object in objects {
+            world.apply(&Change::Apply(Object::parse(object).unwrap().unwrap()));
+        }
+        world
+    }
+
+    fn plan(world: &World) -> Plan {
+        let mut planner = Planner::new(20_000..=20_001, Duration::ZERO, Instant::now());
+        planner.plan(world, &DataPath::default(), Mode::Autowire, Instant::now())
+    }
+
+    fn metadata(name: &str) -> Value {
+        json!({"name": name, "namespace": "shop", "uid": name})
+    }
+
+    fn objects(pod: &str) -> Vec<Value> {
+        let trigger = json!({
+            "hosts": "api", "service": "api", "port": "80", "fallbackService": "pods", "scalingMetric": "requestRate",
+            "trafficAutowire": "service",
+        });
+        vec![
+            json!({
+                "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata("api"),
+                "spec": {"scaleTargetRef": {"name": "api"}, "triggers": [{"type": "kedify-http", "metadata": trigger}]},
+            }),
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata("api"), "spec": {"ports": [{"port": 80}]}}),
+            json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": metadata("pods"),
+                "spec": {"ports": [{"port": 80}], "selector": {"app": "api"}},
+            }),
+            json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"name": "pods-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "pods"}},
+                "ports": [{"port": 8080}],
+                "endpoints": [{"addresses": [pod]}, {"addresses": ["10.0.0.9"], "conditions": {"ready": false}}],
+            }),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_and_what_goes_is_shown_by_service() {
+        let mut world = world(&objects("10.0.0.1"));
+        let first = plan(&world);
+        let expected = "ConfigMap keda-http-listeners\n    + 20000: shop/api:80\n\
+            Service shop/api\n  EndpointSlice api-keda-http-80-ipv4, new\n\
+            \x20   + 10.0.0.1 port 8080\n    + 10.0.0.9 port 8080 (not ready)\n    + state fallback\n";
+        assert_eq!(text(&world, &Listeners::new(), &first, Mode::Autowire), expected);
+        for write in &first.writes {
+            match write {
+                Write::Listeners(ports, _) => world.give_out(ports.clone()),
+                Write::Slice(_, SliceWrite::Put { slice, .. }) => {
+                    world.apply(&Change::Apply(Object::EndpointSlice(slice.clone())));
+                }
+                Write::Slice(..) => panic!(),
+            }
+        }
+        let nothing = text(&world, &Listeners::new(), &plan(&world), Mode::Autowire);
+        assert_eq!(nothing, "Nothing would be written.\n");
+        for object in objects("10.0.0.2") {
+            world.apply(&Change::Apply(Object::parse(&object).unwrap().unwrap()));
+        }
+        let changed = "Service shop/api\n  EndpointSlice api-keda-http-80-ipv4, changed\n\
+            \x20   - 10.0.0.1 port 8080\n    + 10.0.0.2 port 8080\n";
+        assert_eq!(text(&world, &Listeners::new(), &plan(&world), Mode::Autowire), changed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_to_be_mended_is_shown_at_the_end() {
+        let world = world(&objects("10.0.0.1")[..1]);
+        let shown = text(&world, &Listeners::new(), &plan(&world), Mode::Restored);
+        assert!(shown.starts_with("All Services have been given back"), "{shown}");
+        assert!(
+            shown.contains(
+                "Nothing would be written.\nTo be mended\n  ScaledObject shop/api: AutowireNoService: there is no"
+            ),
+            "{shown}"
+        );
+    }
+}
