@@ -1,11 +1,57 @@
-//! Regular expressions that must match a whole text.
+//! Regular expressions that must match a whole text, and cost little whoever has written them.
+
+use regex::{Error, Regex, RegexBuilder};
+
+/// What a compiled expression may take. Every owner of a route writes expressions, and all routes are matched in one process:
+/// one that compiles to megabytes can take seconds of a thread for one long path.
+const SIZE: usize = 512 * 1024;
+
+/// Whether letters match in either case.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Case {
+    Matters,
+    DoesNotMatter,
+}
 
 /// The expression that matches where `text` matches from beginning to end.
 ///
 /// # Errors
-/// When `text` is no regular expression.
-pub(super) fn anchored(text: &str) -> Result<String, regex::Error> {
+/// When `text` is no regular expression, or one that takes too much.
+pub(super) fn anchored(text: &str, case: Case) -> Result<Regex, Error> {
     // By itself first: in parentheses `a)|(?:b` would become valid, and match parts.
-    regex::Regex::new(text)?;
-    Ok(format!("^(?:{text})$"))
+    compile(text, case)?;
+    compile(&format!("^(?:{text})$"), case)
+}
+
+fn compile(text: &str, case: Case) -> Result<Regex, Error> {
+    RegexBuilder::new(text)
+        .case_insensitive(matches!(case, Case::DoesNotMatter))
+        .size_limit(SIZE)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_compiles_to_megabytes_is_refused_and_what_people_write_is_not() {
+        for greedy in [".*a(?:a|b|c){20000}c", r"\w{100}", "(?:.{100}){100}"] {
+            for case in [Case::Matters, Case::DoesNotMatter] {
+                let error = anchored(greedy, case).map(|_| ()).map_err(|error| error.to_string());
+                assert!(error.is_err_and(|error| error.contains("size limit")), "{greedy}");
+            }
+        }
+        for usual in [
+            r"/api/v[0-9]+/.*",
+            r"/users/[^/]+/posts/[^/]+/(?:comments|likes)/\d+",
+            r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}",
+            r"[\w-]+\.[\w-]+\.[\w-]+",
+            r".{0,200}",
+        ] {
+            for case in [Case::Matters, Case::DoesNotMatter] {
+                assert!(anchored(usual, case).is_ok(), "{usual}");
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::anchored::anchored;
+use super::anchored::{Case, anchored};
 
 /// One condition on a header; names are compared without case, and any of several lines of the header may match.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +20,6 @@ pub enum HeaderValueMatch {
     Present,
     /// This value, case-sensitive.
     Exact(String),
-    /// The whole value with `*` (any run) and `?` (one character), without case.
-    Wildcard(String),
     /// The whole value as an anchored regular expression, without case.
     Regex(regex::Regex),
 }
@@ -40,19 +38,34 @@ impl HeaderValueMatch {
     /// A regular expression that the whole value must match, without case.
     ///
     /// # Errors
-    /// When it is no regular expression.
+    /// When it is no regular expression, or one that takes too much.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
-        regex::RegexBuilder::new(&anchored(text)?)
-            .case_insensitive(true)
-            .build()
-            .map(Self::Regex)
+        anchored(text, Case::DoesNotMatter).map(Self::Regex)
+    }
+
+    /// The whole value with `*` (any run) and `?` (one character), without case. As a regular expression it takes one look
+    /// at each character of a value, however many `*` there are.
+    ///
+    /// # Errors
+    /// When it takes too much.
+    pub fn wildcard(text: &str) -> Result<Self, regex::Error> {
+        let mut pattern = "(?s)".to_owned();
+        for part in text.split_inclusive(['*', '?']) {
+            let literal = part.trim_end_matches(['*', '?']);
+            pattern.push_str(&regex::escape(literal));
+            pattern.push_str(match &part[literal.len()..] {
+                "*" => ".*",
+                "?" => ".",
+                _ => "",
+            });
+        }
+        Self::regex(&pattern)
     }
 
     fn matches(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,
             Self::Exact(expected) => value == expected.as_bytes(),
-            Self::Wildcard(pattern) => std::str::from_utf8(value).is_ok_and(|value| wildcard(pattern, value)),
             Self::Regex(regex) => std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value)),
         }
     }
@@ -62,39 +75,11 @@ impl PartialEq for HeaderValueMatch {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Present, Self::Present) => true,
-            (Self::Exact(a), Self::Exact(b)) | (Self::Wildcard(a), Self::Wildcard(b)) => a == b,
+            (Self::Exact(a), Self::Exact(b)) => a == b,
             (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
-            (Self::Present | Self::Exact(_) | Self::Wildcard(_) | Self::Regex(_), _) => false,
+            (Self::Present | Self::Exact(_) | Self::Regex(_), _) => false,
         }
     }
-}
-
-/// Matches greedily and goes back to the last `*` when that fails: linear memory, no recursion.
-fn wildcard(pattern: &str, value: &str) -> bool {
-    let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<char>>();
-    let (pattern, value) = (lower(pattern), lower(value));
-    let (mut at, mut seen) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while seen < value.len() {
-        match pattern.get(at) {
-            Some('*') => {
-                star = Some((at, seen));
-                at += 1;
-            }
-            Some(&expected) if expected == '?' || expected == value[seen] => {
-                at += 1;
-                seen += 1;
-            }
-            _ => match &mut star {
-                Some((star_at, star_seen)) => {
-                    *star_seen += 1;
-                    (at, seen) = (*star_at + 1, *star_seen);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|rest| *rest == '*')
 }
 
 #[cfg(test)]
@@ -114,9 +99,18 @@ mod tests {
             ("a*b", "abc", false),
             ("?", "é", true),
             ("", "a", false),
+            ("", "", true),
+            ("**b", "ab", true),
+            ("a.c", "abc", false),
+            ("(a|b)+*", "(A|B)+!", true),
         ] {
-            assert_eq!(wildcard(pattern, value), expected, "{pattern} {value}");
+            let rule = HeaderValueMatch::wildcard(pattern).unwrap();
+            assert_eq!(rule.matches(value.as_bytes()), expected, "{pattern} {value}");
         }
+        assert!(
+            HeaderValueMatch::wildcard(&"?".repeat(10_000)).is_err(),
+            "it takes too much"
+        );
     }
 
     #[test]

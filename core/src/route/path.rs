@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::anchored::anchored;
+use super::anchored::{Case, anchored};
 
 /// Which paths a rule takes.
 #[derive(Debug, Clone)]
@@ -23,9 +23,9 @@ impl PathMatch {
     /// A regular expression that the whole path must match.
     ///
     /// # Errors
-    /// When it is no regular expression.
+    /// When it is no regular expression, or one that takes too much.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
-        regex::Regex::new(&anchored(text)?).map(Self::Regex)
+        anchored(text, Case::Matters).map(Self::Regex)
     }
 }
 

@@ -61,6 +61,9 @@ const FOREIGN: [&str; 11] = [
     "tlsClientKey",
 ];
 
+/// Conditions on headers in one trigger; as many as Gateway API takes. Each may be a regular expression, and take memory.
+const MAX_HEADERS: usize = 16;
+
 /// More buckets than this are a mistake, and memory.
 const MAX_BUCKETS: u128 = 100_000;
 
@@ -137,6 +140,10 @@ pub fn headers(metadata: &Metadata<'_>) -> Result<Vec<HeaderRule>, TriggerError>
             format!("it must be a list of {{name, value|valueWildcard|valueRegex}} in YAML or JSON: {error}"),
         )
     })?;
+    if entries.len() > MAX_HEADERS {
+        let reason = format!("it has {} entries; allowed: {MAX_HEADERS}", entries.len());
+        return Err(invalid("headers", text, reason));
+    }
     entries
         .into_iter()
         .map(|entry| header(entry).map_err(|reason| invalid("headers", text, reason)))
@@ -150,7 +157,8 @@ fn header(entry: HeaderEntry) -> Result<HeaderRule, String> {
         (None, None, None) => HeaderValueMatch::Present,
         (Some(exact), None, None) => HeaderValueMatch::Exact(exact),
         (None, Some(wildcard), None) if wildcard == "*" => HeaderValueMatch::Present,
-        (None, Some(wildcard), None) => HeaderValueMatch::Wildcard(wildcard),
+        (None, Some(wildcard), None) => HeaderValueMatch::wildcard(&wildcard)
+            .map_err(|error| format!("valueWildcard of {name} cannot be used: {error}"))?,
         (None, None, Some(regex)) => HeaderValueMatch::regex(&regex)
             .map_err(|error| format!("valueRegex of {name} must be a regular expression: {error}"))?,
         _ => {
