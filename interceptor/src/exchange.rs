@@ -102,6 +102,18 @@ impl ExchangeError {
             None => Self::Broken(error.into_error()),
         }
     }
+
+    /// Whether the endpoint is to be avoided for it. What a client does, or leaves undone, is not held against the endpoint:
+    /// otherwise one client could keep all others away from it, and out of their sessions. `limit_passed` is whether the
+    /// route's own limit is the deadline that has passed, and not one that the client has set.
+    pub fn is_the_endpoints(&self, limit_passed: bool) -> bool {
+        match self {
+            Self::Unsent(_) | Self::Late(_) => true,
+            Self::Broken(error) => !error.is_user(),
+            Self::Deadline => limit_passed,
+            Self::ClientGone => false,
+        }
+    }
 }
 
 impl std::fmt::Display for ExchangeError {

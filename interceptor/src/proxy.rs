@@ -196,7 +196,9 @@ impl Proxy {
             if let Some(span) = record.span() {
                 span.call_failed(&error.to_string());
             }
-            connection.failed();
+            if error.is_the_endpoints(route.request.is_some_and(|limit| record.elapsed() >= limit)) {
+                connection.failed();
+            }
             let connected = connected_at.get_or_insert_with(Instant::now).elapsed();
             request = attempts.again(error, replay, record, connected)?;
             self.metrics.replays.inc();

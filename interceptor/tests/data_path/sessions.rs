@@ -147,3 +147,37 @@ async fn the_fallback_keeps_no_sessions() {
     let (said, set) = ask(&interceptor, None, &[]).await;
     assert_eq!((said.as_str(), set), ("spare", None));
 }
+
+#[tokio::test]
+async fn what_one_client_does_wrong_moves_no_other_from_its_pod() {
+    let hangs = |text| saying(text).route("/hangs", axum::routing::any(std::future::pending::<&str>));
+    let apps = [app(hangs("one")).await, app(hangs("two")).await];
+    let interceptor = Interceptor::start().await;
+    let spec = json!({
+        "sessionPersistence": {"type": "Cookie", "cookie": {"name": "sticky"}},
+        "timeouts": {"request": "500ms"},
+    });
+    interceptor.manifests.route_with("api", &spec);
+    interceptor.manifests.ready("api", &apps);
+    interceptor.sees("api", &apps).await;
+    let session = format!("sticky={}.1", id_of(&apps[0]));
+    let head = format!("POST /hangs HTTP/1.1\r\nhost: api.example\r\ncookie: {session}\r\n");
+    let stays = ("one".to_owned(), None);
+    let mut impatient = interceptor.send(&format!("{head}grpc-timeout: 20m\r\n\r\n")).await;
+    impatient.read_until("504 Gateway Timeout").await;
+    assert_eq!(ask(&interceptor, Some(&session), &[]).await, stays, "it did not wait");
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n1\r\na\r\nnonsense\r\n");
+    interceptor.send(&chunked).await.read_until("400 Bad Request").await;
+    assert_eq!(
+        ask(&interceptor, Some(&session), &[]).await,
+        stays,
+        "its body broke off"
+    );
+    let mut patient = interceptor.send(&format!("{head}\r\n")).await;
+    patient.read_until("504 Gateway Timeout").await;
+    let (said, _) = ask(&interceptor, Some(&session), &[]).await;
+    assert_eq!(
+        said, "two",
+        "a pod that does not answer in the route's own time is avoided"
+    );
+}
