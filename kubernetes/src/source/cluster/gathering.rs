@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ClusterSettings;
@@ -63,6 +64,8 @@ pub struct Gathering {
     started: u64,
     /// The watches that hold the initial state back.
     awaited: BTreeSet<u64>,
+    /// The namespaces that have no route any more, and until when they are watched yet.
+    ending: BTreeMap<String, Instant>,
     demand: Demand,
     troubles: Troubles,
     batch: Vec<Change>,
@@ -85,6 +88,7 @@ impl Gathering {
             watches: BTreeMap::new(),
             started: 0,
             awaited: BTreeSet::new(),
+            ending: BTreeMap::new(),
             demand: Demand::default(),
             troubles,
             batch: nothing(),
@@ -96,16 +100,24 @@ impl Gathering {
     pub async fn run(mut self) {
         self.begin();
         while self.hand_over().await.is_some() {
-            let Some((number, news)) = self.news.recv().await else {
-                return;
-            };
-            self.take(number, news);
-            // What has come meanwhile goes along.
-            while self.batch.len() < BATCH
-                && let Ok((number, news)) = self.news.try_recv()
-            {
-                self.take(number, news);
+            let next_end = self.ending.values().min().copied();
+            tokio::select! {
+                told = self.news.recv() => match told {
+                    Some((number, news)) => self.take_all(number, news),
+                    None => return,
+                },
+                () = sleep_until(next_end.unwrap_or_else(Instant::now)), if next_end.is_some() => self.end_due(),
             }
+        }
+    }
+
+    /// A piece of news, and what has come meanwhile.
+    fn take_all(&mut self, number: u64, news: News) {
+        self.take(number, news);
+        while self.batch.len() < BATCH
+            && let Ok((number, news)) = self.news.try_recv()
+        {
+            self.take(number, news);
         }
     }
 
@@ -201,7 +213,7 @@ impl Gathering {
         self.follow(changed);
     }
 
-    /// Begins the watches of a namespace with its first route or mark, and ends them with its last.
+    /// Begins the watches of a namespace with its first route or mark, and ends them some time after its last.
     ///
     /// There is one for each namespace, however many there are, and not one for all: what happens in a namespace
     /// without routes is never sent to us, and a namespace whose first route comes later needs no list of the whole
@@ -210,6 +222,9 @@ impl Gathering {
         match changed {
             None => {}
             Some(Changed::First(namespace)) => {
+                if self.ending.remove(&namespace).is_some() {
+                    return;
+                }
                 for kind in [Kind::Service, Kind::EndpointSlice, Kind::ConfigMap] {
                     if self.settings.kinds.contains(&kind) {
                         self.start(Selection {
@@ -219,8 +234,18 @@ impl Gathering {
                     }
                 }
             }
-            Some(Changed::Last(namespace)) => self.end(&namespace),
+            Some(Changed::Last(namespace)) => {
+                self.ending
+                    .insert(namespace, Instant::now() + self.access.pacing.linger);
+            }
         }
+    }
+
+    fn end_due(&mut self) {
+        let now = Instant::now();
+        let due = self.ending.extract_if(.., |_, at| *at <= now);
+        let due: Vec<String> = due.map(|(namespace, _)| namespace).collect();
+        due.iter().for_each(|namespace| self.end(namespace));
     }
 
     fn end(&mut self, namespace: &str) {

@@ -22,6 +22,9 @@ pub struct Pacing {
     pub longest_pause: Duration,
     /// After a refusal, which somebody has to mend.
     pub refused_pause: Duration,
+    /// How long a namespace is watched after its last route: one that is replaced is gone for a moment, and what it leads to
+    /// is not to be unknown meanwhile.
+    pub linger: Duration,
 }
 
 impl Default for Pacing {
@@ -35,6 +38,7 @@ impl Default for Pacing {
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(3),
             refused_pause: Duration::from_secs(30),
+            linger: Duration::from_secs(10),
         }
     }
 }

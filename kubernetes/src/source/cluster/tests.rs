@@ -28,6 +28,7 @@ const PACING: Pacing = Pacing {
     first_pause: Duration::from_millis(5),
     longest_pause: Duration::from_millis(40),
     refused_pause: Duration::from_millis(60),
+    linger: Duration::from_millis(20),
 };
 
 fn everything() -> ClusterSettings {
@@ -119,7 +120,11 @@ struct Watched {
 
 impl Watched {
     fn open(server: ApiServer, settings: ClusterSettings) -> Self {
-        let source = open_paced(client_with(server.config()).unwrap(), settings, PACING);
+        Self::open_paced(server, settings, PACING)
+    }
+
+    fn open_paced(server: ApiServer, settings: ClusterSettings, pacing: Pacing) -> Self {
+        let source = open_paced(client_with(server.config()).unwrap(), settings, pacing);
         Self { server, source }
     }
 
@@ -306,6 +311,34 @@ async fn the_watches_of_a_namespace_begin_with_its_first_route_and_end_with_its_
         .server
         .until("nothing of it is watched", |server| namespaced(server) == 0)
         .await;
+}
+
+#[tokio::test]
+async fn what_a_route_leads_to_stays_known_while_it_is_replaced() {
+    let server = ApiServer::start().await;
+    let objects = [route("shop", "a"), service("shop", "a"), slice("shop", "a-1")];
+    objects.into_iter().for_each(|object| server.apply(object));
+    let patient = Pacing { linger: SOON, ..PACING };
+    let mut watched = Watched::open_paced(server, everything(), patient);
+    assert_eq!(watched.next().await.len(), 3);
+    watched.server.delete("interceptorroutes", "shop", "a");
+    assert_eq!(watched.next().await, ["delete InterceptorRoute shop/a"]);
+    watched.server.apply(route("shop", "b"));
+    assert_eq!(watched.next().await, ["apply InterceptorRoute shop/b"]);
+    let mut changed = service("shop", "a");
+    changed["spec"]["ports"][0]["port"] = 81.into();
+    watched.server.apply(changed);
+    assert_eq!(
+        watched.next().await,
+        ["apply Service shop/a"],
+        "by the watch that there was"
+    );
+    watched.server.delete("interceptorroutes", "shop", "b");
+    assert_eq!(
+        watched.next().await,
+        ["delete InterceptorRoute shop/b"],
+        "the time begins anew"
+    );
 }
 
 #[tokio::test]
