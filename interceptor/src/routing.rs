@@ -267,6 +267,9 @@ impl Routing {
         settings: RoutingSettings,
         readiness: Readiness,
     ) -> Self {
+        if settings.ownership.is_kept() {
+            routes.table.store(Arc::new(RouteTable::of_owned_hosts()));
+        }
         Self {
             routes,
             backends,

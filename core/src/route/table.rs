@@ -29,6 +29,8 @@ pub struct RouteTable<T> {
     /// Where each route stands, so that it can be taken out again.
     placed: Shards<Arc<Placed<T>>>,
     len: usize,
+    /// Whether each host pattern has routes of one namespace only, whose the hosts are that it takes.
+    owned: bool,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,16 @@ impl<T: Clone> RouteTable<T> {
             any: Arc::default(),
             placed: Shards::new(),
             len: 0,
+            owned: false,
+        }
+    }
+
+    /// An empty table of hosts that belong to namespaces: the routes of each pattern are of one namespace, and a host that
+    /// one names gets no answer from wider patterns of others, not even for paths that its own routes do not have.
+    pub fn of_owned_hosts() -> Self {
+        Self {
+            owned: true,
+            ..Self::new()
         }
     }
 
@@ -167,25 +179,31 @@ impl<T: Clone> RouteTable<T> {
         let mut lowered = [0; host::MAX_LENGTH];
         let host = host::normalize(host, &mut lowered).unwrap_or_default();
         let path = path::decode(path);
-        let exact = self.exact.get(host).and_then(|routes| routes.find(&path, headers));
-        exact
-            .or_else(|| self.find_suffix(host, &path, headers))
-            .or_else(|| self.any.find(&path, headers))
-    }
-
-    /// Wildcards from the most to the least specific.
-    fn find_suffix(&self, host: &str, path: &str, headers: &HeaderMap) -> Option<&T> {
-        if self.suffix.is_empty() {
-            return None;
-        }
-        let mut rest = host;
-        while let Some((_, suffix)) = rest.split_once('.') {
-            if let Some(found) = self.suffix.get(suffix).and_then(|routes| routes.find(path, headers)) {
+        let mut owner = None;
+        for routes in self.matching(host) {
+            let namespace = self.owned.then(|| routes.namespace()).flatten();
+            if owner.is_some() && namespace != owner {
+                continue;
+            }
+            if let Some(found) = routes.find(&path, headers) {
                 return Some(found);
             }
-            rest = suffix;
+            owner = owner.or(namespace);
         }
         None
+    }
+
+    /// What the patterns lead to that take the host: from the most to the least specific.
+    fn matching<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a HostRoutes<T>> + use<'a, 'h, T> {
+        let after_dot = |name: &'h str| name.split_once('.').map(|(_, suffix)| suffix);
+        let wildcards =
+            (!self.suffix.is_empty()).then(|| std::iter::successors(after_dot(host), move |name| after_dot(name)));
+        let wildcards = wildcards
+            .into_iter()
+            .flatten()
+            .filter_map(|suffix| self.suffix.get(suffix));
+        let named = self.exact.get(host).into_iter().chain(wildcards);
+        named.chain([&self.any]).map(|routes| &**routes)
     }
 
     fn at(&mut self, host: &HostPattern) -> &mut HostRoutes<T> {
@@ -275,6 +293,13 @@ impl<T: Clone> HostRoutes<T> {
 
     fn is_empty(&self) -> bool {
         self.prefixes.is_empty() && self.regexes.is_empty()
+    }
+
+    /// The namespace of its routes, where all are of one.
+    fn namespace(&self) -> Option<&str> {
+        let by_prefix = self.prefixes.iter().flat_map(|(_, candidates)| candidates);
+        let mut all = by_prefix.chain(self.regexes.iter().map(|(_, candidate)| candidate));
+        all.next().map(|candidate| candidate.precedence.key.namespace())
     }
 
     /// The longest prefix whose headers match; regular expressions come before the empty prefix.

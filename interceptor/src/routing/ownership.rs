@@ -39,6 +39,11 @@ impl Ownership {
         }
     }
 
+    /// Whether hosts belong to namespaces at all.
+    pub fn is_kept(&self) -> bool {
+        self.claims.is_some()
+    }
+
     /// Takes what is written down about hosts in; `true` when that was it.
     pub fn apply(&mut self, change: &Change) -> bool {
         let (Some(claims), Some(config_map)) = (&mut self.claims, self.record.after(change)) else {

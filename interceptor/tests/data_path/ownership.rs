@@ -6,13 +6,18 @@ use crate::support::{Interceptor, Manifests, says, until};
 
 /// A namespace with a route for these hosts and an app that answers with the namespace's name.
 async fn namespace(manifests: &Manifests, name: &'static str, created: &str, hosts: &[&str]) {
+    namespace_at(manifests, name, created, hosts, "/").await;
+}
+
+/// The same for this path only.
+async fn namespace_at(manifests: &Manifests, name: &'static str, created: &str, hosts: &[&str], path: &str) {
     let address = says(name).await;
     let items = json!([
         {
             "apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute",
             "metadata": {"namespace": name, "name": "web", "creationTimestamp": created},
             "spec": {
-                "target": {"service": "web", "port": 80}, "rules": [{"hosts": hosts}],
+                "target": {"service": "web", "port": 80}, "rules": [{"hosts": hosts, "paths": [{"value": path}]}],
                 "scalingMetric": {"concurrency": {"targetValue": 1}},
             },
         },
@@ -135,6 +140,22 @@ async fn an_exact_host_below_the_wildcard_of_another_namespace_is_a_host_of_its_
         "wild",
         "the catch-all is owned alike"
     );
+}
+
+#[tokio::test]
+async fn a_host_with_some_paths_only_is_nobody_elses_at_the_other_paths() {
+    let manifests = Manifests::new();
+    namespace(&manifests, "wild", OLD, &["*.web.test", "*"]).await;
+    namespace_at(&manifests, "exact", NEW, &["a.web.test"], "/api").await;
+    let interceptor = Interceptor::on(manifests, &[]).await;
+    interceptor.of("exact").await;
+    interceptor.of("wild").await;
+    assert_eq!(
+        interceptor.get("a.web.test", "/api/x").await.text().await.unwrap(),
+        "exact"
+    );
+    assert_eq!(interceptor.get("a.web.test", "/login").await.status(), 404);
+    assert_eq!(interceptor.who_has("b.web.test").await, "wild");
 }
 
 #[tokio::test]

@@ -229,6 +229,42 @@ fn removing_the_longest_prefix_leaves_the_shorter_ones() {
     assert_eq!(find(&table, "a", "/x/y/z", &[]), Some("back"));
 }
 
+#[test]
+fn a_host_that_a_namespace_names_gets_no_answer_from_wider_patterns_of_others() {
+    let of = |namespace: &str, rules| Route {
+        key: TargetKey::object(namespace, namespace),
+        ..route(namespace, rules)
+    };
+    let routes = [
+        of(
+            "shop",
+            vec![rule(&["a.b.test"], &["/api"], &[]), rule(&["*.test"], &["/help"], &[])],
+        ),
+        of("mine", vec![rule(&["*.b.test"], &[], &[("x", Some("1"))])]),
+        of("all", vec![rule(&["*"], &[], &[])]),
+    ];
+    let fill = |mut table: RouteTable<String>| {
+        for route in &routes {
+            table.insert(route, route.key.name().to_owned());
+        }
+        table
+    };
+    let (owned, contested) = (fill(RouteTable::of_owned_hosts()), fill(RouteTable::new()));
+    let header = [("x", "1")];
+    for (host, path, headers, in_owned, in_contested) in [
+        ("a.b.test", "/api", &header[..], Some("shop"), Some("shop")),
+        ("a.b.test", "/login", &header[..], None, Some("mine")),
+        ("a.b.test", "/login", &[], None, Some("all")),
+        ("a.b.test", "/help", &[], Some("shop"), Some("shop")),
+        ("c.b.test", "/login", &header[..], Some("mine"), Some("mine")),
+        ("c.b.test", "/help", &[], None, Some("shop")),
+        ("elsewhere", "/login", &[], Some("all"), Some("all")),
+    ] {
+        assert_eq!(find(&owned, host, path, headers), in_owned, "{host}{path}");
+        assert_eq!(find(&contested, host, path, headers), in_contested, "{host}{path}");
+    }
+}
+
 /// The documented precedence, tried on every rule of every route.
 fn model(routes: &[Route], host: &str, path: &str, headers: &HeaderMap) -> Option<String> {
     let mut best: Option<(Vec<i64>, Precedence, String)> = None;

@@ -243,9 +243,12 @@ impl Gathering {
 
     fn end_due(&mut self) {
         let now = Instant::now();
-        let due = self.ending.extract_if(.., |_, at| *at <= now);
-        let due: Vec<String> = due.map(|(namespace, _)| namespace).collect();
-        due.iter().for_each(|namespace| self.end(namespace));
+        let (later, due) = std::mem::take(&mut self.ending)
+            .into_iter()
+            .partition(|(_, at)| *at > now);
+        self.ending = later;
+        let due: BTreeMap<String, Instant> = due;
+        due.keys().for_each(|namespace| self.end(namespace));
     }
 
     fn end(&mut self, namespace: &str) {
