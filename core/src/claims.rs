@@ -150,7 +150,7 @@ impl Claims {
     /// Decides about every host that was touched since the last time, and says which routes have won or lost one by that.
     pub fn settle(&mut self) -> BTreeSet<TargetKey> {
         let mut concerned = BTreeSet::new();
-        for name in self.unsettled.drain() {
+        for name in std::mem::take(&mut self.unsettled) {
             let Some(host) = self.hosts.get_mut(&name) else {
                 continue;
             };

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use keda_http_runtime::memory::give_back;
 use tokio_util::task::TaskTracker;
 
 /// How often the number of connections is looked at.
@@ -25,18 +26,6 @@ pub async fn give_back_after_crowds(connections: Vec<TaskTracker>) {
             // Other threads that allocate may wait for milliseconds; the walk itself is no work for this thread's tasks.
             let _ = tokio::task::spawn_blocking(give_back).await;
             most = open;
-        }
-    }
-}
-
-/// Gives back what the allocator holds free, as far as it can.
-pub fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        #[expect(unsafe_code, reason = "glibc has no other way to be told")]
-        // SAFETY: takes a number, touches only the allocator's own free memory, and may be called from any thread at any time.
-        unsafe {
-            libc::malloc_trim(0);
         }
     }
 }

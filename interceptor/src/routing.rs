@@ -19,6 +19,7 @@ use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::{Address, EndpointIndex, ServiceKey};
 use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
 use keda_http_kubernetes::source::{Change, Problem, Source};
+use keda_http_runtime::memory::{Leftovers, give_back};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -27,7 +28,6 @@ use crate::backends::{Backend, Backends, service_key};
 use crate::config::RouteDefaults;
 use crate::error::ProxyError;
 use crate::listeners::WantedListeners;
-use crate::memory;
 use crate::metrics::{Metrics, SeriesCache};
 use crate::pending::{Pending, PendingRequests, Target};
 use crate::static_response::{BoundResponse, PublishedBodies};
@@ -298,13 +298,21 @@ impl Routing {
         self.tell_problems(&problems.borrow_and_update());
         self.routes.live.store(true, Ordering::Release);
         drop(initial);
-        memory::give_back();
+        give_back();
+        let mut leftovers = Leftovers::default();
+        let mut freshness = source.freshness();
         loop {
             tokio::select! {
                 changes = source.next() => match changes {
-                    Some(changes) => self.apply(&changes),
+                    Some(changes) => {
+                        self.apply(&changes);
+                        leftovers.add(changes.len());
+                    }
                     None => return,
                 },
+                // After an outage everything is listed anew.
+                Ok(()) = freshness.changed() => leftovers.add_all(),
+                () = leftovers.give_back() => {}
                 Ok(()) = problems.changed() => {}
             }
             self.tell_problems(&problems.borrow_and_update());

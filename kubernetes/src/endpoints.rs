@@ -98,8 +98,9 @@ pub enum EndpointsError {
 #[derive(Debug, Default)]
 pub struct EndpointIndex {
     services: HashMap<Arc<ServiceKey>, Known>,
-    /// The Service of each slice, by the slice's namespace and name.
-    owners: HashMap<ServiceKey, Arc<ServiceKey>>,
+    /// The Service of each slice, by the slice's namespace and name. The keys are those of `services`: shared, since there
+    /// can be very many slices.
+    owners: HashMap<Box<str>, HashMap<Box<str>, Arc<ServiceKey>>>,
 }
 
 /// What is known of a Service: itself, its slices (by name, sorted), or both.
@@ -158,7 +159,8 @@ impl EndpointIndex {
 
     fn set_service(&mut self, service: &Service, touched: &mut BTreeSet<ServiceKey>) {
         let facts = facts_of(service);
-        let known = self.services.entry(Arc::new(key_of(&service.metadata))).or_default();
+        let key = self.key(key_of(&service.metadata));
+        let known = self.services.entry(key).or_default();
         if known.service.as_ref() != Some(&facts) {
             known.service = Some(facts);
             touched.insert(key_of(&service.metadata));
@@ -172,21 +174,42 @@ impl EndpointIndex {
             .labels
             .as_ref()
             .and_then(|labels| labels.get(SERVICE_NAME));
-        let service = service.map(|name| {
-            Arc::new(ServiceKey {
-                namespace: id.namespace.clone(),
-                name: name.clone(),
-            })
+        let service = service.map(|name| ServiceKey {
+            namespace: id.namespace.clone(),
+            name: name.clone(),
         });
-        if self.owners.get(&id) != service.as_ref() {
+        if self.owner(&id).map(|owner| &**owner) != service.as_ref() {
             self.delete_slice(&id, touched);
         }
         let Some(service) = service else { return };
+        let service = self.key(service);
         let known = self.services.entry(service.clone()).or_default();
         if known.put(&id.name, slice_of(slice)) {
             touched.insert(ServiceKey::clone(&service));
         }
-        self.owners.entry(id).or_insert(service);
+        let slices = self.owners.entry(id.namespace.into()).or_default();
+        slices.insert(id.name.into(), service);
+    }
+
+    fn owner(&self, slice: &ServiceKey) -> Option<&Arc<ServiceKey>> {
+        self.owners.get(&*slice.namespace)?.get(&*slice.name)
+    }
+
+    fn disown(&mut self, slice: &ServiceKey) -> Option<Arc<ServiceKey>> {
+        let slices = self.owners.get_mut(&*slice.namespace)?;
+        let owner = slices.remove(&*slice.name);
+        if slices.is_empty() {
+            self.owners.remove(&*slice.namespace);
+        }
+        owner
+    }
+
+    /// The key as it is known already.
+    fn key(&self, key: ServiceKey) -> Arc<ServiceKey> {
+        match self.services.get_key_value(&key) {
+            Some((known, _)) => known.clone(),
+            None => Arc::new(key),
+        }
     }
 
     fn delete(&mut self, id: &ObjectId, touched: &mut BTreeSet<ServiceKey>) {
@@ -218,7 +241,7 @@ impl EndpointIndex {
     }
 
     fn delete_slice(&mut self, id: &ServiceKey, touched: &mut BTreeSet<ServiceKey>) {
-        let Some(service) = self.owners.remove(id) else { return };
+        let Some(service) = self.disown(id) else { return };
         if let Some(known) = self.services.get_mut(&service) {
             known.slices.retain(|(name, _)| **name != *id.name);
             touched.insert(ServiceKey::clone(&service));
@@ -232,6 +255,16 @@ impl EndpointIndex {
         }
     }
 
+    /// All slices of Services.
+    fn slices(&self) -> impl Iterator<Item = ServiceKey> {
+        self.owners.iter().flat_map(|(namespace, slices)| {
+            slices.keys().map(move |name| ServiceKey {
+                namespace: namespace.to_string(),
+                name: name.to_string(),
+            })
+        })
+    }
+
     fn reset(&mut self, kind: Kind, objects: &[Object], touched: &mut BTreeSet<ServiceKey>) {
         let keep: HashSet<ServiceKey> = objects.iter().map(|object| key_of(object.metadata())).collect();
         let known: Vec<ServiceKey> = match kind {
@@ -241,7 +274,7 @@ impl EndpointIndex {
                 .filter(|(_, known)| known.service.is_some())
                 .map(|(key, _)| ServiceKey::clone(key))
                 .collect(),
-            Kind::EndpointSlice => self.owners.keys().cloned().collect(),
+            Kind::EndpointSlice => self.slices().collect(),
             Kind::InterceptorRoute
             | Kind::HttpScaledObject
             | Kind::ScaledObject

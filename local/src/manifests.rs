@@ -283,7 +283,7 @@ impl Manifests {
 impl Example {
     fn of(rule: &Rule) -> Self {
         let host = match rule.hosts.first() {
-            Some(HostPattern::Exact(host)) => Some(host.clone()),
+            Some(HostPattern::Exact(host)) => Some(host.to_string()),
             Some(HostPattern::Suffix(suffix)) => Some(format!("any.{suffix}")),
             Some(HostPattern::Any) | None => None,
         };

@@ -32,8 +32,8 @@ pub struct Context {
     pub scaler_address: String,
 }
 
-/// What controllers are told of the objects: InterceptorRoutes, HTTPScaledObjects, ScaledObjects, and the Services and
-/// EndpointSlices of namespaces that have routes.
+/// What controllers are told of the objects: InterceptorRoutes, HTTPScaledObjects, ScaledObjects, the Services of namespaces
+/// that have routes and, for autowire, their EndpointSlices.
 #[derive(Clone)]
 pub enum News {
     /// Objects are new, have changed, or are gone.

@@ -1,19 +1,21 @@
 //! Hosts: exact, wildcard suffix, or every host.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The longest host that is compared; a DNS name has at most 253 characters.
 pub const MAX_LENGTH: usize = 256;
 
-/// Which Host headers a rule takes. Parsed by `FromStr`; stored lower-cased, without port and trailing dot.
+/// Which Host headers a rule takes. Parsed by `FromStr`; stored lower-cased, without port and trailing dot. Cheap to clone:
+/// the text is shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostPattern {
     /// `*` or an empty text: every host.
     Any,
     /// `*.example.com`: any depth below, never the bare domain. Holds `example.com`.
-    Suffix(String),
+    Suffix(Arc<str>),
     /// The very host.
-    Exact(String),
+    Exact(Arc<str>),
 }
 
 /// A text that is no host pattern.
@@ -40,7 +42,7 @@ impl std::str::FromStr for HostPattern {
         if name.is_empty() || name.bytes().any(bad) || name.split('.').any(str::is_empty) {
             return Err(invalid());
         }
-        let name = name.to_owned();
+        let name = name.into();
         Ok(if wildcard {
             Self::Suffix(name)
         } else {

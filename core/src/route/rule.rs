@@ -20,12 +20,10 @@ impl HostPattern {
         match self {
             Self::Any => true,
             Self::Suffix(suffix) => {
-                let below = host
-                    .strip_suffix(suffix.as_str())
-                    .and_then(|below| below.strip_suffix('.'));
+                let below = host.strip_suffix(&**suffix).and_then(|below| below.strip_suffix('.'));
                 below.is_some_and(|below| !below.is_empty())
             }
-            Self::Exact(own) => own == host,
+            Self::Exact(own) => **own == *host,
         }
     }
 }

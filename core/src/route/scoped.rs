@@ -90,16 +90,16 @@ impl<T: Clone> ScopedTable<T> {
 /// A rule with its hosts below the scope, and once without hosts.
 fn scoped(rule: &Rule, label: &str) -> [Rule; 2] {
     let below = |host: &HostPattern| match host {
-        HostPattern::Any => HostPattern::Suffix(label.to_owned()),
-        HostPattern::Suffix(suffix) => HostPattern::Suffix(format!("{suffix}.{label}")),
-        HostPattern::Exact(host) => HostPattern::Exact(format!("{host}.{label}")),
+        HostPattern::Any => HostPattern::Suffix(label.into()),
+        HostPattern::Suffix(suffix) => HostPattern::Suffix(format!("{suffix}.{label}").into()),
+        HostPattern::Exact(host) => HostPattern::Exact(format!("{host}.{label}").into()),
     };
     let hosts: Vec<HostPattern> = match rule.hosts.as_slice() {
         [] => vec![below(&HostPattern::Any)],
         hosts => hosts.iter().map(below).collect(),
     };
     let with = |hosts| Rule { hosts, ..rule.clone() };
-    [with(hosts), with(vec![HostPattern::Exact(label.to_owned())])]
+    [with(hosts), with(vec![HostPattern::Exact(label.into())])]
 }
 
 #[cfg(test)]

@@ -42,13 +42,18 @@ struct Conditions {
     context: Context,
     cluster_domain: String,
     routes: RouteIndex,
-    endpoints: EndpointIndex,
+    /// Without their endpoints, which conditions are not about.
+    services: EndpointIndex,
     claims: Claims,
     made: HashMap<TargetKey, Arc<Route>>,
     subjects: HashMap<ObjectId, Subject>,
-    /// Which objects need a Service.
-    users: HashMap<ServiceKey, BTreeSet<ObjectId>>,
+    /// Which objects need a Service: mostly one, and there can be very many Services.
+    users: HashMap<ServiceKey, Vec<ObjectId>>,
     recorded: Option<hosts::Owners>,
+    /// Whether claims have changed since hosts were last decided about.
+    unsettled: bool,
+    /// What is to be looked at again.
+    due: BTreeSet<ObjectId>,
     complete: bool,
 }
 
@@ -61,29 +66,20 @@ pub async fn run(context: Context, cluster_domain: String, mut news: NewsReceive
         context,
         cluster_domain,
         routes: RouteIndex::default(),
-        endpoints: EndpointIndex::default(),
+        services: EndpointIndex::default(),
         claims: Claims::default(),
         made: HashMap::new(),
         subjects: HashMap::new(),
         users: HashMap::new(),
         recorded: None,
+        unsettled: true,
+        due: BTreeSet::new(),
         complete: false,
     };
     conditions.read_record().await?;
-    while let Some(news) = news.recv().await {
-        match news {
-            News::Changed(changes) => {
-                let concerned = conditions.take(&changes);
-                if conditions.complete {
-                    conditions.settle(concerned).await?;
-                }
-            }
-            News::Complete => {
-                conditions.complete = true;
-                let all = conditions.subjects.keys().cloned().collect();
-                conditions.settle(all).await?;
-            }
-        }
+    while let Some(first) = news.recv().await {
+        conditions.hear(first);
+        conditions.work_off(&mut news).await?;
     }
     Ok(())
 }
@@ -101,6 +97,34 @@ impl Conditions {
         Ok(())
     }
 
+    /// Takes news in: what they concern is due.
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Changed(changes) => {
+                let concerned = self.take(&changes);
+                self.due.extend(concerned);
+            }
+            News::Complete => {
+                self.complete = true;
+                self.due.extend(self.subjects.keys().cloned());
+            }
+        }
+    }
+
+    /// Writes all that is due. What is told meanwhile is heard before the next is written: ten thousand conditions take a
+    /// minute, each is told as a change, and none is to be written that is out of date.
+    async fn work_off(&mut self, news: &mut NewsReceiver) -> Result<()> {
+        while self.complete {
+            while let Ok(more) = news.try_recv() {
+                self.hear(more);
+            }
+            self.settle().await?;
+            let Some(id) = self.due.pop_first() else { break };
+            self.write(&id).await?;
+        }
+        Ok(())
+    }
+
     /// Takes changes in, and says which objects they concern.
     fn take(&mut self, changes: &[Change]) -> BTreeSet<ObjectId> {
         let mut concerned = BTreeSet::new();
@@ -108,8 +132,10 @@ impl Conditions {
             for route in self.routes.apply(change) {
                 self.take_route(route);
             }
-            for service in self.endpoints.apply(change) {
-                concerned.extend(self.users.get(&service).cloned().unwrap_or_default());
+            if !of_slices(change) {
+                for service in self.services.apply(change) {
+                    concerned.extend(self.users.get(&service).cloned().unwrap_or_default());
+                }
             }
             match change {
                 Change::Apply(object) => concerned.extend(self.know(object)),
@@ -121,6 +147,7 @@ impl Conditions {
     }
 
     fn take_route(&mut self, change: RouteChange) {
+        self.unsettled = true;
         match change {
             RouteChange::Set(route) => {
                 self.claims.set(&route.key, Claimant::of(&route, &self.cluster_domain));
@@ -146,7 +173,9 @@ impl Conditions {
             .map(|route| needed(route).map(service_key).collect())
             .unwrap_or_default();
         for service in &services {
-            self.users.entry(service.clone()).or_default().insert(id.clone());
+            let users = self.users.entry(service.clone()).or_default();
+            users.reserve_exact(1);
+            users.push(id.clone());
         }
         let generation = object.metadata().generation;
         self.subjects.insert(
@@ -166,7 +195,7 @@ impl Conditions {
         };
         for service in subject.services {
             if let Some(users) = self.users.get_mut(&service) {
-                users.remove(id);
+                users.retain(|user| user != id);
                 if users.is_empty() {
                     self.users.remove(&service);
                 }
@@ -174,8 +203,11 @@ impl Conditions {
         }
     }
 
-    /// Decides about hosts, writes the record, and the conditions of all that is concerned.
-    async fn settle(&mut self, mut concerned: BTreeSet<ObjectId>) -> Result<()> {
+    /// Decides about hosts, and writes the record.
+    async fn settle(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.unsettled) {
+            return Ok(());
+        }
         for key in self.claims.settle() {
             for kind in [Kind::InterceptorRoute, Kind::HttpScaledObject] {
                 let id = ObjectId {
@@ -184,15 +216,11 @@ impl Conditions {
                     name: key.name().to_owned(),
                 };
                 if self.subjects.contains_key(&id) {
-                    concerned.insert(id);
+                    self.due.insert(id);
                 }
             }
         }
-        self.write_record().await?;
-        for id in concerned {
-            self.write(&id).await?;
-        }
-        Ok(())
+        self.write_record().await
     }
 
     async fn write_record(&mut self) -> Result<()> {
@@ -250,13 +278,13 @@ impl Conditions {
         let Some(route) = self.made.get(&key) else {
             return Verdict::shadowed();
         };
-        if let Err(error) = self.endpoints.endpoints(&route.upstream) {
+        if let Err(error) = self.services.endpoints(&route.upstream) {
             return Verdict::target(&error);
         }
         if let Some(Err(error)) = route
             .fallback
             .as_ref()
-            .map(|fallback| self.endpoints.endpoints(fallback))
+            .map(|fallback| self.services.endpoints(fallback))
         {
             return Verdict::fallback(&error);
         }
@@ -268,6 +296,14 @@ impl Conditions {
             .map(|lost| (lost.host.to_string(), lost.owner))
             .collect();
         Verdict::hosts(id.kind, &lost)
+    }
+}
+
+fn of_slices(change: &Change) -> bool {
+    match change {
+        Change::Apply(object) => matches!(object, Object::EndpointSlice(_)),
+        Change::Delete(id) => id.kind == Kind::EndpointSlice,
+        Change::Reset(kind, _) => *kind == Kind::EndpointSlice,
     }
 }
 

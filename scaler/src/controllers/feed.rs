@@ -4,18 +4,18 @@ use keda_http_kubernetes::listeners;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_kubernetes::source::{Change, Problem, Source};
+use keda_http_runtime::memory::Leftovers;
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::News;
 
-/// What controllers are told of.
-const KINDS: [Kind; 5] = [
+/// What controllers are told of; endpoints are autowire's business alone.
+const KINDS: [Kind; 4] = [
     Kind::InterceptorRoute,
     Kind::HttpScaledObject,
     Kind::ScaledObject,
     Kind::Service,
-    Kind::EndpointSlice,
 ];
 
 /// The objects that controllers are told of. `namespace`: that of the scaler. Autowire also looks after what it has
@@ -24,7 +24,10 @@ pub fn open(client: kube::Client, namespace: &str, watch_namespace: Option<Strin
     let own_config_maps = autowire.then(|| (namespace.to_owned(), vec![listeners::CONFIG_MAP.to_owned()]));
     let settings = ClusterSettings {
         watch_namespace,
-        kinds: KINDS.into_iter().collect(),
+        kinds: KINDS
+            .into_iter()
+            .chain(autowire.then_some(Kind::EndpointSlice))
+            .collect(),
         own_config_maps,
         autowired: autowire,
     };
@@ -39,17 +42,22 @@ pub const PROBLEM: &str = "objects of the controllers";
 pub async fn feed(mut source: Source, listeners: Vec<UnboundedSender<News>>, readiness: Readiness) {
     let mut problems = source.problems();
     report(&problems.borrow_and_update(), &readiness);
+    let mut leftovers = Leftovers::default();
     let mut complete = false;
     loop {
         tokio::select! {
             changes = next(&mut source, complete) => match changes {
-                Some(changes) => tell(&listeners, &News::Changed(changes.into())),
+                Some(changes) => {
+                    leftovers.add(changes.len());
+                    tell(&listeners, &News::Changed(changes.into()));
+                }
                 None if complete => return,
                 None => {
                     complete = true;
                     tell(&listeners, &News::Complete);
                 }
             },
+            () = leftovers.give_back() => {}
             Ok(()) = problems.changed() => report(&problems.borrow_and_update(), &readiness),
         }
     }

@@ -303,7 +303,7 @@ fn host_rank(pattern: &HostPattern, host: &str) -> Option<i64> {
     match pattern {
         HostPattern::Any => Some(0),
         HostPattern::Suffix(suffix) => host.ends_with(&format!(".{suffix}")).then_some(suffix.len() as i64),
-        HostPattern::Exact(exact) => (exact == host).then_some(1_000),
+        HostPattern::Exact(exact) => (**exact == *host).then_some(1_000),
     }
 }
 

@@ -147,7 +147,7 @@ impl Gathering {
         self.started += 1;
         let watch = Watch::new(self.access.clone(), number, selection.clone());
         let running = Running {
-            known: Known::new(selection.kind),
+            known: Known::new(selection.kind, selection.namespace.as_deref()),
             selection,
             listed: false,
             task: AbortOnDropHandle::new(tokio::spawn(watch.run())),

@@ -10,7 +10,9 @@ use crate::object::{Kind, ObjectId};
 #[derive(Debug)]
 pub struct Known {
     kind: Kind,
-    /// By `namespace/name` a hash of the version.
+    /// The namespace of all of them, where it is one.
+    namespace: Option<Box<str>>,
+    /// By name, or `namespace/name`, a hash of the version.
     objects: HashMap<Box<str>, u64>,
     versions: RandomState,
     /// While a list is read: the ones it has not named yet.
@@ -19,9 +21,10 @@ pub struct Known {
 
 impl Known {
     /// Nothing is known yet.
-    pub fn new(kind: Kind) -> Self {
+    pub fn new(kind: Kind, namespace: Option<&str>) -> Self {
         Self {
             kind,
+            namespace: namespace.map(Into::into),
             objects: HashMap::new(),
             versions: RandomState::new(),
             missing: None,
@@ -35,7 +38,7 @@ impl Known {
 
     /// The object is there; `false` when it was, in this very version.
     pub fn is(&mut self, id: &ObjectId, version: &str) -> bool {
-        let name = name(id);
+        let name = self.name(id);
         if let Some(missing) = &mut self.missing {
             missing.remove(&name);
         }
@@ -45,12 +48,16 @@ impl Known {
 
     /// The object is gone; `false` when it was not known.
     pub fn gone(&mut self, id: &ObjectId) -> bool {
-        self.objects.remove(&name(id)).is_some()
+        self.objects.remove(&self.name(id)).is_some()
     }
 
     /// Whether the object is there.
     pub fn has(&self, id: &ObjectId) -> bool {
-        id.kind == self.kind && self.objects.contains_key(&name(id))
+        let here = self
+            .namespace
+            .as_deref()
+            .is_none_or(|namespace| namespace == id.namespace);
+        here && id.kind == self.kind && self.objects.contains_key(&self.name(id))
     }
 
     /// Whether there is no object.
@@ -72,16 +79,22 @@ impl Known {
         self.objects.keys().map(|name| self.id(name)).collect()
     }
 
+    fn name(&self, id: &ObjectId) -> Box<str> {
+        match self.namespace {
+            Some(_) => id.name.as_str().into(),
+            None => format!("{}/{}", id.namespace, id.name).into(),
+        }
+    }
+
     fn id(&self, name: &str) -> ObjectId {
-        let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+        let (namespace, name) = match &self.namespace {
+            Some(namespace) => (&**namespace, name),
+            None => name.split_once('/').unwrap_or(("", name)),
+        };
         ObjectId {
             kind: self.kind,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
     }
-}
-
-fn name(id: &ObjectId) -> Box<str> {
-    format!("{}/{}", id.namespace, id.name).into_boxed_str()
 }

@@ -1,0 +1,78 @@
+//! Gives memory back to the system. The allocator keeps what was freed for later, in pieces between what is in use: after
+//! a list of ten thousand objects that is as much as what is known of them.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Fewer objects than this are not worth the walk through the heap (about 2 KB each while they are taken in).
+const MANY: usize = 1_000;
+/// What comes in a row is worked off in a row.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// What taking objects in has left behind.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    objects: usize,
+    last: Option<Instant>,
+}
+
+impl Leftovers {
+    /// So many objects were taken in.
+    pub fn add(&mut self, objects: usize) {
+        self.objects = self.objects.saturating_add(objects);
+        self.last = Some(Instant::now());
+    }
+
+    /// All objects were listed anew, however many of them were known already.
+    pub fn add_all(&mut self) {
+        self.add(MANY);
+    }
+
+    /// Gives it back when it is much and no more has come for a while; waits for ever where it is little. Cancelling loses
+    /// nothing.
+    pub async fn give_back(&mut self) {
+        match self.last {
+            Some(last) if self.objects >= MANY => sleep_until(last + QUIET).await,
+            _ => std::future::pending().await,
+        }
+        *self = Self::default();
+        // Other threads that allocate may wait for milliseconds; the walk itself is no work for this thread's tasks.
+        let _ = tokio::task::spawn_blocking(give_back).await;
+    }
+}
+
+/// Gives back what the allocator holds free, as far as it can.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        #[expect(unsafe_code, reason = "glibc has no other way to be told")]
+        // SAFETY: takes a number, touches only the allocator's own free memory, and may be called from any thread at any time.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn given_back(leftovers: &mut Leftovers, within: Duration) -> bool {
+        tokio::time::timeout(within, leftovers.give_back()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn much_is_given_back_once_after_a_quiet_while_and_little_never() {
+        let mut leftovers = Leftovers::default();
+        assert!(!given_back(&mut leftovers, QUIET * 10).await, "nothing is there");
+        leftovers.add(MANY - 1);
+        assert!(!given_back(&mut leftovers, QUIET * 10).await, "it is little");
+        leftovers.add(1);
+        assert!(!given_back(&mut leftovers, QUIET / 2).await, "more may come");
+        leftovers.add(1);
+        assert!(!given_back(&mut leftovers, QUIET * 3 / 4).await, "more has come");
+        assert!(given_back(&mut leftovers, QUIET).await);
+        assert!(!given_back(&mut leftovers, QUIET * 10).await, "it was given back");
+    }
+}
