@@ -148,7 +148,7 @@ fn problem(group: &[&Failing]) -> Option<Problem> {
         more => format!(" and {more} more"),
     };
     Some(Problem {
-        place: format!("API server, {}{more}", first.path),
+        place: format!("API server, {}s at {}{more}", first.kind, first.path),
         reason: format!("{}, since {:.0}", first.reason, first.began),
     })
 }

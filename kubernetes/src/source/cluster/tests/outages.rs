@@ -161,7 +161,10 @@ async fn a_list_that_is_not_answered_is_asked_for_again() {
     let mut watched = Watched::open(server, everything());
     watched.fresh(false).await;
     let problems = watched.problems(|problems| problems.len() == 1).await;
-    assert_eq!(problems[0].place, "API server, /api/v1/namespaces/shop/services");
+    assert_eq!(
+        problems[0].place,
+        "API server, Services at /api/v1/namespaces/shop/services"
+    );
     watched.server.answer_lists("services", true);
     assert_eq!(
         watched.next().await,
@@ -184,7 +187,7 @@ async fn what_is_refused_from_the_start_counts_as_empty_until_it_is_mended() {
     let problems = watched.problems(|problems| problems.len() == 2).await;
     assert_eq!(
         problems[0].place,
-        "API server, /apis/http.keda.sh/v1alpha1/httpscaledobjects"
+        "API server, HTTPScaledObjects at /apis/http.keda.sh/v1alpha1/httpscaledobjects"
     );
     assert!(
         problems[0].reason.starts_with("as it was told, since 20"),
@@ -227,7 +230,10 @@ async fn what_is_refused_later_stays_as_it_was() {
     watched.server.end_watches();
     watched.fresh(false).await;
     let problems = watched.problems(|problems| !problems.is_empty()).await;
-    assert_eq!(problems[0].place, "API server, /api/v1/namespaces/shop/services");
+    assert_eq!(
+        problems[0].place,
+        "API server, Services at /api/v1/namespaces/shop/services"
+    );
     watched.server.apply(route("shop", "b"));
     assert_eq!(
         watched.next().await,
@@ -270,9 +276,7 @@ async fn an_api_server_that_goes_away_and_comes_back_is_asked_what_has_happened(
     assert!(stale.since >= before);
     let problems = watched.problems(|problems| problems.len() == 6).await;
     assert!(
-        problems
-            .iter()
-            .all(|problem| problem.place.starts_with("API server, /api")),
+        problems.iter().all(|problem| problem.place.starts_with("API server, ")),
         "{problems:?}"
     );
     watched.server.apply(service("shop", "b"));
