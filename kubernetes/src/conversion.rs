@@ -65,7 +65,8 @@ pub fn convert(object: &ScaledObject, scaler_address: &str) -> Result<Conversion
     Ok(conversion)
 }
 
-fn metadata(trigger: &ScaleTrigger, several: bool, scaler_address: &str) -> BTreeMap<&'static str, String> {
+/// The metadata keys that a trigger is given. `several`: its object has more than one of the kind.
+pub fn metadata(trigger: &ScaleTrigger, several: bool, scaler_address: &str) -> BTreeMap<&'static str, String> {
     let name = trigger.name.as_ref().filter(|name| several && !name.is_empty());
     let named = trigger.metadata.contains_key(TRIGGER_NAME_KEY);
     let name = name.filter(|_| !named).map(|name| (TRIGGER_NAME_KEY, name.clone()));
@@ -87,21 +88,6 @@ impl Conversion {
             }
         }
         operations
-    }
-
-    /// The object with the changes.
-    pub fn apply(&self, object: &mut ScaledObject) {
-        for converted in &self.triggers {
-            let Some(trigger) = object.spec.triggers.get_mut(converted.index) else {
-                continue;
-            };
-            EXTERNAL_PUSH.clone_into(&mut trigger.type_);
-            let set = converted
-                .metadata
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), value.clone()));
-            trigger.metadata.extend(set);
-        }
     }
 }
 

@@ -20,11 +20,11 @@
 //! - [`ports`]: free ports.
 //! - [`traces`]: an OTLP receiver, and cold starts drawn as waterfalls.
 //! - [`output`]: the terminal.
-//! - [`backoff`]: pauses that double.
+//! - [`crashes`]: when a process that has ended by itself is started again.
 
 pub mod app;
-pub mod backoff;
 pub mod cli;
+pub mod crashes;
 pub mod demo;
 pub mod endpoint_slices;
 pub mod keda;

@@ -5,12 +5,13 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use keda_http_runtime::backoff::Backoff;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::{Backoff, HEALTHY_AFTER};
+use crate::crashes::{self, HEALTHY_AFTER};
 use crate::output::Output;
 use crate::process::{Launch, Process, describe};
 
@@ -152,7 +153,7 @@ struct Keeper {
 
 impl Keeper {
     async fn run(self, first: Process, stop: CancellationToken) {
-        let mut backoff = Backoff::of_crashes();
+        let mut backoff = crashes::of_crashes();
         let mut process = first;
         loop {
             let started = Instant::now();

@@ -6,10 +6,12 @@
 //! - [`telemetry`]: logs, and the pipeline of OpenTelemetry spans by the `OTEL_*` names.
 //! - [`readiness`]: tasks that must finish before the process is ready.
 //! - [`shutdown`]: SIGTERM and SIGINT as a value to wait for.
+//! - [`backoff`]: pauses between attempts.
 //! - [`memory`]: what the allocator holds free, given back.
 //! - [`admin`]: the router of probes and log level, which programs add their own routes to.
 
 pub mod admin;
+pub mod backoff;
 pub mod env;
 pub mod memory;
 pub mod readiness;

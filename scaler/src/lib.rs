@@ -17,14 +17,13 @@
 //! - [`autowire`]: leads Services through the data path, and back.
 //! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`certificates`] are its own.
 //!
-//! Around it: [`command`] (what the program was called for), [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`backoff`] and [`cause`] for what fails.
+//! Around it: [`command`] (what the program was called for), [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`cause`] for what fails.
 
 pub mod activity;
 pub mod admin;
 pub mod admission;
 pub mod app;
 pub mod autowire;
-pub mod backoff;
 pub mod cause;
 pub mod certificates;
 pub mod command;

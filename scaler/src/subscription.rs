@@ -12,6 +12,7 @@ use std::time::Duration;
 use keda_http_core::demand::Report;
 use keda_http_proto::pending::pending_requests_client::PendingRequestsClient;
 use keda_http_proto::pending::{self, WatchRequest};
+use keda_http_runtime::backoff::Backoff;
 use keda_http_runtime::readiness::PendingTask;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -21,7 +22,6 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::backoff::Backoff;
 use crate::cause::innermost;
 use crate::demand::SharedDemand;
 use crate::interceptors::{Interceptor, Interceptors};
@@ -30,6 +30,10 @@ use crate::metrics::{Metrics, ReportKind};
 use crate::peers::{PeerState, Peers};
 use crate::queue::{self, CONNECT_TIMEOUT, QueueClient};
 
+/// The first pause: a restarted interceptor is heard again within the blink that its restart takes.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause: an interceptor that comes back after an hour is heard this soon.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A peer that accepts and then says nothing is given up after this long.
 const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A stream is silent while nothing changes; pings notice within five seconds that the peer is gone.
@@ -143,7 +147,7 @@ impl Running {
             interceptor: interceptor.clone(),
             listed: is_listed,
             started: Instant::now(),
-            backoff: Backoff::new(),
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             heard: false,
         };
         let span = info_span!("interceptor", address = %interceptor);
@@ -176,7 +180,7 @@ impl Subscription {
             }
             tokio::select! {
                 () = unlisted(self.listed.clone()) => break,
-                () = sleep(self.backoff.pause()) => {}
+                () = sleep(self.backoff.jittered()) => {}
             }
         }
         info!("interceptor is gone");

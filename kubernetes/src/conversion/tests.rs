@@ -10,6 +10,18 @@ fn object(triggers: &Value) -> ScaledObject {
     .unwrap()
 }
 
+/// Does what the patch says.
+fn apply(conversion: &Conversion, object: &mut ScaledObject) {
+    for converted in &conversion.triggers {
+        let trigger = &mut object.spec.triggers[converted.index];
+        EXTERNAL_PUSH.clone_into(&mut trigger.type_);
+        let set = converted.metadata.iter();
+        trigger
+            .metadata
+            .extend(set.map(|(key, value)| ((*key).to_owned(), value.clone())));
+    }
+}
+
 fn trigger(name: Option<&str>, host: &str) -> Value {
     let mut trigger = json!({"type": "kedify-http", "metricType": "AverageValue", "metadata": {
         "hosts": host, "service": "api", "port": "80", "scalingMetric": "requestRate", "targetValue": "5",
@@ -38,7 +50,7 @@ fn one_trigger_gets_the_scalers_address_and_nothing_else() {
 fn several_triggers_are_told_apart_by_name() {
     let mut object = object(&json!([trigger(Some("a"), "a.test"), trigger(Some("b"), "b.test")]));
     let conversion = convert(&object, "scaler.keda:9090").unwrap();
-    conversion.apply(&mut object);
+    apply(&conversion, &mut object);
     let names: Vec<_> = object
         .spec
         .triggers
@@ -67,7 +79,7 @@ fn the_patch_is_what_apply_does() {
     let before = object(&json!([trigger(Some("a"), "a.test"), trigger(Some("b"), "b.test")]));
     let conversion = convert(&before, "s:1").unwrap();
     let mut after = before.clone();
-    conversion.apply(&mut after);
+    apply(&conversion, &mut after);
     let mut patched = serde_json::to_value(&before).unwrap();
     for operation in conversion.patch() {
         let path = operation["path"].as_str().unwrap();
@@ -95,7 +107,8 @@ proptest! {
             triggers.insert(index.min(triggers.len()), cpu.clone());
         }
         let mut object = object(&Value::from(triggers));
-        convert(&object, "s:1").unwrap().apply(&mut object);
+        let conversion = convert(&object, "s:1").unwrap();
+        apply(&conversion, &mut object);
         let again = convert(&object, "s:1").unwrap();
         prop_assert!(again.triggers.is_empty());
         prop_assert!(object.spec.triggers.iter().all(|trigger| trigger.type_ != KEDIFY_HTTP));

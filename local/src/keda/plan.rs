@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keda_http_core::trigger::{KEDIFY_HTTP, TRIGGER_NAME_KEY};
+use keda_http_core::trigger::KEDIFY_HTTP;
+use keda_http_kubernetes::conversion::{self, EXTERNAL_PUSH};
 use keda_http_kubernetes::resources::{ScaleTrigger, ScaledObject};
 
 use crate::Key;
@@ -144,7 +145,7 @@ fn triggers(declared: &[ScaleTrigger], scaler: &str) -> Vec<Trigger> {
     let several = declared.iter().filter(|trigger| trigger.type_ == KEDIFY_HTTP).count() > 1;
     let is_ours = |trigger: &ScaleTrigger| match trigger.type_.as_str() {
         KEDIFY_HTTP => true,
-        "external-push" => OURS.iter().any(|key| trigger.metadata.contains_key(*key)),
+        EXTERNAL_PUSH => OURS.iter().any(|key| trigger.metadata.contains_key(*key)),
         _ => false,
     };
     let ours = declared.iter().enumerate().filter(|(_, trigger)| is_ours(trigger));
@@ -160,22 +161,17 @@ fn triggers(declared: &[ScaleTrigger], scaler: &str) -> Vec<Trigger> {
 }
 
 fn metadata(trigger: &ScaleTrigger, several: bool, scaler: &str) -> BTreeMap<String, String> {
+    let several = several && trigger.type_ == KEDIFY_HTTP;
+    let given = conversion::metadata(trigger, several, scaler).into_iter();
     let mut metadata = trigger.metadata.clone();
-    metadata.insert("scalerAddress".to_owned(), scaler.to_owned());
-    if let Some(name) = trigger
-        .name
-        .as_ref()
-        .filter(|_| several && trigger.type_ == KEDIFY_HTTP)
-    {
-        metadata
-            .entry(TRIGGER_NAME_KEY.to_owned())
-            .or_insert_with(|| name.clone());
-    }
+    metadata.extend(given.map(|(key, value)| (key.to_owned(), value)));
     metadata
 }
 
 #[cfg(test)]
 mod tests {
+    use keda_http_core::trigger::TRIGGER_NAME_KEY;
+
     use super::*;
 
     fn read(spec: &str) -> Result<Plan, Vec<String>> {

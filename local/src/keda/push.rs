@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use keda_http_runtime::backoff::Backoff;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
 use super::client::{Client, Spec, specs};
-use crate::backoff::Backoff;
 use crate::output::Output;
 
 /// What a stream has told of the trigger at this place.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keda_http_runtime::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
@@ -13,7 +14,6 @@ use super::decision::{Decision, Situation, decide};
 use super::hpa::{self, Hpa, Reading};
 use super::push::{Push, follow_activity, follow_specs};
 use super::{Metric, Plan};
-use crate::backoff::Backoff;
 use crate::output::Output;
 use crate::scale::Scale;
 

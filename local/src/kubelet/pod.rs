@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::allocation::allocate;
 use super::{HURRY, Surroundings, probing};
 use crate::Key;
-use crate::backoff::{Backoff, HEALTHY_AFTER};
+use crate::crashes::{self, HEALTHY_AFTER};
 use crate::endpoint_slices::ReadyPod;
 use crate::ports::Port;
 use crate::process::{Launch, Process, describe};
@@ -45,7 +45,7 @@ impl Pod {
                 return stop.cancelled().await;
             }
         };
-        let mut backoff = Backoff::of_crashes();
+        let mut backoff = crashes::of_crashes();
         while !stop.is_cancelled() {
             let started = Instant::now();
             let Some(end) = self.live_once(&ports, &stop, &tell).await else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Error, anyhow};
 use keda_http_kubernetes::source::Source;
+use keda_http_runtime::backoff::Backoff;
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -15,7 +16,6 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::feed::{self, feed};
 use super::{Context, Controller, News, NewsReceiver};
-use crate::backoff::Backoff;
 use crate::metrics::Metrics;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ impl Controllers {
     /// Runs a controller, again and again. From the second time on it has a feed of its own, because it needs to be told
     /// of everything, and the others do not.
     async fn supervise(self, controller: Controller, news: NewsReceiver) {
-        let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let started = Instant::now();
         let mut ended = controller.run(self.context.clone(), news).await;
         let mut lasted = started.elapsed();
@@ -83,7 +83,7 @@ impl Controllers {
             if lasted >= STEADY {
                 backoff.reset();
             }
-            sleep(backoff.pause()).await;
+            sleep(backoff.jittered()).await;
             let started = Instant::now();
             ended = self.run_alone(&controller).await;
             lasted = started.elapsed();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use keda_http_runtime::backoff::Backoff;
 use keda_http_runtime::readiness::Readiness;
 use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
@@ -19,7 +20,6 @@ use tracing::{info, warn};
 
 use super::Interceptors;
 use super::slices::{Pod, Slices};
-use crate::backoff::Backoff;
 use crate::cause::innermost;
 use crate::config::AdminService;
 
@@ -90,7 +90,7 @@ impl Discovery {
 
     /// Looks for interceptors, for ever.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let started = Instant::now();
             if let Err(error) = self.round().await {
@@ -99,7 +99,7 @@ impl Discovery {
             if started.elapsed() > LONGEST_PAUSE {
                 backoff.reset();
             }
-            sleep(backoff.pause()).await;
+            sleep(backoff.jittered()).await;
         }
     }
 

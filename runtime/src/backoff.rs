@@ -1,5 +1,6 @@
-//! Pauses that double, from a first to a longest.
+//! Pauses between attempts, doubling from a first to a longest.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// The pauses of one thing that is tried again and again.
@@ -20,12 +21,6 @@ impl Backoff {
         }
     }
 
-    /// Of a process that ends by itself: 1 s doubling to 30 s. Kubernetes starts at 10 s and goes up to 5 min; a
-    /// developer looks at the terminal.
-    pub fn of_crashes() -> Self {
-        Self::new(Duration::from_secs(1), Duration::from_secs(30))
-    }
-
     /// The pause before the next attempt; the one after it is twice as long.
     pub fn pause(&mut self) -> Duration {
         let pause = self.next;
@@ -33,14 +28,21 @@ impl Backoff {
         pause
     }
 
-    /// The next pause is the first one again.
+    /// The same, or down to half of it: so that many who began together do not come back together.
+    pub fn jittered(&mut self) -> Duration {
+        self.pause().mul_f64(0.5 + chance() / 2.0)
+    }
+
+    /// It went well: the next pause is the first one again.
     pub fn reset(&mut self) {
         self.next = self.first;
     }
 }
 
-/// A process that has run this long before it ended counts as healthy: its next pause is the first one.
-pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// From 0 to 1. The standard library seeds its hashers at random, which is all the chance that jitter needs.
+fn chance() -> f64 {
+    f64::from(RandomState::new().hash_one(()) as u32) / f64::from(u32::MAX)
+}
 
 #[cfg(test)]
 mod tests {
@@ -53,5 +55,14 @@ mod tests {
         assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
         backoff.reset();
         assert_eq!(backoff.pause(), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn jitter_takes_up_to_half() {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        for whole in [50, 100, 200, 400, 800, 1600, 2000, 2000].map(Duration::from_millis) {
+            let pause = backoff.jittered();
+            assert!(whole / 2 <= pause && pause <= whole, "{pause:?} of {whole:?}");
+        }
     }
 }
