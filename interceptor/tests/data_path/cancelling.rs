@@ -44,22 +44,23 @@ async fn a_held_http2_request_that_is_reset_is_no_longer_pending() {
 
 #[tokio::test]
 async fn an_endpoint_learns_that_the_client_has_left() {
-    let (gone, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let app = raw_app(move |_, mut raw| {
-        let gone = gone.clone();
+        let tell = tell.clone();
         async move {
             raw.read_until("\r\n\r\n").await;
+            tell.send("request").unwrap();
             raw.read_to_end().await;
-            gone.send(()).unwrap();
+            tell.send("end").unwrap();
         }
     })
     .await;
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", app).await;
     let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
-    interceptor.pending("api", 1).await;
+    assert_eq!(soon("the request", told.recv()).await, Some("request"));
     drop(client);
-    soon("the endpoint's connection closing", told.recv()).await;
+    assert_eq!(soon("the connection's end", told.recv()).await, Some("end"));
     interceptor.pending("api", 0).await;
 }
 
