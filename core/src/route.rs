@@ -15,6 +15,7 @@ pub use table::RouteTable;
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::reply::{Reply, StaticResponse};
@@ -33,10 +34,10 @@ pub struct Route {
     pub created: i64,
     /// A request belongs to the route when one of the rules matches; no rules match nothing.
     pub rules: Vec<Rule>,
-    /// Where requests go.
-    pub upstream: ServiceRef,
+    /// Where requests go. Shared with what is kept for each service port.
+    pub upstream: Arc<ServiceRef>,
     /// Where requests go when the upstream is not ready in time.
-    pub fallback: Option<ServiceRef>,
+    pub fallback: Option<Arc<ServiceRef>>,
     /// The route's own timeouts.
     pub timeouts: Timeouts,
     /// The longest rate window that is asked for this target; the interceptor remembers arrivals that long.
@@ -49,7 +50,7 @@ pub struct Route {
     pub session: Option<Box<Session>>,
     /// With `trafficAutowire: service` the selector-less Service, and its port, whose traffic is led through the data path:
     /// what arrives at its own listener belongs to this route, whoever else has the same host.
-    pub autowired: Option<ServiceRef>,
+    pub autowired: Option<Arc<ServiceRef>>,
 }
 
 /// Hosts x paths x headers: one of the hosts, one of the paths, and all headers must match.

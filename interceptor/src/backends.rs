@@ -44,7 +44,7 @@ pub struct PoolSettings {
 /// A port of a Service.
 pub struct Backend {
     /// Which.
-    pub service: ServiceRef,
+    pub service: Arc<ServiceRef>,
     ready: ArcSwap<Ready>,
     changed: Notify,
     /// Why there are no endpoints, where there is more to say than that none is ready.
@@ -91,7 +91,7 @@ impl Backends {
     }
 
     /// The backend of a service port, made with no endpoints when it is new.
-    pub fn backend(&self, service: &ServiceRef) -> Arc<Backend> {
+    pub fn backend(&self, service: &Arc<ServiceRef>) -> Arc<Backend> {
         let mut by_service = self.by_service.lock();
         let ports = by_service.entry(service_key(service)).or_default();
         if let Some(backend) = ports.iter().find(|backend| backend.service == *service) {
@@ -159,7 +159,7 @@ pub fn service_key(service: &ServiceRef) -> ServiceKey {
 }
 
 impl Backend {
-    fn new(service: ServiceRef) -> Self {
+    fn new(service: Arc<ServiceRef>) -> Self {
         Self {
             service,
             ready: ArcSwap::from_pointee(Ready {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -16,10 +18,12 @@ fn host(text: &str) -> HostPattern {
 /// A route with one rule; autowired where it names a Service.
 fn route(name: &str, created: i64, hosts: &[&str], autowired: Option<&str>) -> Route {
     let key = key(name);
-    let service = |service: &str| ServiceRef {
-        namespace: key.namespace().into(),
-        service: service.into(),
-        port: PortRef::Number(80),
+    let service = |service: &str| {
+        Arc::new(ServiceRef {
+            namespace: key.namespace().into(),
+            service: service.into(),
+            port: PortRef::Number(80),
+        })
     };
     Route {
         created,

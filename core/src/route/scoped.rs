@@ -19,19 +19,19 @@ pub struct Scope {
 
 impl Scope {
     /// The scope of a Service port.
-    pub fn new(service: ServiceRef) -> Self {
+    pub fn new(service: Arc<ServiceRef>) -> Self {
         let ServiceRef {
             namespace,
             service: name,
             port,
-        } = &service;
+        } = &*service;
         let label = match port {
             PortRef::Number(number) => format!("{number}.{name}.{namespace}.autowired"),
             PortRef::Name(port) => format!("{port}.{name}.{namespace}.autowired"),
         };
         Self {
             label: label.into(),
-            service: Arc::new(service),
+            service,
         }
     }
 

@@ -4,12 +4,12 @@ use keda_http_core::route::PortRef;
 
 use super::*;
 
-fn service() -> ServiceRef {
-    ServiceRef {
+fn service() -> Arc<ServiceRef> {
+    Arc::new(ServiceRef {
         namespace: "shop".into(),
         service: "api".into(),
         port: PortRef::Number(80),
-    }
+    })
 }
 
 fn backends() -> Backends {
@@ -125,10 +125,10 @@ async fn who_waits_for_one_service_is_not_woken_by_another() {
     let backends = backends();
     let (mine, other) = (
         backends.backend(&service()),
-        ServiceRef {
+        Arc::new(ServiceRef {
             service: "other".into(),
-            ..service()
-        },
+            ..ServiceRef::clone(&service())
+        }),
     );
     let other = backends.backend(&other);
     let mut waiting = waiter(mine.clone());

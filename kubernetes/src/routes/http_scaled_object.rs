@@ -35,14 +35,14 @@ pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), V
         key,
         created,
         rules,
-        upstream: kedify.upstream,
-        fallback,
+        upstream: kedify.upstream.into(),
+        fallback: fallback.map(Into::into),
         timeouts,
         window,
         replies: kedify.replies,
         cold_start: None,
         session: None,
-        autowired: kedify.autowired,
+        autowired: kedify.autowired.map(Into::into),
     });
     Ok((fields.finish(route)?, warnings))
 }

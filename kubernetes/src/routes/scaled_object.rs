@@ -118,14 +118,14 @@ fn route(object: &ScaledObject, key: TargetKey, trigger: KedifyHttp) -> Result<(
     let route = Route {
         key,
         created: created(&object.metadata),
-        upstream,
+        upstream: upstream.into(),
         fallback: None,
         timeouts: Timeouts::default(),
         window: trigger.scaling.activity_window(),
         replies: healthcheck(trigger.healthcheck.as_ref()),
         cold_start: None,
         session: None,
-        autowired: autowired(namespace_of(&object.metadata), &trigger),
+        autowired: autowired(namespace_of(&object.metadata), &trigger).map(Into::into),
         rules: vec![Rule {
             hosts: trigger.hosts,
             paths: trigger.paths,

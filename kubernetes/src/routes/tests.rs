@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
@@ -112,12 +113,12 @@ fn only(document: &Value) -> Route {
     Route::clone(route)
 }
 
-fn service(name: &str, port: PortRef) -> ServiceRef {
-    ServiceRef {
+fn service(name: &str, port: PortRef) -> Arc<ServiceRef> {
+    Arc::new(ServiceRef {
         namespace: "shop".into(),
         service: name.into(),
         port,
-    }
+    })
 }
 
 fn header(name: &str, value: HeaderValueMatch) -> HeaderRule {

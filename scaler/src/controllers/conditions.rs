@@ -312,7 +312,9 @@ fn key(id: &ObjectId) -> TargetKey {
 }
 
 fn needed(route: &Route) -> impl Iterator<Item = &ServiceRef> {
-    [Some(&route.upstream), route.fallback.as_ref()].into_iter().flatten()
+    [Some(&*route.upstream), route.fallback.as_deref()]
+        .into_iter()
+        .flatten()
 }
 
 fn service_key(service: &ServiceRef) -> ServiceKey {

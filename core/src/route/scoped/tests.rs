@@ -6,12 +6,12 @@ use super::*;
 use crate::route::Timeouts;
 use crate::route::path::PathMatch;
 
-fn service(namespace: &str, name: &str) -> ServiceRef {
-    ServiceRef {
+fn service(namespace: &str, name: &str) -> Arc<ServiceRef> {
+    Arc::new(ServiceRef {
         namespace: namespace.into(),
         service: name.into(),
         port: PortRef::Number(80),
-    }
+    })
 }
 
 fn route(namespace: &str, hosts: &[&str], paths: &[&str]) -> Route {

@@ -13,11 +13,11 @@ fn route(name: &str, rules: Vec<Rule>) -> Route {
         key: TargetKey::object("shop", name),
         created: 0,
         rules,
-        upstream: ServiceRef {
+        upstream: Arc::new(ServiceRef {
             namespace: "shop".into(),
             service: name.into(),
             port: PortRef::Number(80),
-        },
+        }),
         fallback: None,
         timeouts: Timeouts::default(),
         window: Duration::from_secs(60),

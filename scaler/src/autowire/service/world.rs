@@ -377,7 +377,7 @@ fn want(route: &Route, change: &Change) -> Option<Want> {
     Some(Want {
         key: route.key.clone(),
         created: route.created,
-        service: route.autowired.clone()?,
+        service: ServiceRef::clone(route.autowired.as_deref()?),
         fallback: route.upstream.service.clone(),
         owner: Owner {
             id: ObjectId {
