@@ -17,7 +17,7 @@ DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
 # The processes that `local` starts, and `local` itself.
 PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
 
-.PHONY: help build run demo test test-kubernetes test-charts images control-plane cluster cluster-down cold-start lint format format-check clippy deny advisories bench clean
+.PHONY: help build run demo test test-kubernetes test-charts images control-plane cluster cluster-down e2e cold-start lint format format-check clippy deny advisories bench clean
 .PHONY: toolchain rustfmt-component clippy-component cargo-deny nginx
 
 help: ## List these targets
@@ -56,13 +56,16 @@ control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, o
 
 cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart (root; built once from Go modules: about 20 minutes)
 	@e2e/cluster/require.sh
-	@e2e/cluster/build.sh cluster jaeger otelcol
+	@e2e/cluster/build.sh cluster jaeger otelcol zipkin
 	@cargo build --release --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-e2e-apps -p keda-http-e2e --bins
 	@e2e/cluster/up.sh
 	@PROFILE=release e2e/cluster/install.sh
 
 cluster-down: ## End the cluster; nothing of it is left but what was built
 	@e2e/cluster/down.sh
+
+e2e: toolchain ## Tell all stories on the cluster that runs, or on that of KUBECONFIG (STORIES='word ...' chooses): docs/e2e.md
+	@e2e/cluster/stories.sh $(STORIES)
 
 cold-start: ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes
 	@e2e/cluster/cold-start.sh

@@ -52,6 +52,22 @@ keda_crds() {
   install -m 644 "$module"/config/crd/bases/keda.sh_*.yaml "$CLUSTER_DIR/keda-crds/"
 }
 
+# The Zipkin server as one file, by Maven. It is no Go program, and only one story needs it: without Java or Maven it is left out.
+zipkin() {
+  local version=3.5.1 directory
+  if [ -e "$BIN/zipkin.jar" ] && [ "$(cat "$BIN/zipkin.jar.key" 2> /dev/null)" = "$version" ]; then return; fi
+  if ! command -v mvn > /dev/null || ! command -v java > /dev/null; then
+    echo "Skipped: zipkin needs Maven and Java 17 or newer (Debian, Ubuntu: apt-get install maven openjdk-17-jre-headless)" >&2
+    return
+  fi
+  directory=$(mktemp -d)
+  (cd "$directory" && mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+    -Dartifact=io.zipkin:zipkin-server:$version:jar:exec -DoutputDirectory="$directory")
+  mv "$directory/zipkin-server-$version-exec.jar" "$BIN/zipkin.jar"
+  echo $version > "$BIN/zipkin.jar.key"
+  rm -rf "$directory"
+}
+
 pause() {
   local module; module=$(cd "$HERE/kube" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)
   gcc -Os -Wall -static -DVERSION=3.10 -o "$BIN/pause" "$module/build/pause/linux/pause.c"
@@ -73,6 +89,7 @@ part() {
     jaeger) build jaeger jaeger "" github.com/jaegertracing/jaeger/cmd/jaeger ;;
     otelcol) build otelcol otelcol "" . ;;
     pause) pause ;;
+    zipkin) zipkin ;;
     *) echo "build.sh: no part $1; see the head of this file" >&2; exit 2 ;;
   esac
 }

@@ -5,7 +5,6 @@
 //! the last reference.
 
 mod certificates;
-mod manifests;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use kube::{Client, Config};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use crate::manifests;
 use crate::ports::free_port;
 use crate::wait;
 use process::Process;

@@ -13,7 +13,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -36,11 +36,13 @@ otel-tracing-server: the server of the tracing tutorial. Settings come from the 
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT  where spans go by OTLP/gRPC (without it they are printed)
 
 /healthz answers 200 without delay and without spans; a WebSocket gets its messages back; a gRPC call of any method gets
-its messages back, one by one; everything else is answered with `Hello KEDA!`.
+its messages back, one by one; everything else is answered with `Hello KEDA!`. The header `x-pod` has HOSTNAME.
 ";
 
 /// When the request was received, in microseconds since 1970: for whoever measures on the same machine.
 const RECEIVED: &str = "x-received-micros";
+/// Which pod has answered, where `HOSTNAME` names it, as it does in Kubernetes.
+const POD: &str = "x-pod";
 
 /// Settings.
 #[derive(Debug, Clone)]
@@ -55,6 +57,8 @@ pub struct Settings {
     pub error_rate: f64,
     /// `ERROR_RESP_CODE`
     pub error_status: StatusCode,
+    /// `HOSTNAME`
+    pub pod: Option<HeaderValue>,
 }
 
 impl Settings {
@@ -75,6 +79,7 @@ impl Settings {
             error_status: environment
                 .parsed("ERROR_RESP_CODE", "a status, 100 to 999", str::parse)?
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            pod: environment.parsed("HOSTNAME", "the name of a pod", HeaderValue::from_str)?,
         })
     }
 }
@@ -141,14 +146,19 @@ async fn answer(
     State(server): State<Arc<Server>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
-) -> impl IntoResponse {
+) -> Response {
     let received = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let response = match upgrade {
+    let mut response = match upgrade {
         Ok(upgrade) => upgrade.on_upgrade(echo::web_socket),
         Err(_) if echo::is_grpc(request.headers()) => echo::grpc(request.into_body()),
         Err(_) => handle(&server, &request.into_parts().0).await,
     };
-    ([(RECEIVED, received.as_micros().to_string())], response)
+    let headers = response.headers_mut();
+    headers.insert(RECEIVED, HeaderValue::from(received.as_micros() as u64));
+    if let Some(pod) = &server.settings.pod {
+        headers.insert(POD, pod.clone());
+    }
+    response
 }
 
 async fn handle(server: &Server, request: &Parts) -> Response {

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# stories.sh [WORD...]: tells the stories of ../tests/stories whose name or chapter contains a word, or all.
+#
+#   KUBECONFIG unset  on the one-node cluster of `make cluster`, from inside its network namespace
+#   KUBECONFIG set    on that cluster, from a pod: KEDA and the chart are installed there, and the images of images.sh
+#                     (otel-tracing-server, otel-tracing-client, jaeger, otelcol, stories) are at IMAGE_REPOSITORY, with IMAGE_TAG
+#   SUMMARY           where the table goes (one-node cluster only; target/stories.md)
+set -euo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd)
+ROOT=$HERE/../..
+OTHER=${KUBECONFIG:-}
+
+on_the_node() {
+  . "$HERE/env.sh"
+  if [ ! -e "$RUN/up" ]; then
+    echo 'No cluster runs: `make cluster` starts one; for another cluster set KUBECONFIG.' >&2
+    exit 1
+  fi
+  export SUMMARY=${SUMMARY:-$ROOT/target/stories.md}
+  in_ns env CLUSTER_RUN="$RUN" KUBECONFIG="$KUBECONFIG" "$ROOT/target/${PROFILE:-release}/stories" "$@"
+}
+
+in_a_pod() {
+  local image=${IMAGE_REPOSITORY:-localhost}/stories:${IMAGE_TAG:-dev} kubectl=${KUBECTL:-kubectl} arguments
+  command -v "$kubectl" > /dev/null || { echo 'kubectl is missing' >&2; exit 1; }
+  arguments=$(printf ', "%s"' "$@")
+  "$kubectl" delete namespace keda-http-stories --ignore-not-found > /dev/null
+  trap '"$kubectl" delete clusterrolebinding/keda-http-stories namespace/keda-http-stories --ignore-not-found > /dev/null' EXIT
+  "$kubectl" apply -f - > /dev/null <<Y
+apiVersion: v1
+kind: Namespace
+metadata: {name: keda-http-stories}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: keda-http-stories}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: default, namespace: keda-http-stories}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: stories, namespace: keda-http-stories}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: stories
+      image: $image
+      imagePullPolicy: IfNotPresent
+      args: [${arguments#, }]
+      env:
+        - {name: KEDA_NAMESPACE, value: "${KEDA_NAMESPACE:-keda}"}
+        - {name: IMAGE_REPOSITORY, value: "${IMAGE_REPOSITORY:-localhost}"}
+        - {name: IMAGE_TAG, value: "${IMAGE_TAG:-dev}"}
+Y
+  "$kubectl" -n keda-http-stories wait pod/stories --for=jsonpath='{.status.containerStatuses[0].state}' --timeout=60s > /dev/null
+  until "$kubectl" -n keda-http-stories logs --follow stories 2> /dev/null; do
+    case $("$kubectl" -n keda-http-stories get pod stories -o jsonpath='{.status.phase}') in
+      Pending) "$kubectl" -n keda-http-stories wait pod/stories --for=condition=Ready --timeout=60s ;;
+      *) break ;;
+    esac
+  done
+  "$kubectl" -n keda-http-stories wait pod/stories --for=jsonpath='{.status.phase}'=Succeeded --timeout=10s > /dev/null
+}
+
+if [ -n "$OTHER" ]; then in_a_pod "$@"; else on_the_node "$@"; fi

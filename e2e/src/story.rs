@@ -1,0 +1,74 @@
+//! Stories: what users do on a real cluster with stock KEDA, told one after the other and then summed up in a table.
+//!
+//! # Layout
+//!
+//! - [`cluster`]: the cluster under test: addresses of Services, Deployments and their rollouts.
+//! - [`space`]: the namespace of one story, with the apps, routes and ScaledObjects it needs.
+//! - [`caller`]: requests, one or many at a constant rate, and what became of them.
+//! - [`node`]: what can be done to a one-node cluster of `make cluster` only: processes killed, stopped and restarted.
+//! - [`traces`]: traces as Jaeger and Zipkin give them back.
+//! - [`runner`]: runs stories, those that disturb nobody side by side.
+//! - [`summary`]: the table.
+
+pub mod caller;
+pub mod cluster;
+pub mod node;
+pub mod runner;
+pub mod space;
+pub mod summary;
+pub mod traces;
+
+use std::fmt;
+use std::pin::Pin;
+
+use anyhow::Result;
+
+pub use space::Space;
+
+/// A running story.
+pub type Telling = Pin<Box<dyn Future<Output = Result<Told>>>>;
+
+/// What a user does, and what must be seen then.
+#[derive(Clone, Copy)]
+pub struct Story {
+    /// A heading of the table.
+    pub chapter: &'static str,
+    /// Its file, and the end of its namespace's name.
+    pub name: &'static str,
+    /// What it shows, as one sentence.
+    pub says: &'static str,
+    /// Whether it changes what other stories stand on, so that it runs by itself.
+    pub alone: bool,
+    /// Tells it in a namespace of its own, which is deleted afterwards.
+    pub tell: fn(Space) -> Telling,
+}
+
+/// What was seen, in a few words for the table.
+#[derive(Debug, Clone, Default)]
+pub struct Told(pub Vec<String>);
+
+impl Told {
+    /// One thing that was seen.
+    pub fn that(seen: impl Into<String>) -> Self {
+        Self(vec![seen.into()])
+    }
+
+    /// One more.
+    #[must_use]
+    pub fn and(mut self, seen: impl Into<String>) -> Self {
+        self.0.push(seen.into());
+        self
+    }
+}
+
+/// Why a story cannot be told on this cluster. As an error of a story it is no failure.
+#[derive(Debug)]
+pub struct Skipped(pub String);
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}

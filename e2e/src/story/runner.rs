@@ -1,0 +1,93 @@
+//! Runs stories: first those that disturb nobody, some side by side, then the others one after another.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::{Skipped, Space, Story, Told};
+
+/// How many run at once: they wait most of the time, for KEDA and for the kubelet.
+const SIDE_BY_SIDE: usize = 4;
+/// No story takes longer.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What has become of a story.
+pub struct Outcome {
+    /// Which.
+    pub story: &'static Story,
+    /// How it ended.
+    pub result: Result<Told>,
+    /// How long it took, what it leaves behind removed.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// Why it was not told.
+    pub fn skipped(&self) -> Option<&Skipped> {
+        self.result.as_ref().err()?.downcast_ref()
+    }
+
+    /// Whether it has failed.
+    pub fn has_failed(&self) -> bool {
+        self.result.is_err() && self.skipped().is_none()
+    }
+}
+
+/// Runs those whose name or chapter contains one of `words`, or all where there are none.
+pub async fn run(stories: &'static [Story], words: &[String], cluster: &Cluster) -> Vec<Outcome> {
+    let chosen = |story: &&Story| {
+        let matches = |word: &String| story.name.contains(word) || story.chapter.contains(word);
+        words.is_empty() || words.iter().any(matches)
+    };
+    let (alone, others): (Vec<_>, Vec<_>) = stories.iter().filter(chosen).partition(|story| story.alone);
+    let mut outcomes: Vec<Outcome> = stream::iter(others)
+        .map(|story| tell(story, cluster))
+        .buffer_unordered(SIDE_BY_SIDE)
+        .collect()
+        .await;
+    for story in alone {
+        outcomes.push(tell(story, cluster).await);
+    }
+    outcomes.sort_by_key(|outcome| stories.iter().position(|story| story.name == outcome.story.name));
+    outcomes
+}
+
+async fn tell(story: &'static Story, cluster: &Cluster) -> Outcome {
+    let started = Instant::now();
+    let result = in_its_space(story, cluster).await;
+    let outcome = Outcome {
+        story,
+        result,
+        took: started.elapsed(),
+    };
+    let seconds = outcome.took.as_secs();
+    match (&outcome.result, outcome.skipped()) {
+        (Ok(told), _) => eprintln!("ok       {:<28} {seconds:>4} s  {}", story.name, told.0.join("; ")),
+        (_, Some(reason)) => eprintln!("skipped  {:<28} {seconds:>4} s  {reason}", story.name),
+        (Err(error), None) => eprintln!("FAILED   {:<28} {seconds:>4} s  {error:#}", story.name),
+    }
+    outcome
+}
+
+async fn in_its_space(story: &Story, cluster: &Cluster) -> Result<Told> {
+    let space = Space::create(cluster, story.name).await?;
+    // A task of its own, so that an assertion that fails is no end of the others.
+    let mut telling = tokio::task::spawn_local((story.tell)(space.clone()));
+    let result = match tokio::time::timeout(LIMIT, &mut telling).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => Err(anyhow::anyhow!("{error}")),
+        Err(_) => {
+            telling.abort();
+            Err(anyhow::anyhow!("not told within {LIMIT:?}"))
+        }
+    };
+    if result.as_ref().is_err_and(|error| !error.is::<Skipped>()) {
+        let events = space.events().await;
+        eprintln!("    warnings in {}:\n{events}", space.name);
+    }
+    space.delete().await?;
+    result
+}

@@ -1,0 +1,49 @@
+//! The table of all stories.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::runner::Outcome;
+
+/// As Markdown: a table for each chapter, then the sums.
+pub fn markdown(outcomes: &[Outcome], took: Duration) -> String {
+    let mut text = String::new();
+    let mut chapter = "";
+    for outcome in outcomes {
+        if outcome.story.chapter != chapter {
+            chapter = outcome.story.chapter;
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "\n## {chapter}\n\n| story | result | s | what was seen |\n| --- | --- | ---: | --- |\n"
+            );
+        }
+        let _ = writeln!(text, "{}", line(outcome));
+    }
+    let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
+    let _ = writeln!(
+        text,
+        "\n{} stories: {} told, {} failed, {} skipped, in {:.1} minutes.",
+        outcomes.len(),
+        count(|outcome| outcome.result.is_ok()),
+        count(Outcome::has_failed),
+        count(|outcome| outcome.skipped().is_some()),
+        took.as_secs_f64() / 60.0
+    );
+    text
+}
+
+fn line(outcome: &Outcome) -> String {
+    let (result, seen) = match (&outcome.result, outcome.skipped()) {
+        (Ok(told), _) => ("ok", told.0.join("; ")),
+        (_, Some(reason)) => ("skipped", reason.to_string()),
+        (Err(error), None) => ("**failed**", format!("{error:#}")),
+    };
+    let seen = seen.replace(['\n', '|'], " ");
+    let says = outcome.story.says;
+    format!(
+        "| `{}`: {says} | {result} | {} | {seen} |",
+        outcome.story.name,
+        outcome.took.as_secs()
+    )
+}

@@ -1,0 +1,85 @@
+//! All interceptors go: the autowired Service leads to the app's own pods, and back when they return. Its callers cannot tell.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use keda_http_e2e::story::caller::Load;
+use keda_http_e2e::story::cluster::INTERCEPTOR;
+use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::wait;
+use keda_http_kubernetes::resources::ScaledObject;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::{CHAPTER, RATE};
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "autowire_fallback",
+    says: "Without interceptors an autowired Service leads to the app's own pods, and back; no request fails",
+    alone: true,
+    tell: |space| Box::pin(tell(space)),
+};
+
+async fn tell(space: Space) -> Result<Told> {
+    space.app("api", 1, &[]).await?;
+    let front = space.autowired("api", 1).await?;
+    let load = Load::start(RATE, &front, &space.host("api"))?;
+    let ours = addresses(&space, "api").await?;
+    ensure!(
+        addresses(&space, "api-front").await? != ours,
+        "the Service leads to the interceptors"
+    );
+
+    // KEDA scales the interceptor; it is told to keep it at zero, and then not to.
+    let told = async {
+        pause(&space, Some("0")).await?;
+        space.cluster.system(INTERCEPTOR).asleep(PATIENCE).await?;
+        wait::until("the Service does not lead to the pods", PATIENCE, async || {
+            let (front, ours) = (
+                addresses(&space, "api-front").await.ok()?,
+                addresses(&space, "api").await.ok()?,
+            );
+            (!ours.is_empty() && front == ours).then_some(())
+        })
+        .await
+    };
+    let told = told.await;
+    pause(&space, None).await?;
+    told?;
+    let interceptor = space.cluster.system(INTERCEPTOR);
+    interceptor.scaled(PATIENCE, |replicas| replicas > 0).await?;
+    interceptor.rolled_out().await?;
+    wait::until("the Service does not lead back", PATIENCE, async || {
+        let (front, ours) = (
+            addresses(&space, "api-front").await.ok()?,
+            addresses(&space, "api").await.ok()?,
+        );
+        (!front.is_empty() && front != ours).then_some(())
+    })
+    .await?;
+    let tally = load.stop().await?;
+    tally.expect_all()?;
+    Ok(Told::that(format!("{tally}")))
+}
+
+async fn pause(space: &Space, replicas: Option<&str>) -> Result<()> {
+    let objects: Api<ScaledObject> = Api::namespaced(space.cluster.client.clone(), &space.cluster.keda);
+    let patch = json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused-replicas": replicas}}});
+    objects
+        .patch(INTERCEPTOR, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .context("the interceptor's ScaledObject")?;
+    Ok(())
+}
+
+/// Where a Service leads.
+async fn addresses(space: &Space, service: &str) -> Result<Vec<String>> {
+    let slices: Api<EndpointSlice> = Api::namespaced(space.cluster.client.clone(), &space.name);
+    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+    let list = slices.list(&of_service).await?;
+    let endpoints = list.items.into_iter().flat_map(|slice| slice.endpoints);
+    let mut addresses: Vec<String> = endpoints.flat_map(|endpoint| endpoint.addresses).collect();
+    addresses.sort();
+    Ok(addresses)
+}

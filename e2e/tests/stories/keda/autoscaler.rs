@@ -1,0 +1,41 @@
+//! The horizontal pod autoscaler follows the request rate, from one replica to five and back.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use keda_http_e2e::story::caller::Load;
+use keda_http_e2e::story::{Space, Story, Told};
+use tokio::time::Instant;
+
+use super::CHAPTER;
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "autoscaler",
+    says: "By request rate the autoscaler goes from 1 replica to 5 under load, and back to 1 after it",
+    alone: false,
+    tell: |space| Box::pin(tell(space)),
+};
+
+/// It looks every 15 seconds, and needs two looks in each direction.
+const LIMIT: Duration = Duration::from_secs(120);
+
+async fn tell(space: Space) -> Result<Told> {
+    let api = space.app("api", 1, &[]).await?;
+    let more = [("targetValue", "5"), ("window", "10s")];
+    let front = space.autowired_from("api", 1, 5, &more).await?;
+    let started = Instant::now();
+    let load = Load::start(25, &front, &space.host("api"))?;
+    api.scaled(LIMIT, |replicas| replicas == 5).await?;
+    let up = started.elapsed();
+    let tally = load.stop().await?;
+    tally.expect_all()?;
+    let ended = Instant::now();
+    api.scaled(LIMIT, |replicas| replicas == 1).await?;
+    Ok(Told::that(format!(
+        "5 replicas after {} s, 1 again after {} s",
+        up.as_secs(),
+        ended.elapsed().as_secs()
+    ))
+    .and(tally.to_string()))
+}

@@ -1,0 +1,41 @@
+//! KEDA's pause annotation: a paused app is not woken, its requests are held; they are answered when the pause is over.
+
+use anyhow::{Result, ensure};
+use keda_http_e2e::story::caller::herd;
+use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::{Space, Story, Told};
+
+use super::CHAPTER;
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "pause",
+    says: "A paused ScaledObject is not woken; what was held meanwhile is answered after the pause",
+    alone: false,
+    tell: |space| Box::pin(tell(space)),
+};
+
+const HELD: u64 = 10;
+/// A wake that is not paused takes a second.
+const PAUSED: std::time::Duration = std::time::Duration::from_secs(10);
+
+async fn tell(space: Space) -> Result<Told> {
+    let api = space.app("api", 0, &[]).await?;
+    space.route("api", "").await?;
+    space.scaled("api", 1).await?;
+    api.asleep(PATIENCE).await?;
+    space
+        .annotate("api", "autoscaling.keda.sh/paused", Some("true"))
+        .await?;
+    space
+        .condition("keda.sh/v1alpha1", "ScaledObject", "api", "Paused", "True")
+        .await?;
+    let held = herd(HELD as usize, &space.cluster.interceptor().await?, &space.host("api"))?;
+    space.held("api", HELD).await?;
+    let woken = api.scaled(PAUSED, |replicas| replicas > 0).await;
+    ensure!(woken.is_err(), "a paused app was woken");
+    space.annotate("api", "autoscaling.keda.sh/paused", None).await?;
+    let tally = held.await?;
+    tally.expect_all()?;
+    Ok(Told::that(format!("held for {} s of pause: {tally}", PAUSED.as_secs())))
+}

@@ -1,0 +1,57 @@
+//! The stories, told on the cluster that `KUBECONFIG` names. `make e2e` starts one and runs them all.
+
+mod faults;
+mod keda;
+mod tutorial;
+mod upstream;
+
+use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use keda_http_e2e::story::cluster::{Cluster, SETTINGS};
+use keda_http_e2e::story::runner::{Outcome, run};
+use keda_http_e2e::story::{Story, summary};
+use keda_http_runtime::env::Environment;
+use tokio::task::LocalSet;
+
+static STORIES: LazyLock<Vec<Story>> =
+    LazyLock::new(|| [tutorial::STORIES, upstream::STORIES, keda::STORIES, faults::STORIES].concat());
+
+const HELP: &str = "\
+stories [WORD...]: tells the stories whose name or chapter contains one of the words, or all. `--list` lists them.
+
+Settings come from the environment:
+
+";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        eprintln!("{HELP}{SETTINGS}  SUMMARY           a file for the table of all stories");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if words.iter().any(|word| word == "--list") {
+        STORIES
+            .iter()
+            .for_each(|story| eprintln!("{:<28} {}", story.name, story.says));
+        return Ok(ExitCode::SUCCESS);
+    }
+    keda_http_runtime::install_crypto_provider();
+    let environment = Environment::process();
+    let started = Instant::now();
+    let cluster = Cluster::open(&environment).await?;
+    cluster.whole().await?;
+    let outcomes = LocalSet::new().run_until(run(&STORIES, &words, &cluster)).await;
+    let table = summary::markdown(&outcomes, started.elapsed());
+    eprint!("{table}");
+    if let Some(path) = environment.get("SUMMARY") {
+        std::fs::write(&path, table).context(path)?;
+    }
+    Ok(match outcomes.iter().any(Outcome::has_failed) || outcomes.is_empty() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}

@@ -1,0 +1,43 @@
+//! The same by an OpenTelemetry Collector, which sends everything to Jaeger and to Zipkin at once.
+
+use anyhow::{Result, ensure};
+use keda_http_e2e::story::traces::{in_jaeger, in_zipkin};
+use keda_http_e2e::story::{Space, Story, Told};
+
+use super::one_trace::{TREE, whole};
+use super::{CHAPTER, backends, call, deploy, traced};
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "collector_and_zipkin",
+    says: "By way of the Collector the same trace is whole in Jaeger and in Zipkin",
+    alone: true,
+    tell: |space| Box::pin(tell(space)),
+};
+
+async fn tell(space: Space) -> Result<Told> {
+    let zipkin = backends::zipkin(&space).await?;
+    let (query, _) = backends::jaeger(&space).await?;
+    let otlp = backends::collector(&space).await?;
+    let names: Vec<&str> = TREE.iter().map(|(name, _)| *name).collect();
+    let (jaegers, zipkins) = traced(
+        &space,
+        &otlp,
+        Box::pin(async {
+            deploy(&space, &otlp).await?;
+            call(&space, &otlp).await?;
+            let trace = in_jaeger(&query, "http-call", &names).await?;
+            let other = in_zipkin(&zipkin.query, &trace.id, &names).await?;
+            Ok((trace, other))
+        }),
+    )
+    .await?;
+    whole(&jaegers)?;
+    whole(&zipkins)?;
+    ensure!(jaegers.spans.len() == zipkins.spans.len(), "both have all spans");
+    Ok(Told::that(format!(
+        "{} spans in Jaeger and in Zipkin, trace {}",
+        jaegers.spans.len(),
+        jaegers.id
+    )))
+}

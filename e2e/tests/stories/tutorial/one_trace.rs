@@ -1,0 +1,108 @@
+//! The tutorial as it is written. The server goes to zero; the client is started, and its one call is one trace: the client's
+//! span, its calculation, the interceptor's span with the cold start in it, the call to the pod, and the server's spans.
+//!
+//! `SAVE_TRACE=path` writes the trace as Jaeger gives it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use keda_http_e2e::story::traces::{Trace, in_jaeger};
+use keda_http_e2e::story::{Space, Story, Told};
+
+use super::{CHAPTER, backends, call, deploy, traced};
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "one_trace",
+    says: "A cold start is one trace in Jaeger, from the client's span to the server's, and the interceptor's span covers the wait",
+    alone: true,
+    tell: |space| Box::pin(tell(space)),
+};
+
+/// Who must be below whom.
+pub const TREE: &[(&str, &str)] = &[
+    ("inner client span", "/"),
+    ("keda-http-interceptor", "/"),
+    ("cold start", "keda-http-interceptor"),
+    ("signal", "cold start"),
+    ("wait for endpoint", "cold start"),
+    ("HTTP GET", "keda-http-interceptor"),
+    ("handling-request", "HTTP GET"),
+    ("inner server span", "handling-request"),
+];
+
+async fn tell(space: Space) -> Result<Told> {
+    let (query, otlp) = backends::jaeger(&space).await?;
+    let names: Vec<&str> = TREE.iter().map(|(name, _)| *name).collect();
+    let trace = traced(
+        &space,
+        &otlp,
+        Box::pin(async {
+            let server = deploy(&space, &otlp).await?;
+            call(&space, &otlp).await?;
+            let trace = in_jaeger(&query, "http-call", &names).await?;
+            ensure!(server.replicas().await? == 1, "the call has woken the server");
+            Ok(trace)
+        }),
+    )
+    .await?;
+    if let Some(path) = std::env::var_os("SAVE_TRACE") {
+        std::fs::write(&path, serde_json::to_string_pretty(&trace.raw)? + "\n")?;
+    }
+    whole(&trace)?;
+    durations(&trace)
+}
+
+/// Fails unless every span is below the one it belongs to.
+pub fn whole(trace: &Trace) -> Result<()> {
+    ensure!(trace.span("/")?.parent.is_none(), "the client's span is the first");
+    for (name, above) in TREE {
+        let span = trace.span(name)?;
+        let parent = trace
+            .parent(span)
+            .with_context(|| format!("{name} has no parent in the trace"))?;
+        ensure!(
+            parent.name.eq_ignore_ascii_case(above),
+            "{name} is below {}, not {above}",
+            parent.name
+        );
+        // The server answers, and only then ends its spans.
+        ensure!(
+            parent.service == "http-call" || span.service == "http-call" || span.within(parent),
+            "{name} outlasts {above}"
+        );
+    }
+    Ok(())
+}
+
+fn durations(trace: &Trace) -> Result<Told> {
+    let milliseconds = Duration::from_millis;
+    let took = |name| trace.span(name).map(|span| span.duration);
+    let (held, call) = (took("cold start")?, took("HTTP GET")?);
+    let all = took("keda-http-interceptor")?;
+    ensure!(
+        all >= held + call - milliseconds(5),
+        "{all:?} is less than the hold {held:?} and the call {call:?}"
+    );
+    ensure!(held >= milliseconds(300), "a pod cannot be there after {held:?}");
+    ensure!(took("wait for endpoint")? <= held, "the wait is part of the hold");
+    ensure!(
+        (milliseconds(500)..milliseconds(900)).contains(&took("inner client span")?),
+        "the client's calculation"
+    );
+    ensure!(
+        (milliseconds(800)..milliseconds(1200)).contains(&took("inner server span")?),
+        "the server's calculation"
+    );
+    ensure!(
+        took("/")? >= all + milliseconds(500),
+        "the client's span covers all of it"
+    );
+    let seconds = |duration: Duration| format!("{:.2} s", duration.as_secs_f64());
+    Ok(Told::that(format!("{} spans", trace.spans.len()))
+        .and(format!("client {}", seconds(took("/")?)))
+        .and(format!("`keda-http-interceptor` {}", seconds(all)))
+        .and(format!("`cold start` {}", seconds(held)))
+        .and(format!("`signal` {:.1} ms", took("signal")?.as_secs_f64() * 1000.0))
+        .and(format!("`HTTP GET` {}", seconds(call))))
+}

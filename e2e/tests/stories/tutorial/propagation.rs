@@ -1,0 +1,33 @@
+//! With tracing off the interceptor makes no spans, and the server's are below the client's all the same.
+
+use anyhow::{Context, Result, ensure};
+use keda_http_e2e::story::traces::in_jaeger;
+use keda_http_e2e::story::{Space, Story, Told};
+
+use super::{CHAPTER, backends, call, deploy};
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "propagation",
+    says: "With tracing off the caller's trace goes through untouched",
+    alone: true,
+    tell: |space| Box::pin(tell(space)),
+};
+
+async fn tell(space: Space) -> Result<Told> {
+    let (query, otlp) = backends::jaeger(&space).await?;
+    deploy(&space, &otlp).await?;
+    call(&space, &otlp).await?;
+    let trace = in_jaeger(&query, "http-call", &["/", "handling-request", "inner server span"]).await?;
+    let parent = trace.parent(trace.span("handling-request")?).context("a parent")?;
+    ensure!(parent.name == "/", "the server's span is below {}", parent.name);
+    ensure!(
+        trace.spans.iter().all(|span| span.service == "http-call"),
+        "{:?}",
+        trace.names()
+    );
+    Ok(Told::that(format!(
+        "{} spans, none of the interceptor's",
+        trace.spans.len()
+    )))
+}

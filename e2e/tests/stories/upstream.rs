@@ -1,0 +1,37 @@
+//! What upstream's own end-to-end tests show, with its kinds and its trigger.
+
+mod cold_start;
+mod cold_start_fallback;
+mod graceful_shutdown;
+mod http_scaled_object;
+mod metrics;
+mod placeholder;
+mod protocols;
+mod refused_routes;
+mod route_changes;
+mod routing;
+mod scaling;
+mod static_route;
+mod timeouts;
+
+use keda_http_e2e::story::Story;
+
+const CHAPTER: &str = "The Go add-on's stories";
+
+pub const STORIES: &[Story] = &[
+    cold_start::STORY,
+    cold_start_fallback::STORY,
+    placeholder::STORY,
+    routing::STORY,
+    route_changes::STORY,
+    static_route::STORY,
+    timeouts::STORY,
+    protocols::WEB_SOCKET,
+    protocols::GRPC,
+    scaling::BY_RATE,
+    scaling::BY_CONCURRENCY,
+    metrics::STORY,
+    refused_routes::STORY,
+    http_scaled_object::STORY,
+    graceful_shutdown::STORY,
+];

@@ -1,0 +1,41 @@
+//! The interceptor is rolled out anew while a request of ten seconds is under way: the request ends as if nothing had happened.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use keda_http_e2e::story::cluster::INTERCEPTOR;
+use keda_http_e2e::story::{Space, Story, Told};
+
+use super::CHAPTER;
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "graceful_shutdown",
+    says: "A request of ten seconds outlives a rollout of the interceptor",
+    alone: true,
+    tell: |space| Box::pin(tell(space)),
+};
+
+async fn tell(space: Space) -> Result<Told> {
+    space.app("slow", 1, &[("RESPONSE_DELAY", "10")]).await?;
+    space.route("slow", "").await?;
+    let interceptor = space.cluster.system(INTERCEPTOR);
+    let before = interceptor.pod_names().await?;
+    let other = space.clone();
+    let under_way = tokio::spawn(async move { other.get("slow", "/").await });
+    space.held("slow", 1).await?;
+    interceptor.restart().await?;
+    let answer = under_way.await??.expect(200)?;
+    interceptor.rolled_out().await?;
+    let after = interceptor.pod_names().await?;
+    ensure!(
+        after.iter().all(|pod| !before.contains(pod)),
+        "the pods are new: {before:?} {after:?}"
+    );
+    ensure!(answer.took >= Duration::from_secs(10), "{answer:?}");
+    space.get("slow", "/").await?.expect(200)?;
+    Ok(Told::that(format!(
+        "200 after {:.1} s, by a pod that was told to stop meanwhile",
+        answer.took.as_secs_f64()
+    )))
+}

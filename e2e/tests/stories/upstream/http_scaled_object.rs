@@ -1,0 +1,83 @@
+//! HTTPScaledObject, upstream's kind before InterceptorRoute: it makes its ScaledObject itself, unless it is told not to.
+
+use anyhow::{Result, ensure};
+use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::wait;
+
+use super::CHAPTER;
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "http_scaled_object",
+    says: "An HTTPScaledObject gets its ScaledObject, wakes and sleeps; with skip-scaledobject-creation the user's own does it",
+    alone: false,
+    tell: |space| Box::pin(tell(space)),
+};
+
+async fn tell(space: Space) -> Result<Told> {
+    let api = space.app("api", 0, &[]).await?;
+    let own = space.app("own", 0, &[]).await?;
+    for (name, annotation) in [
+        ("api", ""),
+        ("own", "httpscaledobject.keda.sh/skip-scaledobject-creation: 'true'"),
+    ] {
+        let host = space.host(name);
+        space
+            .apply(&format!(
+                "apiVersion: http.keda.sh/v1alpha1
+kind: HTTPScaledObject
+metadata: {{name: {name}, annotations: {{{annotation}}}}}
+spec:
+  hosts: [{host}]
+  scaleTargetRef: {{name: {name}, kind: Deployment, apiVersion: apps/v1, service: {name}, port: 8080}}
+  replicas: {{min: 0, max: 1}}
+  scaledownPeriod: 1
+  scalingMetric: {{requestRate: {{targetValue: 100, window: 2s, granularity: 1s}}}}
+"
+            ))
+            .await?;
+        space.ready("http.keda.sh/v1alpha1", "HTTPScaledObject", name).await?;
+    }
+    space.ready("keda.sh/v1alpha1", "ScaledObject", "api").await?;
+    let made = space.object("keda.sh/v1alpha1", "ScaledObject", "own").await;
+    ensure!(made.is_err(), "no ScaledObject is made where it is not wanted");
+    users_own(&space).await?;
+    let mut told = Told::default();
+    for (name, app) in [("api", &api), ("own", &own)] {
+        app.asleep(PATIENCE).await?;
+        let answer = space.get(name, "/").await?.expect(200)?;
+        told = told.and(format!("`{name}` after {:.2} s", answer.took.as_secs_f64()));
+        app.asleep(PATIENCE).await?;
+    }
+    space.remove("http.keda.sh/v1alpha1", "HTTPScaledObject", "api").await?;
+    wait::until("its ScaledObject stays", PATIENCE, async || {
+        let object = space.object("keda.sh/v1alpha1", "ScaledObject", "api").await;
+        object.is_err().then_some(())
+    })
+    .await?;
+    Ok(told.and("the ScaledObject goes with it"))
+}
+
+/// The ScaledObject that a user makes who wants none made.
+async fn users_own(space: &Space) -> Result<()> {
+    let keda = &space.cluster.keda;
+    space
+        .apply(&format!(
+            "apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {{name: own}}
+spec:
+  scaleTargetRef: {{name: own}}
+  minReplicaCount: 0
+  maxReplicaCount: 1
+  pollingInterval: 1
+  cooldownPeriod: 1
+  triggers:
+    - type: external-push
+      metadata: {{scalerAddress: 'keda-add-ons-http-external-scaler.{keda}:9090', httpScaledObject: own}}
+"
+        ))
+        .await?;
+    space.ready("keda.sh/v1alpha1", "ScaledObject", "own").await
+}

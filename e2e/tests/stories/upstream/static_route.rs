@@ -1,0 +1,54 @@
+//! A path that the interceptor answers itself while the app sleeps: probes and scrapers do not wake it. When the app is up,
+//! it answers.
+
+use anyhow::{Result, ensure};
+use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::wait;
+
+use super::CHAPTER;
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "static_route",
+    says: "A static route answers for a sleeping app without waking it, and gives way when the app is up",
+    alone: false,
+    tell: |space| Box::pin(tell(space)),
+};
+
+/// How often the path is asked for while the app sleeps, a hundred milliseconds apart: ten seconds in all.
+const ASKED: usize = 100;
+
+async fn tell(space: Space) -> Result<Told> {
+    let api = space.app("api", 0, &[]).await?;
+    space
+        .route(
+            "api",
+            "  staticRoutes:
+    - rules: [{paths: [{value: /probe}]}]
+      response: {statusCode: 200, body: asleep, headers: {x-from: interceptor}}
+",
+        )
+        .await?;
+    space.scaled("api", 1).await?;
+    api.asleep(PATIENCE).await?;
+
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(100));
+    for _ in 0..ASKED {
+        pace.tick().await;
+        let answer = space.get("api", "/probe").await?.expect(200)?;
+        ensure!(
+            answer.body == "asleep" && answer.header("x-from") == Some("interceptor"),
+            "{answer:?}"
+        );
+        ensure!(api.replicas().await? == 0, "the probe has woken the app");
+    }
+
+    space.get("api", "/").await?.expect(200)?;
+    wait::until("the app does not answer", PATIENCE, async || {
+        let answer = space.get("api", "/probe").await.ok()?;
+        answer.pod().starts_with("api-").then_some(())
+    })
+    .await?;
+    Ok(Told::that(format!("{ASKED} probes in 10 s, no scale-up")))
+}

@@ -1,0 +1,56 @@
+//! The three timeouts of a route: until a pod is ready, until the first header, and for the whole request.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use keda_http_e2e::story::{Space, Story, Told};
+
+use super::CHAPTER;
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "timeouts",
+    says: "Readiness, response header and request timeouts of a route end in 504, each at its time",
+    alone: false,
+    tell: |space| Box::pin(tell(space)),
+};
+
+async fn tell(space: Space) -> Result<Told> {
+    space.app("slow", 1, &[("RESPONSE_DELAY", "1")]).await?;
+    space.app("asleep", 0, &[]).await?;
+    // Name, Service, timeouts, the status, and not before how many milliseconds it is given.
+    let cases = [
+        ("patient", "slow", "responseHeader: 10s, request: 10s", 200, 1000),
+        ("header", "slow", "responseHeader: 200ms", 504, 200),
+        ("request", "slow", "request: 500ms", 504, 500),
+        ("readiness", "asleep", "readiness: 300ms", 504, 300),
+    ];
+    for (name, service, timeouts, ..) in cases {
+        let host = space.host(name);
+        space
+            .apply(&format!(
+                "apiVersion: http.keda.sh/v1beta1
+kind: InterceptorRoute
+metadata: {{name: {name}}}
+spec:
+  target: {{service: {service}, port: 8080}}
+  rules: [{{hosts: [{host}]}}]
+  scalingMetric: {{concurrency: {{targetValue: 100}}}}
+  timeouts: {{{timeouts}}}
+"
+            ))
+            .await?;
+    }
+    let mut told = Told::default();
+    for (name, _, timeouts, status, least) in cases {
+        space.ready("http.keda.sh/v1beta1", "InterceptorRoute", name).await?;
+        let answer = space.get(name, "/").await?.expect(status)?;
+        let least = Duration::from_millis(least);
+        ensure!(
+            answer.took >= least && answer.took < least + Duration::from_secs(1),
+            "{name}: {answer:?}"
+        );
+        told = told.and(format!("{timeouts}: {status} after {} ms", answer.took.as_millis()));
+    }
+    Ok(told)
+}
