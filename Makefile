@@ -8,6 +8,8 @@ MAKEFLAGS += --no-builtin-rules
 
 MANIFESTS ?= local/examples/hello
 CASE ?= all
+# What the cluster runs: release or debug.
+PROFILE ?= release
 DENY_VERSION := 0.20.2
 
 CARGO_DIRECTORY := $(or $(CARGO_HOME),$(HOME)/.cargo)
@@ -57,18 +59,18 @@ control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, o
 cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart (root; built once from Go modules: about 20 minutes)
 	@e2e/cluster/require.sh
 	@e2e/cluster/build.sh cluster jaeger otelcol zipkin
-	@cargo build --release --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-e2e-apps -p keda-http-e2e --bins
-	@e2e/cluster/up.sh
-	@PROFILE=release e2e/cluster/install.sh
+	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-e2e-apps -p keda-http-e2e --bins
+	@PROFILE=$(PROFILE) e2e/cluster/up.sh
+	@PROFILE=$(PROFILE) e2e/cluster/install.sh
 
 cluster-down: ## End the cluster; nothing of it is left but what was built
 	@e2e/cluster/down.sh
 
 e2e: toolchain ## Tell all stories on the cluster that runs, or on that of KUBECONFIG (STORIES='word ...' chooses): docs/e2e.md
-	@e2e/cluster/stories.sh $(STORIES)
+	@PROFILE=$(PROFILE) SUMMARY='$(abspath $(SUMMARY))' SAVE_TRACE='$(abspath $(SAVE_TRACE))' e2e/cluster/stories.sh $(STORIES)
 
-cold-start: ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes
-	@e2e/cluster/cold-start.sh
+cold-start: ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes (REPORT=docs writes it there)
+	@PROFILE=$(PROFILE) REPORT='$(abspath $(REPORT))' e2e/cluster/cold-start.sh
 
 lint: format-check clippy ## Check the format and run clippy; warnings are errors
 

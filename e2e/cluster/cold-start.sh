@@ -13,4 +13,4 @@ k -n cold-start set env deployment/otel-tracing-server RESPONSE_DELAY=0 > /dev/n
 k -n cold-start rollout status deployment/otel-tracing-server --timeout=60s > /dev/null
 sed 's/pollingInterval: 30/pollingInterval: 1/; s/cooldownPeriod: 5/cooldownPeriod: 1/; s/window: 10s/window: 2s/' "$MANIFESTS/scaledobject.yaml" |
   k -n cold-start apply -f - > /dev/null
-in_ns env NAMESPACE=cold-start KUBECONFIG="$KUBECONFIG" RUNS="${RUNS:-30}" "$PROGRAM"
+in_ns env NAMESPACE=cold-start KUBECONFIG="$KUBECONFIG" RUNS="${RUNS:-30}" REPORT="${REPORT:-}" "$PROGRAM"

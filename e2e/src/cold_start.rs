@@ -3,29 +3,33 @@
 //! Everything is seen as a client and as KEDA would see it: the request is sent to the Service, activation is read from the
 //! scaler's own stream, and the rest from watches of the API server.
 
+mod chart;
 mod observer;
+mod report;
+mod stage;
 mod table;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use keda_http_kubernetes::resources::ScaledObject;
+use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
+use crate::story::cluster::{SCALER, cluster_ip};
 use crate::wait;
+pub use chart::chart;
 use observer::Observer;
+pub use report::report;
+pub use stage::Stage;
 pub use table::table;
 
 /// How long a workload may take to go to zero, and to wake.
 const LIMIT: Duration = Duration::from_secs(180);
-/// The Service at which KEDA reaches the scaler.
-const SCALER: &str = "keda-add-ons-http-external-scaler";
 
 /// A point on the way from the request to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,33 +50,6 @@ pub enum Point {
     Answered,
 }
 
-impl Point {
-    /// All of them, in order.
-    pub const ALL: [Self; 7] = [
-        Self::Signal,
-        Self::Scaled,
-        Self::Scheduled,
-        Self::Running,
-        Self::Ready,
-        Self::Received,
-        Self::Answered,
-    ];
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Signal => "`true` on KEDA's stream",
-            Self::Scaled => "Deployment has 1 replica",
-            Self::Scheduled => "pod scheduled",
-            Self::Running => "container running",
-            Self::Ready => "EndpointSlice ready",
-            Self::Received => "request at the pod",
-            Self::Answered => "first byte of the answer",
-        })
-    }
-}
-
 /// When each point was reached, from the moment the request was sent.
 #[derive(Debug, Clone)]
 pub struct Wake {
@@ -83,11 +60,20 @@ pub struct Wake {
 }
 
 impl Wake {
+    /// When a point was reached.
+    pub fn at(&self, point: Point) -> Option<Duration> {
+        self.points.get(&point).copied()
+    }
+
+    /// How long a stage took. Watches may tell of the end of one before they tell of its beginning.
+    pub fn took(&self, stage: Stage) -> Option<Duration> {
+        let start = stage.start().map_or(Some(Duration::ZERO), |point| self.at(point))?;
+        Some(self.at(stage.end())?.saturating_sub(start))
+    }
+
     /// The part that is the interceptor's and the scaler's own: until KEDA is told, and from the ready endpoint to the pod.
     pub fn own_share(&self) -> Option<Duration> {
-        let at = |point| self.points.get(&point);
-        let last = at(Point::Received)?.saturating_sub(*at(Point::Ready)?);
-        Some(*at(Point::Signal)? + last)
+        Some(self.took(Stage::Signal)? + self.took(Stage::Dial)?)
     }
 }
 
@@ -187,15 +173,4 @@ impl Subject {
             )
         })
     }
-}
-
-async fn cluster_ip(client: &Client, namespace: &str, service: &str) -> Result<String> {
-    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
-    let service = services
-        .get(service)
-        .await
-        .with_context(|| format!("Service {namespace}/{service}"))?;
-    let name = service.name_any();
-    let address = service.spec.and_then(|spec| spec.cluster_ip);
-    address.with_context(|| format!("Service {namespace}/{name} has no address"))
 }

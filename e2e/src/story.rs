@@ -6,6 +6,7 @@
 //! - [`space`]: the namespace of one story, with the apps, routes and ScaledObjects it needs.
 //! - [`caller`]: requests, one or many at a constant rate, and what became of them.
 //! - [`node`]: what can be done to a one-node cluster of `make cluster` only: processes killed, stopped and restarted.
+//! - [`picture`]: a trace as a picture.
 //! - [`traces`]: traces as Jaeger and Zipkin give them back.
 //! - [`runner`]: runs stories, those that disturb nobody side by side.
 //! - [`summary`]: the table.
@@ -13,6 +14,7 @@
 pub mod caller;
 pub mod cluster;
 pub mod node;
+pub mod picture;
 pub mod runner;
 pub mod space;
 pub mod summary;

@@ -203,9 +203,10 @@ impl App {
 
     fn pool_settings(&self) -> PoolSettings {
         let workers = self.proxies.len();
+        let max_idle = self.config.upstream.max_idle_per_endpoint.div_ceil(workers);
         PoolSettings {
-            workers,
-            max_idle: self.config.upstream.max_idle_per_endpoint.div_ceil(workers),
+            workers: u16::try_from(workers).unwrap_or(u16::MAX),
+            max_idle: u32::try_from(max_idle).unwrap_or(u32::MAX),
         }
     }
 

@@ -5,8 +5,8 @@
 //! the order they came.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -36,9 +36,9 @@ pub struct Backends {
 #[derive(Debug, Clone, Copy)]
 pub struct PoolSettings {
     /// One pool for each worker.
-    pub workers: usize,
+    pub workers: u16,
     /// Idle connections kept to one endpoint by one worker.
-    pub max_idle: usize,
+    pub max_idle: u32,
 }
 
 /// A port of a Service.
@@ -47,10 +47,17 @@ pub struct Backend {
     pub service: Arc<ServiceRef>,
     ready: ArcSwap<Ready>,
     changed: Notify,
+    /// Boxed: most backends have nothing to say, and there are thousands of them.
+    notes: Mutex<Option<Box<Notes>>>,
+}
+
+/// What went wrong at a backend, for those that time out.
+#[derive(Default)]
+struct Notes {
     /// Why there are no endpoints, where there is more to say than that none is ready.
-    problem: Mutex<Option<String>>,
-    /// The last dial that failed, for those that time out while others dial.
-    failure: Mutex<Option<String>>,
+    problem: Option<String>,
+    /// The last dial that failed since the endpoints changed.
+    failure: Option<String>,
 }
 
 struct Ready {
@@ -67,13 +74,15 @@ pub struct Endpoint {
     pub id: EndpointId,
     /// How it speaks.
     pub protocol: AppProtocol,
-    in_flight: AtomicUsize,
+    in_flight: AtomicU32,
     /// Nanoseconds since `ORIGIN` until which it is avoided; 0 is not at all.
     quarantined_until: AtomicU64,
     /// Nanoseconds since `ORIGIN` of the first failure since it last answered; 0 is none.
     failing_since: AtomicU64,
     removed: AtomicBool,
-    pools: Box<[Pool]>,
+    settings: PoolSettings,
+    /// One for each worker, made for the first request: most of thousands of endpoints have none.
+    pools: OnceLock<Box<[Pool]>>,
 }
 
 /// An endpoint in use by one request.
@@ -145,7 +154,8 @@ impl Backends {
             .iter()
             .flat_map(|backend| backend.ready.load().endpoints.clone())
         {
-            endpoint.pools.iter().for_each(|pool| pool.close_idle(limit));
+            let pools = endpoint.pools.get().into_iter().flatten();
+            pools.for_each(|pool| pool.close_idle(limit));
         }
     }
 }
@@ -167,8 +177,7 @@ impl Backend {
                 protocol: AppProtocol::default(),
             }),
             changed: Notify::new(),
-            problem: Mutex::new(None),
-            failure: Mutex::new(None),
+            notes: Mutex::new(None),
         }
     }
 
@@ -237,22 +246,38 @@ impl Backend {
 
     /// Why there are none, where there is more to say than that none is ready.
     pub fn problem(&self) -> Option<String> {
-        self.problem.lock().clone()
+        self.notes.lock().as_ref()?.problem.clone()
     }
 
     /// A dial of one of its endpoints has failed.
     pub fn note_failure(&self, failure: &DialError) {
-        *self.failure.lock() = Some(failure.to_string());
+        let failure = Some(failure.to_string());
+        self.notes.lock().get_or_insert_default().failure = failure;
     }
 
     /// The last dial that failed since the endpoints changed.
     pub fn failure(&self) -> Option<String> {
-        self.failure.lock().clone()
+        self.notes.lock().as_ref()?.failure.clone()
+    }
+
+    fn note_problem(&self, problem: Option<String>) {
+        let mut notes = self.notes.lock();
+        if problem.is_some() || notes.is_some() {
+            notes.get_or_insert_default().problem = problem;
+        }
+    }
+
+    fn forget_failure(&self) {
+        let mut notes = self.notes.lock();
+        *notes = notes.take().filter(|notes| notes.problem.is_some());
+        if let Some(notes) = notes.as_mut() {
+            notes.failure = None;
+        }
     }
 
     /// Endpoints that stay keep their counters and connections.
     fn publish(&self, endpoints: &Endpoints, pools: PoolSettings, problem: Option<String>) {
-        *self.problem.lock() = problem;
+        self.note_problem(problem);
         let old = self.ready.load_full();
         if old.protocol == endpoints.protocol
             && old
@@ -282,7 +307,7 @@ impl Backend {
         {
             gone.remove();
         }
-        *self.failure.lock() = None;
+        self.forget_failure();
         let any = !new.is_empty();
         self.ready.store(Arc::new(Ready {
             endpoints: new,
@@ -348,17 +373,24 @@ impl Endpoint {
             address: ready.address.clone(),
             id: ready.id,
             protocol,
-            in_flight: AtomicUsize::new(0),
+            in_flight: AtomicU32::new(0),
             quarantined_until: AtomicU64::new(0),
             failing_since: AtomicU64::new(0),
             removed: AtomicBool::new(false),
-            pools: (0..settings.workers).map(|_| Pool::new(settings.max_idle)).collect(),
+            settings,
+            pools: OnceLock::new(),
         }
     }
 
     /// The pool of a worker.
     pub fn pool(&self, worker: usize) -> &Pool {
-        &self.pools[worker]
+        &self.pools()[worker]
+    }
+
+    fn pools(&self) -> &[Pool] {
+        let PoolSettings { workers, max_idle } = self.settings;
+        self.pools
+            .get_or_init(|| (0..workers).map(|_| Pool::new(max_idle as usize)).collect())
     }
 
     /// It refused, reset, or did not answer: avoid it for a while when there is another. Says for how long it has been failing.
@@ -397,12 +429,13 @@ impl Endpoint {
 
     fn remove(&self) {
         self.removed.store(true, Ordering::Relaxed);
-        self.pools.iter().for_each(Pool::close_all);
+        // Those that nobody has asked for yet are made too: who asks for them later must find them closed.
+        self.pools().iter().for_each(Pool::close_all);
     }
 
     /// Requests it is working on.
     #[cfg(test)]
-    pub fn in_flight(&self) -> usize {
+    pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 }

@@ -1,7 +1,9 @@
 //! Wakes a workload of a cluster again and again, and prints where the time goes.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
-use keda_http_e2e::cold_start::{Subject, table};
+use keda_http_e2e::cold_start::{Subject, chart, report, table};
 use keda_http_runtime::env::Environment;
 
 const HELP: &str = "\
@@ -12,6 +14,7 @@ cold-start: wakes a workload again and again, and prints where the time goes. Se
   SCALED_OBJECT   with one kedify-http trigger and trafficAutowire: service (otel-tracing-server)
   KEDA_NAMESPACE  of the scaler (keda)
   RUNS            how many wakes (30)
+  REPORT          a directory for cold-start.md and cold-start.svg
 ";
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,5 +44,9 @@ async fn main() -> Result<()> {
         wakes.push(wake);
     }
     eprint!("{}", table(&wakes));
+    if let Some(directory) = environment.get("REPORT").map(PathBuf::from) {
+        std::fs::write(directory.join("cold-start.md"), report(&wakes))?;
+        std::fs::write(directory.join("cold-start.svg"), chart(&wakes))?;
+    }
     Ok(())
 }

@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use super::runner::Outcome;
 
+/// What stands above the tables in a file.
+pub const HEAD: &str = "\
+# Stories on a real cluster
+
+What users do, told on a real one-node Kubernetes with stock KEDA by `make e2e`, which made this page. Each story is a file in `e2e/tests/stories`, has
+a namespace of its own, and leaves nothing behind. *wake*: from zero replicas to the first answer. *held*: requests that wait for a pod.
+*load*: requests at a constant rate to an app that is up.
+";
+
 /// As Markdown: a table for each chapter, then the sums.
 pub fn markdown(outcomes: &[Outcome], took: Duration) -> String {
     let mut text = String::new();

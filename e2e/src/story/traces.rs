@@ -40,7 +40,8 @@ pub struct Span {
 }
 
 impl Span {
-    fn end(&self) -> u64 {
+    /// When it ended, in microseconds since 1970.
+    pub fn end(&self) -> u64 {
         self.start + self.duration.as_micros() as u64
     }
 

@@ -48,7 +48,7 @@ async fn main() -> Result<ExitCode> {
     let table = summary::markdown(&outcomes, started.elapsed());
     eprint!("{table}");
     if let Some(path) = environment.get("SUMMARY") {
-        std::fs::write(&path, table).context(path)?;
+        std::fs::write(&path, format!("{}{table}", summary::HEAD)).context(path)?;
     }
     Ok(match outcomes.iter().any(Outcome::has_failed) || outcomes.is_empty() {
         true => ExitCode::FAILURE,

@@ -1,11 +1,13 @@
 //! The tutorial as it is written. The server goes to zero; the client is started, and its one call is one trace: the client's
 //! span, its calculation, the interceptor's span with the cold start in it, the call to the pod, and the server's spans.
 //!
-//! `SAVE_TRACE=path` writes the trace as Jaeger gives it.
+//! `SAVE_TRACE=directory` keeps the trace there, as Jaeger gives it and as a picture.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use keda_http_e2e::story::picture::picture;
 use keda_http_e2e::story::traces::{Trace, in_jaeger};
 use keda_http_e2e::story::{Space, Story, Told};
 
@@ -46,8 +48,13 @@ async fn tell(space: Space) -> Result<Told> {
         }),
     )
     .await?;
-    if let Some(path) = std::env::var_os("SAVE_TRACE") {
-        std::fs::write(&path, serde_json::to_string_pretty(&trace.raw)? + "\n")?;
+    if let Some(directory) = std::env::var_os("SAVE_TRACE")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+    {
+        let json = serde_json::to_string_pretty(&trace.raw)? + "\n";
+        std::fs::write(directory.join("tracing-tutorial.json"), json)?;
+        std::fs::write(directory.join("tracing-tutorial.svg"), picture(&trace))?;
     }
     whole(&trace)?;
     durations(&trace)
