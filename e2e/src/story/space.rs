@@ -126,11 +126,10 @@ impl Space {
     /// When they are refused.
     pub async fn app_with(&self, name: &str, replicas: u32, env: &[(&str, &str)], port: &str) -> Result<Workload> {
         let image = self.cluster.image("otel-tracing-server");
-        let mut variables = String::from("[{name: RESPONSE_DELAY, value: '0'}");
-        for (variable, value) in env {
-            write!(variables, ", {{name: {variable}, value: '{value}'}}")?;
-        }
-        variables.push(']');
+        let mut settings = BTreeMap::from([("RESPONSE_DELAY", "0")]);
+        settings.extend(env.iter().copied());
+        let variable = |(name, value)| format!("{{name: {name}, value: '{value}'}}");
+        let variables = settings.into_iter().map(variable).collect::<Vec<_>>().join(", ");
         self.apply(&format!(
             "apiVersion: apps/v1
 kind: Deployment
@@ -146,7 +145,7 @@ spec:
         - name: server
           image: {image}
           imagePullPolicy: IfNotPresent
-          env: {variables}
+          env: [{variables}]
           ports: [{{name: http, containerPort: 8080}}]
           readinessProbe: {{httpGet: {{path: /healthz, port: http}}, periodSeconds: 1}}
 ---
