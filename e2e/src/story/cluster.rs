@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use keda_http_runtime::env::Environment;
@@ -83,10 +83,12 @@ impl Cluster {
     /// Waits until interceptor, scaler and KEDA are whole.
     ///
     /// # Errors
-    /// When one of them is not in time.
+    /// When one of them is not in time, or has no replica.
     pub async fn whole(&self) -> Result<()> {
         for name in [INTERCEPTOR, SCALER, KEDA_OPERATOR] {
-            self.system(name).rolled_out().await?;
+            let workload = self.system(name);
+            workload.rolled_out().await?;
+            ensure!(workload.replicas().await? > 0, "{name} has no replicas");
         }
         Ok(())
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_core::queue::Queue;
 use keda_http_kubernetes::resources::ScaledObject;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -422,31 +423,36 @@ spec:
         ))
         .await?;
         self.ready("keda.sh/v1alpha1", "ScaledObject", name).await?;
-        let url = self.url(&format!("{name}-front"), 8080).await?;
-        self.wired(&url, &host).await?;
-        Ok(url)
+        let front = format!("{name}-front");
+        self.wired(&front).await?;
+        self.url(&front, 8080).await
     }
 
-    /// Waits until a Service leads anywhere.
-    async fn wired(&self, url: &str, host: &str) -> Result<()> {
-        let mut last = String::new();
-        let answered = wait::until("the Service leads nowhere", PATIENCE, async || {
-            match caller::get(url, host).await {
-                Ok(answer) if answer.status == 200 => Some(()),
-                Ok(answer) => {
-                    last = format!("{} {}", answer.status, answer.body);
-                    None
-                }
-                Err(error) => {
-                    last = format!("{error:#}");
-                    None
-                }
-            }
-        });
-        if let Err(error) = answered.await {
-            bail!("{error:#}: {last}");
-        }
-        Ok(())
+    /// Waits until a Service leads to the interceptors. Connections that were opened before stay where they are.
+    async fn wired(&self, service: &str) -> Result<()> {
+        wait::until("the Service does not lead to the interceptors", PATIENCE, async || {
+            let pods = self.cluster.system(INTERCEPTOR).pods().await.ok()?;
+            let interceptors: Vec<_> = pods.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();
+            let endpoints = self.endpoints(service).await.ok()?;
+            let all = endpoints.iter().all(|endpoint| interceptors.contains(endpoint));
+            (all && !endpoints.is_empty()).then_some(())
+        })
+        .await
+        .with_context(|| service.to_owned())
+    }
+
+    /// The addresses to which a Service leads, in order.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn endpoints(&self, service: &str) -> Result<Vec<String>> {
+        let slices: Api<EndpointSlice> = Api::default_namespaced(self.client.clone());
+        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+        let list = slices.list(&of_service).await?;
+        let endpoints = list.items.into_iter().flat_map(|slice| slice.endpoints);
+        let mut addresses: Vec<String> = endpoints.flat_map(|endpoint| endpoint.addresses).collect();
+        addresses.sort();
+        Ok(addresses)
     }
 }
 

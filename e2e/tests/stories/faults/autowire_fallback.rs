@@ -1,14 +1,13 @@
 //! All interceptors go: the autowired Service leads to the app's own pods, and back when they return. Its callers cannot tell.
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::cluster::INTERCEPTOR;
 use keda_http_e2e::story::space::PATIENCE;
 use keda_http_e2e::story::{Space, Story, Told};
 use keda_http_e2e::wait;
 use keda_http_kubernetes::resources::ScaledObject;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::{CHAPTER, RATE};
@@ -25,9 +24,9 @@ async fn tell(space: Space) -> Result<Told> {
     space.app("api", 1, &[]).await?;
     let front = space.autowired("api", 1).await?;
     let load = Load::start(RATE, &front, &space.host("api"))?;
-    let ours = addresses(&space, "api").await?;
+    let ours = space.endpoints("api").await?;
     ensure!(
-        addresses(&space, "api-front").await? != ours,
+        space.endpoints("api-front").await? != ours,
         "the Service leads to the interceptors"
     );
 
@@ -37,8 +36,8 @@ async fn tell(space: Space) -> Result<Told> {
         space.cluster.system(INTERCEPTOR).asleep(PATIENCE).await?;
         wait::until("the Service does not lead to the pods", PATIENCE, async || {
             let (front, ours) = (
-                addresses(&space, "api-front").await.ok()?,
-                addresses(&space, "api").await.ok()?,
+                space.endpoints("api-front").await.ok()?,
+                space.endpoints("api").await.ok()?,
             );
             (!ours.is_empty() && front == ours).then_some(())
         })
@@ -52,8 +51,8 @@ async fn tell(space: Space) -> Result<Told> {
     interceptor.rolled_out().await?;
     wait::until("the Service does not lead back", PATIENCE, async || {
         let (front, ours) = (
-            addresses(&space, "api-front").await.ok()?,
-            addresses(&space, "api").await.ok()?,
+            space.endpoints("api-front").await.ok()?,
+            space.endpoints("api").await.ok()?,
         );
         (!front.is_empty() && front != ours).then_some(())
     })
@@ -71,15 +70,4 @@ async fn pause(space: &Space, replicas: Option<&str>) -> Result<()> {
         .await
         .context("the interceptor's ScaledObject")?;
     Ok(())
-}
-
-/// Where a Service leads.
-async fn addresses(space: &Space, service: &str) -> Result<Vec<String>> {
-    let slices: Api<EndpointSlice> = Api::namespaced(space.cluster.client.clone(), &space.name);
-    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
-    let list = slices.list(&of_service).await?;
-    let endpoints = list.items.into_iter().flat_map(|slice| slice.endpoints);
-    let mut addresses: Vec<String> = endpoints.flat_map(|endpoint| endpoint.addresses).collect();
-    addresses.sort();
-    Ok(addresses)
 }
