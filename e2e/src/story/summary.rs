@@ -12,6 +12,10 @@ pub const HEAD: &str = "\
 What users do, told on a real one-node Kubernetes with stock KEDA by `make e2e`, which made this page. Each story is a file in `e2e/tests/stories`, has
 a namespace of its own, and leaves nothing behind. *wake*: from zero replicas to the first answer. *held*: requests that wait for a pod.
 *load*: requests at a constant rate to an app that is up.
+
+The trace of the first story, as Jaeger gave it: [tracing-tutorial.json](tracing-tutorial.json), and as a picture:
+
+![A cold start as one trace](tracing-tutorial.svg)
 ";
 
 /// As Markdown: a table for each chapter, then the sums.
