@@ -62,14 +62,10 @@ async fn deploy(space: &Space, endpoint: &str) -> Result<Workload> {
     Ok(server)
 }
 
-/// Starts the tutorial's client, which calls once at its start.
+/// Starts the tutorial's client, which calls once at its start. A change of its variables afterwards would make it call twice.
 async fn call(space: &Space, endpoint: &str) -> Result<()> {
-    space
-        .apply_file(include_str!("../../manifests/tutorial/client.yaml"))
-        .await?;
-    let client = space.workload("otel-tracing-client");
-    client
-        .set_env(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Some(endpoint))])
-        .await?;
-    client.rolled_out().await
+    let client = include_str!("../../manifests/tutorial/client.yaml");
+    let variable = format!("env:\n            - {{name: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, value: \"{endpoint}\"}}");
+    space.apply_file(&client.replacen("env:", &variable, 1)).await?;
+    space.workload("otel-tracing-client").rolled_out().await
 }
