@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use keda_http_kubernetes::resources::ScaledObject;
 use keda_http_runtime::env::Environment;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -78,6 +79,20 @@ impl Cluster {
     /// A Deployment beside KEDA.
     pub fn system(&self, name: &'static str) -> Workload {
         Workload::new(&self.client, &self.keda, name)
+    }
+
+    /// Has KEDA keep the interceptor, which it scales, at that many replicas; `None` ends that.
+    ///
+    /// # Errors
+    /// When the interceptor has no ScaledObject.
+    pub async fn pause_interceptor(&self, replicas: Option<&str>) -> Result<()> {
+        let objects: Api<ScaledObject> = Api::namespaced(self.client.clone(), &self.keda);
+        let patch = json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused-replicas": replicas}}});
+        objects
+            .patch(INTERCEPTOR, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .context("the interceptor's ScaledObject")?;
+        Ok(())
     }
 
     /// Waits until interceptor, scaler and KEDA are whole.

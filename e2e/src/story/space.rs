@@ -242,10 +242,18 @@ spec:
     /// # Errors
     /// When it is refused.
     pub async fn annotate(&self, scaled_object: &str, annotation: &str, value: Option<&str>) -> Result<()> {
-        let objects: Api<ScaledObject> = Api::default_namespaced(self.client.clone());
         let patch = json!({"metadata": {"annotations": {annotation: value}}});
+        self.patch_scaled_object(scaled_object, &patch).await
+    }
+
+    /// Merges what is given into a ScaledObject.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn patch_scaled_object(&self, name: &str, patch: &Value) -> Result<()> {
+        let objects: Api<ScaledObject> = Api::default_namespaced(self.client.clone());
         objects
-            .patch(scaled_object, &PatchParams::default(), &Patch::Merge(patch))
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         Ok(())
     }

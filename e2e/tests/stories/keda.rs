@@ -3,6 +3,7 @@
 mod autoscaler;
 mod changed_target;
 mod fallback_replicas;
+mod no_scaler;
 mod pause;
 mod several_triggers;
 mod three_scalers;
@@ -17,5 +18,6 @@ pub const STORIES: &[Story] = &[
     several_triggers::STORY,
     pause::STORY,
     fallback_replicas::STORY,
+    no_scaler::STORY,
     three_scalers::STORY,
 ];

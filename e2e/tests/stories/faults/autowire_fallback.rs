@@ -1,14 +1,11 @@
 //! All interceptors go: the autowired Service leads to the app's own pods, and back when they return. Its callers cannot tell.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::cluster::INTERCEPTOR;
 use keda_http_e2e::story::space::PATIENCE;
 use keda_http_e2e::story::{Space, Story, Told};
 use keda_http_e2e::wait;
-use keda_http_kubernetes::resources::ScaledObject;
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
 
 use super::{CHAPTER, RATE};
 
@@ -32,7 +29,7 @@ async fn tell(space: Space) -> Result<Told> {
 
     // KEDA scales the interceptor; it is told to keep it at zero, and then not to.
     let told = async {
-        pause(&space, Some("0")).await?;
+        space.cluster.pause_interceptor(Some("0")).await?;
         space.cluster.system(INTERCEPTOR).asleep(PATIENCE).await?;
         wait::until("the Service does not lead to the pods", PATIENCE, async || {
             let (front, ours) = (
@@ -44,7 +41,7 @@ async fn tell(space: Space) -> Result<Told> {
         .await
     };
     let told = told.await;
-    pause(&space, None).await?;
+    space.cluster.pause_interceptor(None).await?;
     told?;
     let interceptor = space.cluster.system(INTERCEPTOR);
     interceptor.scaled(PATIENCE, |replicas| replicas > 0).await?;
@@ -60,14 +57,4 @@ async fn tell(space: Space) -> Result<Told> {
     let tally = load.stop().await?;
     tally.expect_all()?;
     Ok(Told::that(format!("{tally}")))
-}
-
-async fn pause(space: &Space, replicas: Option<&str>) -> Result<()> {
-    let objects: Api<ScaledObject> = Api::namespaced(space.cluster.client.clone(), &space.cluster.keda);
-    let patch = json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused-replicas": replicas}}});
-    objects
-        .patch(INTERCEPTOR, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .context("the interceptor's ScaledObject")?;
-    Ok(())
 }

@@ -1,0 +1,53 @@
+//! No scaler at all for half a minute: KEDA leaves the replicas as they are, requests go on, and scaling comes back with it.
+//!
+//! KEDA's `fallback` does not help then: KEDA 2.21 makes an external scaler that cannot be reached anew, asks it for its
+//! metrics, gets none, and has nothing to fall back with ("got empty metric spec").
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use keda_http_e2e::story::caller::Load;
+use keda_http_e2e::story::cluster::SCALER;
+use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::{Space, Story, Told};
+
+use super::CHAPTER;
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "no_scaler",
+    says: "Without any scaler the replicas stay as they are and requests go on; scaling comes back with it",
+    alone: true,
+    tell: |space| Box::pin(tell(space)),
+};
+
+const AWAY: Duration = Duration::from_secs(30);
+/// The autoscaler looks every 15 seconds.
+const AUTOSCALER: Duration = Duration::from_secs(120);
+
+async fn tell(space: Space) -> Result<Told> {
+    let api = space.app("api", 0, &[]).await?;
+    space
+        .route(
+            "api",
+            "  scalingMetric: {requestRate: {targetValue: 5, window: 10s, granularity: 1s}}\n",
+        )
+        .await?;
+    space.scaled("api", 5).await?;
+    let load = Load::start(10, &space.cluster.interceptor().await?, &space.host("api"))?;
+    api.scaled(AUTOSCALER, |replicas| replicas == 2).await?;
+    let scaler = space.cluster.system(SCALER);
+    let replicas = scaler.replicas().await?;
+    scaler.scale(0).await?;
+    let changed = api.scaled(AWAY, |replicas| replicas != 2).await;
+    scaler.scale(replicas).await?;
+    scaler.rolled_out().await?;
+    ensure!(changed.is_err(), "the replicas were changed: {changed:?}");
+    let tally = load.stop().await?;
+    tally.expect_all()?;
+    api.asleep(PATIENCE).await?;
+    Ok(Told::that(format!(
+        "2 replicas for {} s without a scaler, then 0; {tally}",
+        AWAY.as_secs()
+    )))
+}
