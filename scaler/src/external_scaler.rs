@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::activity::ActivityStream;
-use crate::demand::SharedDemand;
+use crate::demand::{Measure, Scope, SharedDemand};
 use crate::metrics::Metrics;
 use crate::objects::Objects;
 use crate::peers::Peers;
@@ -43,7 +43,8 @@ impl ExternalScaler for Service {
 
     async fn is_active(&self, call: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
         let subject = Subject::of(call.get_ref(), &self.objects)?;
-        let result = self.known(self.demand.is_active(&subject.scope))?;
+        let active = self.demand.is_active(&subject.scope);
+        let result = self.known(self.or_nobody(subject.scope == Scope::Everything, active))?;
         Ok(Response::new(IsActiveResponse { result }))
     }
 
@@ -86,12 +87,22 @@ impl ExternalScaler for Service {
 impl Service {
     /// `metricValue` is for versions of KEDA that know only that: rounded up, so that some demand is never none.
     fn value(&self, metric: &Metric) -> Result<MetricValue, Status> {
-        let value = self.known(self.demand.measure(&metric.measure))?;
+        let value = self.demand.measure(&metric.measure);
+        let value = self.known(self.or_nobody(metric.measure == Measure::TotalConcurrency, value))?;
         Ok(MetricValue {
             metric_name: metric.name.clone(),
             metric_value: whole(value),
             metric_value_float: if metric.whole { 0.0 } else { value },
         })
+    }
+
+    /// Where there is no interceptor, nothing is pending at interceptors. As "no data" KEDA would keep them at zero for ever:
+    /// it lifts a workload to its minimum only while its triggers work.
+    fn or_nobody<T: Default>(&self, of_interceptors: bool, reading: Reading<T>) -> Reading<T> {
+        match reading {
+            Reading::NoData if of_interceptors && self.peers.nobody_is_there() => Reading::Known(T::default()),
+            reading => reading,
+        }
     }
 
     /// "No data" is an error, never 0: KEDA then leaves the replicas as they are.

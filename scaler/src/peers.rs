@@ -82,6 +82,11 @@ impl Peers {
         news
     }
 
+    /// Whether the list of interceptors has been read and nobody is on it.
+    pub fn nobody_is_there(&self) -> bool {
+        self.states.lock().is_empty() && self.readiness.report().ready
+    }
+
     /// Why nothing is known, for the error that KEDA is given.
     pub fn explain(&self) -> String {
         let states = self.states.lock();
@@ -126,6 +131,7 @@ mod tests {
         peers.add(&lost);
         drop(starting);
         assert!(!readiness.report().ready);
+        assert!(!peers.nobody_is_there());
 
         assert!(peers.set(&lost, PeerState::Unreachable("connection refused".to_owned())));
         assert!(readiness.report().ready);
@@ -150,5 +156,17 @@ mod tests {
             readiness.report().ready,
             "one that comes later does not make it unready"
         );
+    }
+
+    #[test]
+    fn nobody_is_there_only_once_the_list_has_been_read() {
+        let readiness = Readiness::new();
+        let reading = readiness.register("list of interceptors");
+        let peers = Peers::new(readiness, Metrics::default());
+        assert!(!peers.nobody_is_there());
+        drop(reading);
+        assert!(peers.nobody_is_there());
+        peers.add(&"127.0.0.1:1".parse().unwrap());
+        assert!(!peers.nobody_is_there());
     }
 }
