@@ -59,7 +59,7 @@ control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, o
 cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart (root; built once from Go modules: about 20 minutes)
 	@e2e/cluster/require.sh
 	@e2e/cluster/build.sh cluster jaeger otelcol zipkin
-	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-e2e-apps -p keda-http-e2e --bins
+	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-e2e-apps --bins
 	@PROFILE=$(PROFILE) e2e/cluster/up.sh
 	@PROFILE=$(PROFILE) e2e/cluster/install.sh
 
@@ -67,9 +67,10 @@ cluster-down: ## End the cluster; nothing of it is left but what was built
 	@e2e/cluster/down.sh
 
 e2e: toolchain ## Tell all stories on the cluster that runs, or on that of KUBECONFIG (STORIES='word ...' chooses): docs/e2e.md
-	@PROFILE=$(PROFILE) SUMMARY='$(abspath $(SUMMARY))' SAVE_TRACE='$(abspath $(SAVE_TRACE))' e2e/cluster/stories.sh $(STORIES)
+	@SUMMARY='$(abspath $(SUMMARY))' SAVE_TRACE='$(abspath $(SAVE_TRACE))' e2e/cluster/stories.sh $(STORIES)
 
-cold-start: ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes (REPORT=docs writes it there)
+cold-start: toolchain ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes (REPORT=docs writes it there)
+	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-e2e --bin cold-start
 	@PROFILE=$(PROFILE) REPORT='$(abspath $(REPORT))' e2e/cluster/cold-start.sh
 
 lint: format-check clippy ## Check the format and run clippy; warnings are errors

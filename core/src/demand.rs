@@ -1,6 +1,8 @@
 //! What all interceptors report, folded: activity, concurrency and rate per target.
 //!
-//! "No data" is never zero: [`Demand::reading`] tells them apart.
+//! "No data" is never zero: [`Reading`] tells them apart. That nothing happens is only known where requests reach an
+//! interceptor that would see it. Where all of them are on their way out or not ready yet, requests go another way or
+//! nowhere, and a count that falls says nothing about its target.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,8 +11,10 @@ use crate::target::TargetKey;
 use crate::window::{Arrivals, RETAINED};
 
 mod interceptor;
+mod reach;
 
 use interceptor::{Counted, Interceptor};
+use reach::Reach;
 
 /// What an interceptor says of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +51,7 @@ pub struct Report {
 /// What is known of a target at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reading<T> {
-    /// No interceptor has ever been heard, or all reports are too old to use.
+    /// No interceptor has ever been heard, all reports are too old to use, or requests do not reach those that are heard.
     NoData,
     /// The value.
     Known(T),
@@ -61,6 +65,7 @@ const BEFORE_ORIGIN: Duration = RETAINED;
 pub struct Demand {
     retention: Duration,
     interceptors: HashMap<String, Interceptor>,
+    reach: Reach,
     /// Every target that an interceptor names, and those that were named and still have arrivals.
     targets: HashMap<TargetKey, Arrivals>,
 }
@@ -95,6 +100,11 @@ impl Demand {
         touched
     }
 
+    /// From now on requests reach these interceptors, and no others. Until this is said for the first time they reach all.
+    pub fn reached(&mut self, interceptors: HashSet<String>, now: Duration) {
+        self.reach.set(interceptors, now);
+    }
+
     /// The interceptor's stream is lost: its last report counts until `retention` has passed from `now`.
     pub fn disconnect(&mut self, interceptor: &str, now: Duration) {
         if let Some(known) = self.interceptors.get_mut(interceptor) {
@@ -122,6 +132,7 @@ impl Demand {
             retention,
             interceptors,
             targets,
+            ..
         } = self;
         interceptors.retain(|_, known| known.counts(*retention, now) || !known.is_older_than(RETAINED, now));
         targets.retain(|key, arrivals| {
@@ -136,7 +147,7 @@ impl Demand {
     /// Between two reports the mean is the interceptor's own; since the last one its pending requests are held to be
     /// pending still. An interceptor heard for less than ten seconds is averaged over the time it has been heard.
     pub fn concurrency(&self, key: &TargetKey, now: Duration) -> Reading<f64> {
-        self.known(now, || {
+        self.known(key, now, || {
             let mut sum = Concurrency::default();
             self.counted(key, now).for_each(|counted| sum.add(counted, now));
             sum.value()
@@ -145,7 +156,7 @@ impl Demand {
 
     /// Average arrivals per `granularity` over `window`, over all interceptors.
     pub fn rate(&self, key: &TargetKey, window: Duration, granularity: Duration, now: Duration) -> Reading<f64> {
-        self.known(now, || {
+        self.known(key, now, || {
             let arrivals = self.targets.get(key);
             arrivals.map_or(0.0, |arrivals| {
                 arrivals.rate(window, granularity, now.saturating_add(BEFORE_ORIGIN))
@@ -153,11 +164,18 @@ impl Demand {
         })
     }
 
-    /// Active when something is pending or anything arrived within `window`.
+    /// Active when something is pending or anything arrived within `window`. Inactive only where requests have reached an
+    /// interceptor for all of the window.
     pub fn is_active(&self, key: &TargetKey, window: Duration, now: Duration) -> Reading<bool> {
-        self.known(now, || {
-            self.is_pending(key, now) || self.arrived_within(key, window, now)
-        })
+        let active = self.is_pending(key, now) || self.arrived_within(key, window, now);
+        let known = match active {
+            true => self.counting(now).next().is_some(),
+            false => self.anyone_reached(now) && self.reach.covers(window, now),
+        };
+        match known {
+            true => Reading::Known(active),
+            false => Reading::NoData,
+        }
     }
 
     /// When the target becomes inactive if nothing more is heard: `window` after its last arrival. `None` while something
@@ -172,7 +190,7 @@ impl Demand {
 
     /// Requests held because no endpoint is ready, over all interceptors.
     pub fn waiting(&self, key: &TargetKey, now: Duration) -> Reading<u64> {
-        self.known(now, || {
+        self.known(key, now, || {
             self.counted(key, now)
                 .fold(0, |sum: u64, counted| sum.saturating_add(counted.waiting))
         })
@@ -180,7 +198,7 @@ impl Demand {
 
     /// Concurrency summed over all targets, for scaling the interceptor itself.
     pub fn total_concurrency(&self, now: Duration) -> Reading<f64> {
-        self.known(now, || {
+        self.known_of_all(now, || {
             let mut sums: HashMap<&TargetKey, Concurrency> = HashMap::new();
             let all = self.counting(now).flat_map(Interceptor::all_counted);
             for (key, counted) in all.filter(|(_, counted)| !counted.is_idle(now)) {
@@ -193,7 +211,7 @@ impl Demand {
 
     /// Whether anything is pending, or was within the last ten seconds. Goes through no target, however many there are.
     pub fn is_anything_pending(&self, now: Duration) -> Reading<bool> {
-        self.known(now, || self.counting(now).any(|interceptor| interceptor.is_busy(now)))
+        self.known_of_all(now, || self.counting(now).any(|interceptor| interceptor.is_busy(now)))
     }
 
     /// All targets that are known, in no order: named by an interceptor, or with arrivals that are not dropped yet.
@@ -201,11 +219,24 @@ impl Demand {
         self.targets.keys()
     }
 
-    fn known<T>(&self, now: Duration, value: impl FnOnce() -> T) -> Reading<T> {
-        if self.counting(now).next().is_none() {
-            return Reading::NoData;
+    fn known<T>(&self, key: &TargetKey, now: Duration, value: impl FnOnce() -> T) -> Reading<T> {
+        match self.anyone_reached(now) || self.is_pending(key, now) {
+            true => Reading::Known(value()),
+            false => Reading::NoData,
         }
-        Reading::Known(value())
+    }
+
+    fn known_of_all<T>(&self, now: Duration, value: impl FnOnce() -> T) -> Reading<T> {
+        match self.anyone_reached(now) || self.counting(now).any(Interceptor::is_pending) {
+            true => Reading::Known(value()),
+            false => Reading::NoData,
+        }
+    }
+
+    /// Whether there is an interceptor that requests reach, and whose last report counts.
+    fn anyone_reached(&self, now: Duration) -> bool {
+        let mut all = self.interceptors.iter();
+        all.any(|(name, known)| known.counts(self.retention, now) && self.reach.includes(name))
     }
 
     /// The interceptors whose last report counts.

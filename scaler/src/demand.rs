@@ -3,7 +3,7 @@
 //! A rising edge is found where the report is taken in: the target is judged right before and right after it. So no timer
 //! has to notice that a window ran out, and no edge between two looks is missed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -116,6 +116,11 @@ impl SharedDemand {
         for (signal, was_active) in watched.iter().zip(before) {
             signal.tell(!was_active && signal.is_active(&inner.demand, now), at);
         }
+    }
+
+    /// Requests reach these interceptors and no others, as the cluster says.
+    pub fn reached(&self, interceptors: HashSet<String>) {
+        self.inner.lock().demand.reached(interceptors, self.now());
     }
 
     /// The interceptor's reports have stopped: its last one counts for the retention time.

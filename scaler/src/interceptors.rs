@@ -4,7 +4,7 @@
 pub mod discovery;
 pub mod slices;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -21,12 +21,15 @@ pub struct Interceptor(String);
 #[error("{0:?} is no host:port")]
 pub struct InvalidInterceptor(pub String);
 
-/// All interceptors, as they are known now; `None` until they are known for the first time.
-pub type Interceptors = Option<BTreeSet<Interceptor>>;
+/// All interceptors, as they are known now, each with whether requests reach it: it is ready, and does not terminate. `None`
+/// until they are known for the first time.
+pub type Interceptors = Option<BTreeMap<Interceptor, bool>>;
 
-/// A set that never changes. The sender must be kept: dropping it says that nobody looks for interceptors any more.
+/// A set that never changes; requests reach all of it. The sender must be kept: dropping it says that nobody looks for
+/// interceptors any more.
 pub fn fixed(interceptors: impl IntoIterator<Item = Interceptor>) -> watch::Sender<Interceptors> {
-    watch::Sender::new(Some(interceptors.into_iter().collect()))
+    let all = interceptors.into_iter().map(|interceptor| (interceptor, true));
+    watch::Sender::new(Some(all.collect()))
 }
 
 impl Interceptor {

@@ -95,7 +95,7 @@ impl Peers {
         }
         let all = states.iter().map(|(interceptor, peer)| match &peer.state {
             PeerState::Connecting => format!("{interceptor} has not answered yet"),
-            PeerState::Heard => format!("{interceptor} has just been reached"),
+            PeerState::Heard => format!("{interceptor} is heard, but not ready, or not for a whole window yet"),
             PeerState::Unreachable(reason) => format!("{interceptor} is not reachable ({reason})"),
         });
         format!(

@@ -1,11 +1,12 @@
 //! One task per interceptor that keeps its reports coming: by the gRPC stream, or by polling a peer that has none.
 //!
 //! No task waits for another one, and no lock is held while a peer is waited for: one that hangs delays nobody. An
-//! interceptor that is no longer listed but still heard counts as long as it is heard: it still answers requests.
+//! interceptor that is no longer listed but still heard counts as long as it is heard: it still answers requests. What it no
+//! longer has says nothing, though: new requests do not reach it.
 
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
@@ -127,12 +128,15 @@ impl Subscriptions {
 }
 
 impl Running {
-    fn adjust(&mut self, wanted: BTreeSet<Interceptor>) {
+    fn adjust(&mut self, wanted: BTreeMap<Interceptor, bool>) {
+        let ready = wanted.iter().filter(|(_, ready)| **ready);
+        let ready = ready.map(|(interceptor, _)| interceptor.as_str().to_owned());
+        self.shared.demand.reached(ready.collect());
         for (interceptor, listed) in &self.listed {
-            let now = wanted.contains(interceptor);
+            let now = wanted.contains_key(interceptor);
             listed.send_if_modified(|before| std::mem::replace(before, now) != now);
         }
-        for interceptor in wanted {
+        for interceptor in wanted.into_keys() {
             if !self.listed.contains_key(&interceptor) {
                 self.start(interceptor);
             }

@@ -170,10 +170,14 @@ impl Interceptor {
         self.heard.is_none_or(|heard| now.saturating_sub(heard) > age)
     }
 
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending > 0
+    }
+
     /// Whether anything is pending, or was within the time of the mean.
     pub(super) fn is_busy(&self, now: Duration) -> bool {
         let recently = |at| now.saturating_sub(at) <= SPAN;
-        self.pending > 0 || self.busy.is_some_and(recently)
+        self.is_pending() || self.busy.is_some_and(recently)
     }
 
     pub(super) fn counted(&self, key: &TargetKey) -> Option<&Counted> {

@@ -74,6 +74,43 @@ fn no_data_is_not_zero() {
 }
 
 #[test]
+fn where_no_interceptor_is_reached_only_what_is_pending_is_known() {
+    let mut demand = Demand::new(RETENTION);
+    let reach = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    demand.reached(reach(&["b"]), at(1));
+    assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::NoData);
+    demand.observe("a", report("1", 0, vec![target(1, 1)]), at(1));
+    assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::Known(true));
+    assert_eq!(demand.concurrency(&key(), at(1)), Reading::Known(1.0));
+    assert_eq!(demand.total_concurrency(at(1)), Reading::Known(1.0));
+    demand.observe("a", report("1", 1, vec![target(1, 0)]), at(2));
+    assert_eq!(demand.is_active(&key(), SECOND, at(60)), Reading::NoData);
+    assert_eq!(demand.rate(&key(), SECOND, SECOND, at(60)), Reading::NoData);
+    assert_eq!(demand.total_concurrency(at(60)), Reading::NoData);
+
+    demand.reached(reach(&["a"]), at(60));
+    assert_eq!(
+        demand.is_active(&key(), at(30), at(60)),
+        Reading::Known(false),
+        "no gap"
+    );
+    assert_eq!(demand.total_concurrency(at(60)), Reading::Known(0.0));
+}
+
+#[test]
+fn after_a_gap_a_target_is_inactive_only_when_a_whole_window_has_been_seen() {
+    let mut demand = Demand::new(RETENTION);
+    let a = || std::iter::once("a".to_owned()).collect();
+    demand.reached(a(), at(1));
+    demand.observe("a", report("1", 0, vec![target(0, 0)]), at(1));
+    assert_eq!(demand.is_active(&key(), at(30), at(1)), Reading::Known(false));
+    demand.reached(HashSet::new(), at(10));
+    demand.reached(a(), at(100));
+    assert_eq!(demand.is_active(&key(), at(30), at(129)), Reading::NoData);
+    assert_eq!(demand.is_active(&key(), at(30), at(130)), Reading::Known(false));
+}
+
+#[test]
 fn the_first_report_fills_the_window_with_the_ages_it_tells() {
     let mut demand = Demand::new(RETENTION);
     let seen = TargetReport {

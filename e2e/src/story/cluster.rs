@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use keda_http_kubernetes::resources::ScaledObject;
@@ -102,8 +102,8 @@ impl Cluster {
     pub async fn whole(&self) -> Result<()> {
         for name in [INTERCEPTOR, SCALER, KEDA_OPERATOR] {
             let workload = self.system(name);
+            workload.scaled(ROLLOUT, |replicas| replicas > 0).await?;
             workload.rolled_out().await?;
-            ensure!(workload.replicas().await? > 0, "{name} has no replicas");
         }
         Ok(())
     }

@@ -43,6 +43,8 @@ async fn main() -> Result<ExitCode> {
     let environment = Environment::process();
     let started = Instant::now();
     let cluster = Cluster::open(&environment).await?;
+    // A run that was killed may have left the interceptor at zero. Where KEDA does not scale it, there is nothing to undo.
+    cluster.pause_interceptor(None).await.ok();
     cluster.whole().await?;
     let outcomes = LocalSet::new().run_until(run(&STORIES, &words, &cluster)).await;
     let table = summary::markdown(&outcomes, started.elapsed());

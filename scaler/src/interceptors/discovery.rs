@@ -3,7 +3,7 @@
 //! They are few, so they are simply listed and then watched until the watch ends, over and over. While the API server is
 //! away the set stays what it was.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +144,8 @@ impl Discovery {
         let pods = self.fold.pods();
         let nobody = pods.is_empty().then(|| format!("{} have no addresses", self.place()));
         self.tell(nobody);
-        let interceptors: BTreeSet<_> = pods.iter().map(|pod| pod.interceptor.clone()).collect();
+        let listed = pods.iter().map(|pod| (pod.interceptor.clone(), pod.ready));
+        let interceptors: BTreeMap<_, _> = listed.collect();
         self.pods.send_if_modified(|known| {
             let news = **known != *pods;
             if news {

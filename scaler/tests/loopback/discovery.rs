@@ -58,9 +58,8 @@ impl Running {
     async fn listed(&mut self, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse::<SocketAddr>().unwrap());
         let wanted: BTreeSet<_> = addresses.map(Into::into).collect();
-        within(self.interceptors.wait_for(|known| known.as_ref() == Some(&wanted)))
-            .await
-            .unwrap();
+        let are_wanted = |known: &Interceptors| known.as_ref().is_some_and(|known| known.keys().eq(&wanted));
+        within(self.interceptors.wait_for(are_wanted)).await.unwrap();
     }
 
     async fn ready(&mut self, wanted: &[&str]) {
@@ -69,6 +68,12 @@ impl Running {
             ready.map(|pod| pod.interceptor.to_string()).collect::<Vec<_>>() == wanted
         };
         within(self.pods.wait_for(ready)).await.unwrap();
+        let reached = |known: &Interceptors| {
+            let known = known.iter().flatten();
+            let reached = known.filter(|(_, ready)| **ready);
+            reached.map(|(name, _)| name.to_string()).collect::<Vec<_>>() == wanted
+        };
+        within(self.interceptors.wait_for(reached)).await.unwrap();
     }
 
     async fn told(&self, word: &str) {

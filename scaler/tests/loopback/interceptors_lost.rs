@@ -199,16 +199,21 @@ impl Subscribed {
     }
 
     fn list(&self, interceptors: impl IntoIterator<Item = SocketAddr>) {
-        let listed = interceptors.into_iter().map(Into::into).collect();
-        self.set.send_replace(Some(listed));
+        self.list_as(interceptors, true);
+    }
+
+    fn list_as(&self, interceptors: impl IntoIterator<Item = SocketAddr>, ready: bool) {
+        let listed = interceptors.into_iter().map(|interceptor| (interceptor.into(), ready));
+        self.set.send_replace(Some(listed.collect()));
     }
 
     async fn concurrency_becomes(&self, wanted: Reading<f64>) {
-        let concurrency = async || {
-            self.demand
-                .measure(&Measure::Concurrency(TargetKey::object("shop", "api")))
-        };
-        wait_until(concurrency, |reading| *reading == wanted).await;
+        wait_until(|| self.concurrency(), |reading| *reading == wanted).await;
+    }
+
+    async fn concurrency(&self) -> Reading<f64> {
+        self.demand
+            .measure(&Measure::Concurrency(TargetKey::object("shop", "api")))
     }
 
     async fn end(self) {
@@ -234,6 +239,28 @@ async fn an_interceptor_that_is_no_longer_listed_counts_until_its_stream_ends() 
     scaler.concurrency_becomes(Reading::Known(19.0)).await;
     drop(leaving);
     scaler.concurrency_becomes(Reading::Known(8.0)).await;
+    scaler.end().await;
+}
+
+#[tokio::test]
+async fn that_nothing_is_pending_is_only_known_while_requests_reach_an_interceptor() {
+    let (leaving, joining) = (Interceptor::start(), Interceptor::start());
+    leaving.set("shop/api", 2, 2, 0);
+    let scaler = Subscribed::to([leaving.address]);
+    scaler.concurrency_becomes(Reading::Known(2.0)).await;
+    // It drains: the Service leads to nobody, or past the interceptors, which says nothing about the target.
+    scaler.list_as([leaving.address], false);
+    scaler.concurrency_becomes(Reading::Known(2.0)).await;
+    leaving.set("shop/api", 2, 0, 0);
+    scaler.concurrency_becomes(Reading::NoData).await;
+    scaler.list_as([leaving.address], true);
+    let falls = |reading: &Reading<f64>| matches!(reading, Reading::Known(_));
+    wait_until(|| scaler.concurrency(), falls).await;
+
+    scaler.list([]);
+    scaler.concurrency_becomes(Reading::NoData).await;
+    scaler.list([joining.address]);
+    wait_until(|| scaler.concurrency(), falls).await;
     scaler.end().await;
 }
 

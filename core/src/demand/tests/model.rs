@@ -35,6 +35,7 @@ enum Step {
     },
     Restart,
     Disconnect,
+    Reach([bool; INTERCEPTORS]),
     Forget,
     Expire,
 }
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..TARGETS).prop_map(|target| Step::Remove { target }),
         1 => Just(Step::Restart),
         1 => Just(Step::Disconnect),
+        2 => any::<[bool; INTERCEPTORS]>().prop_map(Step::Reach),
         1 => Just(Step::Forget),
         1 => Just(Step::Expire),
     ]
@@ -93,6 +95,8 @@ struct World {
     beliefs: [Belief; INTERCEPTORS],
     /// The tick of each arrival as it is to be recorded.
     recorded: [Vec<u64>; TARGETS],
+    /// From which tick on requests reach which interceptors.
+    reached: Vec<(u64, [bool; INTERCEPTORS])>,
 }
 
 impl Truth {
@@ -193,6 +197,12 @@ impl World {
             Step::Disconnect => {
                 demand.disconnect(&name, TICK * u32::try_from(now).unwrap());
                 self.beliefs[i].lost.get_or_insert(now);
+            }
+            Step::Reach(reached) => {
+                let names = (0..INTERCEPTORS).filter(|i| reached[*i]);
+                let names = names.map(|i| format!("interceptor-{i}")).collect();
+                demand.reached(names, TICK * u32::try_from(now).unwrap());
+                self.reached.push((now, *reached));
             }
             Step::Forget => {
                 demand.forget(&name);
@@ -308,13 +318,38 @@ impl World {
             .filter(|target| !target.pending.is_empty())
     }
 
-    fn known<T>(&self, value: T) -> Reading<T> {
-        let has_data = self.beliefs.iter().any(|belief| belief.counts(self.now));
-        if has_data {
+    fn is_anybody_counting(&self) -> bool {
+        self.beliefs.iter().any(|belief| belief.counts(self.now))
+    }
+
+    fn is_anybody_reached(&self) -> bool {
+        let reached = self
+            .reached
+            .last()
+            .map_or([true; INTERCEPTORS], |(_, reached)| *reached);
+        let mut all = self.beliefs.iter().zip(reached);
+        all.any(|(belief, reached)| reached && belief.counts(self.now))
+    }
+
+    /// For how many ticks requests have reached somebody; what was before the first word about it does not count as a gap.
+    fn covered(&self) -> u64 {
+        let gap = self.reached.windows(2).rev().find_map(|pair| {
+            let [before, after] = pair else { unreachable!() };
+            (before.1 == [false; INTERCEPTORS] && after.1 != before.1).then_some(after.0)
+        });
+        gap.map_or(u64::MAX, |ended| self.now - ended)
+    }
+
+    fn known<T>(&self, pending: bool, value: T) -> Reading<T> {
+        if pending || self.is_anybody_reached() {
             Reading::Known(value)
         } else {
             Reading::NoData
         }
+    }
+
+    fn is_pending(&self, target: usize) -> bool {
+        self.believed(target).any(|target| target.now() > 0.0)
     }
 
     fn concurrency(&self, target: usize) -> f64 {
@@ -327,38 +362,48 @@ impl World {
         let now = TICK * u32::try_from(self.now).unwrap();
         for target in 0..TARGETS {
             let key = key(target);
-            same(demand.concurrency(&key, now), self.known(self.concurrency(target)))?;
+            let pending = self.is_pending(target);
+            same(
+                demand.concurrency(&key, now),
+                self.known(pending, self.concurrency(target)),
+            )?;
             let waiting = self
                 .believed(target)
                 .map(|target| target.pending.last().unwrap().1 / 2)
                 .sum();
-            prop_assert_eq!(demand.waiting(&key, now), self.known(waiting));
+            prop_assert_eq!(demand.waiting(&key, now), self.known(pending, waiting));
 
             let recorded = &self.recorded[target];
             let hour = Duration::from_secs(3600);
-            same(demand.rate(&key, hour, hour, now), self.known(recorded.len() as f64))?;
+            let all = self.known(pending, recorded.len() as f64);
+            same(demand.rate(&key, hour, hour, now), all)?;
             let records: Vec<(u64, u64)> = recorded.iter().map(|at| (*at, 1)).collect();
             for (window, granularity) in [(20, 5), (63, 10), (100, 1)] {
                 let expected = model_rate(&records, window, granularity, self.now);
                 let [w, g] = [window, granularity].map(|ticks| TICK * u32::try_from(ticks).unwrap());
-                same(demand.rate(&key, w, g, now), self.known(expected))?;
+                same(demand.rate(&key, w, g, now), self.known(pending, expected))?;
             }
-            for window in [1, 20, 63] {
-                let last = recorded.iter().max().filter(|at| self.now - **at < window);
-                let pending = self.believed(target).any(|target| target.now() > 0.0);
-                let window = TICK * u32::try_from(window).unwrap();
+            for ticks in [1, 20, 63] {
+                let last = recorded.iter().max().filter(|at| self.now - **at < ticks);
+                let window = TICK * u32::try_from(ticks).unwrap();
                 let active = demand.is_active(&key, window, now);
-                prop_assert_eq!(active, self.known(pending || last.is_some()));
+                let expected = match (pending || last.is_some(), self.covered() >= ticks) {
+                    (true, _) if self.is_anybody_counting() => Reading::Known(true),
+                    (false, true) if self.is_anybody_reached() => Reading::Known(false),
+                    _ => Reading::NoData,
+                };
+                prop_assert_eq!(active, expected);
                 let end = last.filter(|_| !pending && active != Reading::NoData);
                 let end = end.map(|at| TICK * u32::try_from(*at).unwrap() + window);
                 prop_assert_eq!(demand.inactive_at(&key, window, now), end);
             }
         }
         let total = (0..TARGETS).map(|target| self.concurrency(target)).sum();
+        let pending = (0..TARGETS).any(|target| self.is_pending(target));
         if total > 0.0 {
-            prop_assert_eq!(demand.is_anything_pending(now), self.known(true));
+            prop_assert_eq!(demand.is_anything_pending(now), self.known(pending, true));
         }
-        same(demand.total_concurrency(now), self.known(total))
+        same(demand.total_concurrency(now), self.known(pending, total))
     }
 }
 

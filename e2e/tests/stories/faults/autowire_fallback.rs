@@ -18,9 +18,15 @@ pub const STORY: Story = Story {
 };
 
 async fn tell(space: Space) -> Result<Told> {
-    space.app("api", 1, &[]).await?;
+    let api = space.app("api", 1, &[]).await?;
     let front = space.autowired("api", 1).await?;
     let load = Load::start(RATE, &front, &space.host("api"))?;
+    // KEDA had set a new workload without traffic to its minimum.
+    space
+        .condition("keda.sh/v1alpha1", "ScaledObject", "api", "Active", "True")
+        .await?;
+    api.scaled(PATIENCE, |replicas| replicas == 1).await?;
+    api.rolled_out().await?;
     let ours = space.endpoints("api").await?;
     ensure!(
         space.endpoints("api-front").await? != ours,
