@@ -47,18 +47,30 @@ pub struct Story {
 
 /// What was seen, in a few words for the table.
 #[derive(Debug, Clone, Default)]
-pub struct Told(pub Vec<String>);
+pub struct Told {
+    /// One thing after another.
+    pub seen: Vec<String>,
+    /// What a client could tell of a fault, and why it cannot be otherwise.
+    pub noticed: Vec<String>,
+}
 
 impl Told {
     /// One thing that was seen.
     pub fn that(seen: impl Into<String>) -> Self {
-        Self(vec![seen.into()])
+        Self::default().and(seen)
     }
 
     /// One more.
     #[must_use]
     pub fn and(mut self, seen: impl Into<String>) -> Self {
-        self.0.push(seen.into());
+        self.seen.push(seen.into());
+        self
+    }
+
+    /// Something that a client could tell, and why.
+    #[must_use]
+    pub fn noticed(mut self, what: impl Into<String>) -> Self {
+        self.noticed.push(what.into());
         self
     }
 }

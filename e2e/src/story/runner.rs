@@ -65,7 +65,7 @@ async fn tell(story: &'static Story, cluster: &Cluster) -> Outcome {
     };
     let seconds = outcome.took.as_secs();
     match (&outcome.result, outcome.skipped()) {
-        (Ok(told), _) => eprintln!("ok       {:<28} {seconds:>4} s  {}", story.name, told.0.join("; ")),
+        (Ok(told), _) => eprintln!("ok       {:<28} {seconds:>4} s  {}", story.name, told.seen.join("; ")),
         (_, Some(reason)) => eprintln!("skipped  {:<28} {seconds:>4} s  {reason}", story.name),
         (Err(error), None) => eprintln!("FAILED   {:<28} {seconds:>4} s  {error:#}", story.name),
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_core::queue::Queue;
 use keda_http_kubernetes::resources::ScaledObject;
@@ -322,20 +322,26 @@ spec:
     /// # Errors
     /// When one of them does not tell.
     pub async fn pending(&self, name: &str) -> Result<u64> {
-        let key = format!("{}/{name}", self.name);
         let mut pending = 0;
         for pod in self.cluster.system(INTERCEPTOR).pods().await? {
-            let address = pod
-                .status
-                .and_then(|status| status.pod_ip)
-                .context("a pod without address")?;
-            let answer = caller::get(&format!("http://{address}:9090/queue"), "interceptor").await?;
-            let queue: Queue = serde_json::from_str(&answer.body)?;
-            pending += queue
-                .get(key.as_str())
-                .map_or(0, |entry| entry.concurrency.unsigned_abs());
+            pending += self.pending_at(&pod, name).await?;
         }
         Ok(pending)
+    }
+
+    /// How many requests of a route are pending at one interceptor.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub async fn pending_at(&self, interceptor: &Pod, name: &str) -> Result<u64> {
+        let status = interceptor.status.as_ref();
+        let address = status
+            .and_then(|status| status.pod_ip.as_ref())
+            .context("a pod without address")?;
+        let answer = caller::get(&format!("http://{address}:9090/queue"), "interceptor").await?;
+        let queue: Queue = serde_json::from_str(&answer.body)?;
+        let entry = queue.get(format!("{}/{name}", self.name).as_str());
+        Ok(entry.map_or(0, |entry| entry.concurrency.unsigned_abs()))
     }
 
     /// Waits until that many requests of a route are pending.
@@ -437,7 +443,10 @@ spec:
     }
 
     /// Waits until a Service leads to the interceptors. Connections that were opened before stay where they are.
-    async fn wired(&self, service: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn wired(&self, service: &str) -> Result<()> {
         wait::until("the Service does not lead to the interceptors", PATIENCE, async || {
             let pods = self.cluster.system(INTERCEPTOR).pods().await.ok()?;
             let interceptors: Vec<_> = pods.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();

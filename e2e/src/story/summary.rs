@@ -33,6 +33,7 @@ pub fn markdown(outcomes: &[Outcome], took: Duration) -> String {
         }
         let _ = writeln!(text, "{}", line(outcome));
     }
+    text.push_str(&noticed(outcomes));
     let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
     let _ = writeln!(
         text,
@@ -46,9 +47,24 @@ pub fn markdown(outcomes: &[Outcome], took: Duration) -> String {
     text
 }
 
+/// What clients could tell of faults, story by story. In all other stories they could tell nothing.
+fn noticed(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    for outcome in outcomes {
+        for what in outcome.result.iter().flat_map(|told| &told.noticed) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "- `{}`: {what}", outcome.story.name);
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\n## What clients could tell, and why\n\n{text}"),
+    }
+}
+
 fn line(outcome: &Outcome) -> String {
     let (result, seen) = match (&outcome.result, outcome.skipped()) {
-        (Ok(told), _) => ("ok", told.0.join("; ")),
+        (Ok(told), _) => ("ok", told.seen.join("; ")),
         (_, Some(reason)) => ("skipped", reason.to_string()),
         (Err(error), None) => ("**failed**", format!("{error:#}")),
     };

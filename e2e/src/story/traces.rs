@@ -1,6 +1,6 @@
 //! Traces as Jaeger and Zipkin give them back.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -72,6 +72,10 @@ impl Trace {
         self.spans.iter().map(|span| span.name.as_str()).collect()
     }
 
+    fn began_after(&self, micros: u64) -> bool {
+        self.spans.first().is_some_and(|first| first.start >= micros)
+    }
+
     fn has(&self, names: &[&str]) -> bool {
         names.iter().all(|name| self.span(name).is_ok())
     }
@@ -82,11 +86,12 @@ impl Trace {
     }
 }
 
-/// Waits for a trace in Jaeger, with spans of a service, that has all these names.
+/// Waits for a trace in Jaeger, with spans of a service, that has all these names and began after `since`.
 ///
 /// # Errors
 /// When there is none in time; the message has what is there.
-pub async fn in_jaeger(query: &str, service: &str, names: &[&str]) -> Result<Trace> {
+pub async fn in_jaeger(query: &str, service: &str, names: &[&str], since: SystemTime) -> Result<Trace> {
+    let since = since.duration_since(UNIX_EPOCH)?.as_micros() as u64;
     let url = format!("{query}/api/traces?service={service}&lookback=1h&limit=1000");
     let mut seen = Vec::new();
     let found = wait::until("the trace is not in Jaeger", ARRIVAL, async || {
@@ -94,7 +99,9 @@ pub async fn in_jaeger(query: &str, service: &str, names: &[&str]) -> Result<Tra
         let body: Value = serde_json::from_str(&answer.body).ok()?;
         let traces: Vec<Trace> = body["data"].as_array()?.iter().filter_map(jaeger_trace).collect();
         seen = traces.iter().map(|trace| format!("{:?}", trace.names())).collect();
-        traces.into_iter().find(|trace| trace.has(names))
+        traces
+            .into_iter()
+            .find(|trace| trace.began_after(since) && trace.has(names))
     });
     found
         .await

@@ -20,6 +20,7 @@ pub const STORIES: &[Story] = &[
     rollouts::SCALER_STORY,
     rollouts::KEDA_STORY,
     kills::INTERCEPTOR_STORY,
+    kills::ONE_INTERCEPTOR_STORY,
     kills::SCALER_STORY,
     kills::KEDA_STORY,
     outages::API_SERVER,

@@ -7,6 +7,7 @@ mod propagation;
 mod toggled;
 
 use std::pin::Pin;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use keda_http_e2e::story::cluster::{INTERCEPTOR, Workload};
@@ -43,29 +44,42 @@ async fn traced<T>(space: &Space, endpoint: &str, story: Pin<Box<dyn Future<Outp
     told
 }
 
-/// The tutorial's objects as they are written, its apps sending their spans to `endpoint`. The server is at zero when this
-/// returns.
+/// The tutorial's objects as they are written, its apps sending their spans to `endpoint`. The client has called when this
+/// returns, and the server is at zero.
 async fn deploy(space: &Space, endpoint: &str) -> Result<Workload> {
-    let server = space.workload("otel-tracing-server");
-    let spans = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Some(endpoint))];
-    space
-        .apply_file(include_str!("../../manifests/tutorial/server.yaml"))
-        .await?;
-    server.set_env(&spans).await?;
+    for (name, manifest) in [
+        (
+            "otel-tracing-server",
+            include_str!("../../manifests/tutorial/server.yaml"),
+        ),
+        (
+            "otel-tracing-client",
+            include_str!("../../manifests/tutorial/client.yaml"),
+        ),
+    ] {
+        space.apply_file(manifest).await?;
+        let app = space.workload(name);
+        app.set_env(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Some(endpoint))])
+            .await?;
+        app.rolled_out().await?;
+    }
     space
         .apply_file(include_str!("../../manifests/tutorial/scaledobject.yaml"))
         .await?;
     space
         .ready("keda.sh/v1alpha1", "ScaledObject", "otel-tracing-server")
         .await?;
+    space.wired("otel-tracing-server").await?;
+    let server = space.workload("otel-tracing-server");
     server.asleep(PATIENCE).await?;
     Ok(server)
 }
 
-/// Starts the tutorial's client, which calls once at its start. A change of its variables afterwards would make it call twice.
-async fn call(space: &Space, endpoint: &str) -> Result<()> {
-    let client = include_str!("../../manifests/tutorial/client.yaml");
-    let variable = format!("env:\n            - {{name: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, value: \"{endpoint}\"}}");
-    space.apply_file(&client.replacen("env:", &variable, 1)).await?;
-    space.workload("otel-tracing-client").rolled_out().await
+/// `kubectl rollout restart` of the tutorial's client, which calls at its start. Gives the time before that, which tells
+/// this call's trace from those of earlier ones.
+async fn restart_client(space: &Space) -> Result<SystemTime> {
+    let (client, before) = (space.workload("otel-tracing-client"), SystemTime::now());
+    client.restart().await?;
+    client.rolled_out().await?;
+    Ok(before)
 }

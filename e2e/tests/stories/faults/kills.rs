@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use keda_http_e2e::story::cluster::{INTERCEPTOR, KEDA_OPERATOR, SCALER};
 use keda_http_e2e::story::space::PATIENCE;
 use keda_http_e2e::story::{Space, Story, Told};
@@ -18,6 +18,14 @@ pub const INTERCEPTOR_STORY: Story = Story {
     says: "When every interceptor is killed, its requests break; the next ones are answered as soon as its container is back, and the app wakes",
     alone: true,
     tell: |space| Box::pin(interceptor(space)),
+};
+
+pub const ONE_INTERCEPTOR_STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "kill_of_one_interceptor",
+    says: "When one of two interceptors is killed, the requests that it had break; those of the other one go on, and all that come later",
+    alone: true,
+    tell: |space| Box::pin(one_interceptor(space)),
 };
 
 pub const SCALER_STORY: Story = Story {
@@ -58,12 +66,63 @@ async fn interceptor(space: Space) -> Result<Told> {
         "requests failed for {:?}: {load}",
         load.failing()
     );
-    Ok(
-        Told::that(format!("all {HELD} held requests broke, their clients could tell")).and(format!(
-            "load: {load}, all within {:.1} s",
+    Ok(Told::that(format!("load: {load}"))
+        .and(format!("the {HELD} held requests broke"))
+        .noticed(format!(
+            "the {HELD} requests that the interceptor held broke off: a process that is killed takes its connections with it"
+        ))
+        .noticed(format!(
+            "{} of {} requests of the load failed, all within {:.1} s: it was the only interceptor, and until the kubelet has started \
+             its container again nobody listens",
+            load.failures(),
+            load.failures() + load.answered,
             load.failing().as_secs_f64()
-        )),
-    )
+        )))
+}
+
+async fn one_interceptor(space: Space) -> Result<Told> {
+    let interceptor = space.cluster.system(INTERCEPTOR);
+    space.cluster.pause_interceptor(Some("2")).await?;
+    let told = async {
+        interceptor.scaled(PATIENCE, |replicas| replicas == 2).await?;
+        interceptor.rolled_out().await?;
+        one_of_two(&space).await
+    };
+    let told = told.await;
+    // The autoscaler would keep the second one for minutes.
+    space.cluster.pause_interceptor(Some("1")).await?;
+    let alone = interceptor.scaled(PATIENCE, |replicas| replicas == 1).await;
+    space.cluster.pause_interceptor(None).await?;
+    alone?;
+    told
+}
+
+async fn one_of_two(space: &Space) -> Result<Told> {
+    let node = node(space)?;
+    let traffic = Traffic::start(space).await?;
+    let pods = space.cluster.system(INTERCEPTOR).pods().await?;
+    let pod = pods.first().context("an interceptor")?;
+    let lost = space.pending_at(pod, "slow").await?;
+    node.kill(pod).await?;
+    let (load, held) = traffic.end().await?;
+    ensure!(
+        held.failures() == lost,
+        "{lost} of the held requests were at the one that was killed: {held}"
+    );
+    ensure!(
+        load.failing() <= BROKEN,
+        "requests failed for {:?}: {load}",
+        load.failing()
+    );
+    Ok(Told::that(format!("load: {load}"))
+        .and(format!("{} held requests were answered, {lost} broke", held.answered))
+        .noticed(format!(
+            "the {lost} of {HELD} held requests that the killed one had broke off, and {} of {} requests of the load failed within {:.1} s: \
+             those under way there, and connections that kube-proxy gave it until the kubelet had seen its end",
+            load.failures(),
+            load.failures() + load.answered,
+            load.failing().as_secs_f64()
+        )))
 }
 
 async fn nobody_can_tell(space: Space, name: &'static str) -> Result<Told> {

@@ -53,8 +53,9 @@ async fn api_server(space: Space) -> Result<Told> {
     let told = Told::that(format!("during the outage: {meanwhile}")).and(format!("held: {held}"));
     Ok(match load.failures() {
         0 => told.and("none afterwards"),
-        refused => told.and(format!(
-            "afterwards {refused} refused by kube-proxy within {:.1} s, while Kubernetes took its node for lost: clients of any Service could tell",
+        refused => told.noticed(format!(
+            "when the API server is back, {refused} requests are refused by kube-proxy within {:.1} s: Kubernetes takes the only node \
+             for lost until its next heartbeat, and so no Service of the cluster has an endpoint",
             load.failing().as_secs_f64()
         )),
     })

@@ -48,6 +48,9 @@ spec:
         ))
         .await?;
     space.ready("keda.sh/v1alpha1", "ScaledObject", "api").await?;
+    for name in ["public", "internal"] {
+        space.wired(name).await?;
+    }
     let mut told = Told::default();
     for name in ["public", "internal"] {
         api.asleep(PATIENCE).await?;

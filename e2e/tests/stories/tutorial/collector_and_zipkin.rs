@@ -5,7 +5,7 @@ use keda_http_e2e::story::traces::{in_jaeger, in_zipkin};
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::one_trace::{TREE, whole};
-use super::{CHAPTER, backends, call, deploy, traced};
+use super::{CHAPTER, backends, deploy, restart_client, traced};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
@@ -25,8 +25,8 @@ async fn tell(space: Space) -> Result<Told> {
         &otlp,
         Box::pin(async {
             deploy(&space, &otlp).await?;
-            call(&space, &otlp).await?;
-            let trace = in_jaeger(&query, "http-call", &names).await?;
+            let since = restart_client(&space).await?;
+            let trace = in_jaeger(&query, "http-call", &names, since).await?;
             let other = in_zipkin(&zipkin.query, &trace.id, &names).await?;
             Ok((trace, other))
         }),

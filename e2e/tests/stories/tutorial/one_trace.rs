@@ -1,5 +1,5 @@
-//! The tutorial as it is written. The server goes to zero; the client is started, and its one call is one trace: the client's
-//! span, its calculation, the interceptor's span with the cold start in it, the call to the pod, and the server's spans.
+//! The tutorial as it is written. The server goes to zero; the client is restarted, and its call is one trace: the client's span,
+//! its calculation, the interceptor's span with the cold start in it, the call to the pod, and the server's spans.
 //!
 //! `SAVE_TRACE=directory` keeps the trace there, as Jaeger gives it and as a picture.
 
@@ -11,7 +11,7 @@ use keda_http_e2e::story::picture::picture;
 use keda_http_e2e::story::traces::{Trace, in_jaeger};
 use keda_http_e2e::story::{Space, Story, Told};
 
-use super::{CHAPTER, backends, call, deploy, traced};
+use super::{CHAPTER, backends, deploy, restart_client, traced};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
@@ -41,8 +41,8 @@ async fn tell(space: Space) -> Result<Told> {
         &otlp,
         Box::pin(async {
             let server = deploy(&space, &otlp).await?;
-            call(&space, &otlp).await?;
-            let trace = in_jaeger(&query, "http-call", &names).await?;
+            let since = restart_client(&space).await?;
+            let trace = in_jaeger(&query, "http-call", &names, since).await?;
             ensure!(server.replicas().await? == 1, "the call has woken the server");
             Ok(trace)
         }),

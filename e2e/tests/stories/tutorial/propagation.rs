@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use keda_http_e2e::story::traces::in_jaeger;
 use keda_http_e2e::story::{Space, Story, Told};
 
-use super::{CHAPTER, backends, call, deploy};
+use super::{CHAPTER, backends, deploy, restart_client};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
@@ -17,8 +17,14 @@ pub const STORY: Story = Story {
 async fn tell(space: Space) -> Result<Told> {
     let (query, otlp) = backends::jaeger(&space).await?;
     deploy(&space, &otlp).await?;
-    call(&space, &otlp).await?;
-    let trace = in_jaeger(&query, "http-call", &["/", "handling-request", "inner server span"]).await?;
+    let since = restart_client(&space).await?;
+    let trace = in_jaeger(
+        &query,
+        "http-call",
+        &["/", "handling-request", "inner server span"],
+        since,
+    )
+    .await?;
     let parent = trace.parent(trace.span("handling-request")?).context("a parent")?;
     ensure!(parent.name == "/", "the server's span is below {}", parent.name);
     ensure!(
