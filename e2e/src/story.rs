@@ -9,6 +9,7 @@
 //! - [`picture`]: a trace as a picture.
 //! - [`traces`]: traces as Jaeger and Zipkin give them back.
 //! - [`runner`]: runs stories, those that disturb nobody side by side.
+//! - [`snapshot`]: interceptor and scaler as they were before a story.
 //! - [`summary`]: the table.
 
 pub mod caller;
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod node;
 pub mod picture;
 pub mod runner;
+pub mod snapshot;
 pub mod space;
 pub mod summary;
 pub mod traces;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Pod, Service};
 use keda_http_kubernetes::resources::ScaledObject;
 use keda_http_runtime::env::Environment;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -92,6 +92,18 @@ impl Cluster {
             .patch(INTERCEPTOR, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .context("the interceptor's ScaledObject")?;
+        Ok(())
+    }
+
+    /// Has KEDA go back to one interceptor, which its autoscaler would do after minutes.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn one_interceptor(&self) -> Result<()> {
+        self.pause_interceptor(Some("1")).await?;
+        let alone = self.system(INTERCEPTOR).scaled(ROLLOUT, |replicas| replicas == 1).await;
+        self.pause_interceptor(None).await?;
+        alone?;
         Ok(())
     }
 
@@ -222,12 +234,7 @@ impl Workload {
     /// # Errors
     /// When it is refused.
     pub async fn set_env(&self, variables: &[(&str, Option<&str>)]) -> Result<()> {
-        let deployment = self.deployments().get(&self.name).await?;
-        let pod = deployment
-            .spec
-            .and_then(|spec| spec.template.spec)
-            .context("a pod template")?;
-        let container = pod.containers.first().context("a container")?;
+        let container = self.container().await?;
         let set = |(name, value): &(&str, Option<&str>)| match value {
             Some(value) => json!({"name": name, "value": value}),
             None => json!({"name": name, "$patch": "delete"}),
@@ -235,6 +242,39 @@ impl Workload {
         let env: Vec<Value> = variables.iter().map(set).collect();
         self.set_containers(&json!([{"name": container.name, "env": env}]))
             .await
+    }
+
+    /// Awaits `meanwhile` while the pods have these variables; then they have again what they had before.
+    ///
+    /// # Errors
+    /// Those of `meanwhile`, and when a rollout fails.
+    pub async fn with_env<T>(
+        &self,
+        variables: &[(&str, Option<&str>)],
+        meanwhile: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let before = self.container().await?.env.unwrap_or_default();
+        let value = |name: &str| before.iter().find(|variable| variable.name == name)?.value.as_deref();
+        let restored: Vec<_> = variables.iter().map(|(name, _)| (*name, value(name))).collect();
+        let told = async {
+            self.set_env(variables).await?;
+            self.rolled_out().await?;
+            meanwhile.await
+        };
+        let told = told.await;
+        self.set_env(&restored).await?;
+        self.rolled_out().await?;
+        told
+    }
+
+    /// The first container of its pods.
+    async fn container(&self) -> Result<Container> {
+        let deployment = self.deployments().get(&self.name).await?;
+        let pod = deployment
+            .spec
+            .and_then(|spec| spec.template.spec)
+            .context("a pod template")?;
+        pod.containers.into_iter().next().context("a container")
     }
 
     /// Merges what is given into the containers of the pod template, by their names.

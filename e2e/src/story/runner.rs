@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
+use super::snapshot::Snapshot;
 use super::{Skipped, Space, Story, Told};
 
 /// How many run at once: they wait most of the time, for KEDA and for the kubelet.
@@ -57,7 +58,10 @@ pub async fn run(stories: &'static [Story], words: &[String], cluster: &Cluster)
 
 async fn tell(story: &'static Story, cluster: &Cluster) -> Outcome {
     let started = Instant::now();
-    let result = in_its_space(story, cluster).await;
+    let result = match story.alone {
+        true => with_the_system_put_back(story, cluster).await,
+        false => in_its_space(story, cluster).await,
+    };
     let outcome = Outcome {
         story,
         result,
@@ -70,6 +74,18 @@ async fn tell(story: &'static Story, cluster: &Cluster) -> Outcome {
         (Err(error), None) => eprintln!("FAILED   {:<28} {seconds:>4} s  {error:#}", story.name),
     }
     outcome
+}
+
+/// A story that runs by itself may have changed what it stands on; when it fails, that is put back for those that follow.
+async fn with_the_system_put_back(story: &Story, cluster: &Cluster) -> Result<Told> {
+    let before = Snapshot::take(cluster).await?;
+    let result = in_its_space(story, cluster).await;
+    if result.is_err()
+        && let Err(error) = before.restore(cluster).await
+    {
+        eprintln!("    interceptor and scaler are not as they were before: {error:#}");
+    }
+    result
 }
 
 async fn in_its_space(story: &Story, cluster: &Cluster) -> Result<Told> {

@@ -3,6 +3,7 @@
 mod autoscaler;
 mod changed_target;
 mod fallback_replicas;
+mod interceptor_scaled;
 mod no_scaler;
 mod pause;
 mod several_triggers;
@@ -20,4 +21,5 @@ pub const STORIES: &[Story] = &[
     fallback_replicas::STORY,
     no_scaler::STORY,
     three_scalers::STORY,
+    interceptor_scaled::STORY,
 ];

@@ -36,12 +36,7 @@ fn tracing(endpoint: Option<&str>) -> [(&'static str, Option<&str>); 4] {
 /// Tells `story` while the interceptor sends its spans to `endpoint`; then it does so no more.
 async fn traced<T>(space: &Space, endpoint: &str, story: Pin<Box<dyn Future<Output = Result<T>> + '_>>) -> Result<T> {
     let interceptor = space.cluster.system(INTERCEPTOR);
-    interceptor.set_env(&tracing(Some(endpoint))).await?;
-    interceptor.rolled_out().await?;
-    let told = story.await;
-    interceptor.set_env(&tracing(None)).await?;
-    interceptor.rolled_out().await?;
-    told
+    interceptor.with_env(&tracing(Some(endpoint)), story).await
 }
 
 /// The tutorial's objects as they are written, its apps sending their spans to `endpoint`. The client has called when this

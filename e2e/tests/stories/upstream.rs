@@ -2,6 +2,7 @@
 
 mod cold_start;
 mod cold_start_fallback;
+mod default_timeouts;
 mod graceful_shutdown;
 mod http_scaled_object;
 mod metrics;
@@ -26,6 +27,7 @@ pub const STORIES: &[Story] = &[
     route_changes::STORY,
     static_route::STORY,
     timeouts::STORY,
+    default_timeouts::STORY,
     protocols::WEB_SOCKET,
     protocols::GRPC,
     scaling::BY_RATE,

@@ -89,11 +89,7 @@ async fn one_interceptor(space: Space) -> Result<Told> {
         one_of_two(&space).await
     };
     let told = told.await;
-    // The autoscaler would keep the second one for minutes.
-    space.cluster.pause_interceptor(Some("1")).await?;
-    let alone = interceptor.scaled(PATIENCE, |replicas| replicas == 1).await;
-    space.cluster.pause_interceptor(None).await?;
-    alone?;
+    space.cluster.one_interceptor().await?;
     told
 }
 
