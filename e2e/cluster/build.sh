@@ -5,6 +5,8 @@
 #   control-plane   etcd kube-apiserver kube-controller-manager, and KEDA's CustomResourceDefinitions   (about 8 minutes)
 #   cluster         everything a node needs, KEDA, CoreDNS, helm                                         (about 20 minutes)
 #   NAME            one program
+#
+# With MISSING=1 nothing is built; the names of what is missing or out of date are printed.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/env.sh"
@@ -20,11 +22,15 @@ version() { (cd "$HERE/$1" && go list -m -f '{{.Version}}' "$2"); }
 # What decides whether a program must be built again.
 key() { (cd "$HERE/$1" && { go version; cat -- *.go go.mod go.sum; } | sha256sum | cut -c1-64); }
 
+# missing PROGRAM: says so where that is all that is asked for.
+missing() { [ -n "${MISSING:-}" ] && echo "$1"; }
+
 # build DIRECTORY PROGRAM LDFLAGS PACKAGE
 build() {
   local directory=$1 program=$2 flags=$3 package=$4 started=$SECONDS key
   key=$(key "$directory")
   if [ -x "$BIN/$program" ] && [ "$(cat "$BIN/$program.key" 2> /dev/null)" = "$key" ]; then return; fi
+  if missing "$program"; then return; fi
   echo "building $program" >&2
   (cd "$HERE/$directory" && flock "$LOCK" go build -ldflags "-s -w $flags" -o "$BIN/$program" "$package")
   echo "$key" > "$BIN/$program.key"
@@ -47,6 +53,7 @@ keda() {
 }
 
 keda_crds() {
+  if [ -n "${MISSING:-}" ]; then [ -d "$CLUSTER_DIR/keda-crds" ] || missing keda-crds; return; fi
   local module; module=$(cd "$HERE/keda" && go mod download && go list -m -f '{{.Dir}}' github.com/kedacore/keda/v2)
   mkdir -p "$CLUSTER_DIR/keda-crds"
   install -m 644 "$module"/config/crd/bases/keda.sh_*.yaml "$CLUSTER_DIR/keda-crds/"
@@ -56,6 +63,7 @@ keda_crds() {
 zipkin() {
   local version=3.5.1 directory
   if [ -e "$BIN/zipkin.jar" ] && [ "$(cat "$BIN/zipkin.jar.key" 2> /dev/null)" = "$version" ]; then return; fi
+  if missing zipkin; then return; fi
   if ! command -v mvn > /dev/null || ! command -v java > /dev/null; then
     echo "Skipped: zipkin needs Maven and Java 17 or newer (Debian, Ubuntu: apt-get install maven openjdk-17-jre-headless)" >&2
     return
@@ -69,6 +77,7 @@ zipkin() {
 }
 
 pause() {
+  if [ -n "${MISSING:-}" ]; then [ -x "$BIN/pause" ] || missing pause; return; fi
   local module; module=$(cd "$HERE/kube" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)
   gcc -Os -Wall -static -DVERSION=3.10 -o "$BIN/pause" "$module/build/pause/linux/pause.c"
   strip "$BIN/pause"

@@ -76,3 +76,58 @@ fn line(outcome: &Outcome) -> String {
         outcome.took.as_secs()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Skipped, Space, Story, Told};
+    use super::*;
+
+    const STORIES: [Story; 3] = [story("one", "First"), story("two", "First"), story("three", "Second")];
+
+    const fn story(name: &'static str, chapter: &'static str) -> Story {
+        Story {
+            chapter,
+            name,
+            says: "Something happens",
+            alone: false,
+            tell: |_: Space| Box::pin(std::future::ready(Ok(Told::default()))),
+        }
+    }
+
+    #[test]
+    fn stories_stand_in_the_table_of_their_chapter_and_what_clients_could_tell_in_a_list() {
+        let results = [
+            Ok(Told::that("a").and("b|c").noticed("it was slow, since it had to be")),
+            Err(anyhow::anyhow!("no\nanswer").context("it is over")),
+            Err(Skipped("not here".to_owned()).into()),
+        ];
+        let outcomes: Vec<Outcome> = STORIES
+            .iter()
+            .zip(results)
+            .map(|(story, result)| Outcome {
+                story,
+                result,
+                took: Duration::from_millis(1500),
+            })
+            .collect();
+        let text = markdown(&outcomes, Duration::from_secs(90));
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(
+            lines,
+            [
+                "## First",
+                "| story | result | s | what was seen |",
+                "| --- | --- | ---: | --- |",
+                "| `one`: Something happens | ok | 1 | a; b c |",
+                "| `two`: Something happens | **failed** | 1 | it is over: no answer |",
+                "## Second",
+                "| story | result | s | what was seen |",
+                "| --- | --- | ---: | --- |",
+                "| `three`: Something happens | skipped | 1 | not here |",
+                "## What clients could tell, and why",
+                "- `one`: it was slow, since it had to be",
+                "3 stories: 1 told, 1 failed, 1 skipped, in 1.5 minutes.",
+            ]
+        );
+    }
+}
