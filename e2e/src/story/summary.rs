@@ -82,7 +82,7 @@ mod tests {
     use super::super::{Skipped, Space, Story, Told};
     use super::*;
 
-    const STORIES: [Story; 3] = [story("one", "First"), story("two", "First"), story("three", "Second")];
+    static STORIES: [Story; 3] = [story("one", "First"), story("two", "First"), story("three", "Second")];
 
     const fn story(name: &'static str, chapter: &'static str) -> Story {
         Story {
