@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_kubernetes::resources::ScaledObject;
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -82,6 +83,7 @@ pub struct Subject {
     client: Client,
     namespace: String,
     deployment: String,
+    service: String,
     fallback_service: String,
     url: String,
     host: String,
@@ -98,8 +100,8 @@ impl Subject {
         let object = objects.get(scaled_object).await.context("ScaledObject")?;
         let trigger = object.spec.triggers.first().context("a trigger")?;
         let setting = |key: &str| trigger.metadata.get(key).with_context(|| format!("metadata {key}"));
-        let service = setting("service")?;
-        let address = cluster_ip(&client, namespace, service).await?;
+        let service = setting("service")?.clone();
+        let address = cluster_ip(&client, namespace, &service).await?;
         let scaler = cluster_ip(&client, keda, SCALER).await?;
         let fallback_service = setting("fallbackService")?.clone();
         let deployment = object.spec.scale_target_ref.name.clone();
@@ -115,6 +117,7 @@ impl Subject {
             namespace: namespace.to_owned(),
             client,
             deployment,
+            service,
             fallback_service,
         })
     }
@@ -163,7 +166,8 @@ impl Subject {
             let deployment = deployments.get(&self.deployment).await.ok()?;
             let replicas = deployment.spec?.replicas?;
             let pods = pods.list(&list).await.ok()?;
-            (replicas == 0 && pods.items.is_empty() && !self.observer.is_ready()).then_some(())
+            let asleep = replicas == 0 && pods.items.is_empty() && !self.observer.is_ready();
+            (asleep && self.is_wired().await?).then_some(())
         })
         .await
         .with_context(|| {
@@ -172,5 +176,13 @@ impl Subject {
                 self.namespace, self.deployment, self.fallback_service
             )
         })
+    }
+
+    /// Whether the Service leads anywhere; while there is no pod that is the data path.
+    async fn is_wired(&self) -> Option<bool> {
+        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &self.namespace);
+        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={}", self.service));
+        let slices = slices.list(&of_service).await.ok()?;
+        Some(slices.items.iter().any(|slice| !slice.endpoints.is_empty()))
     }
 }
