@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 
 MANIFESTS ?= local/examples/hello
 CASE ?= all
-# What the cluster runs: release or debug.
+# What the cluster runs of interceptor and scaler: release or debug.
 PROFILE ?= release
 DENY_VERSION := 0.20.2
 
@@ -59,7 +59,8 @@ control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, o
 cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart (root; built once from Go modules: about 20 minutes)
 	@e2e/cluster/require.sh
 	@e2e/cluster/build.sh cluster jaeger otelcol zipkin
-	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-e2e-apps --bins
+	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler --bins
+	@cargo build --locked -p keda-http-e2e-apps --bins
 	@PROFILE=$(PROFILE) e2e/cluster/up.sh
 	@PROFILE=$(PROFILE) e2e/cluster/install.sh
 

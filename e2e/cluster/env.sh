@@ -1,6 +1,8 @@
 # Sourced by every script here. Everything of the cluster lives under $CLUSTER_DIR
 # and inside one network namespace, so nothing of it is reachable from outside it.
 CLUSTER_DIR=${KEDA_HTTP_CLUSTER_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/keda-http-cluster}
+# Where cargo puts what it builds.
+TARGET=${CARGO_TARGET_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/target}
 BIN=$CLUSTER_DIR/bin; RUN=$CLUSTER_DIR/run; VAR=$CLUSTER_DIR/var; PKI=$CLUSTER_DIR/pki; LOGS=$CLUSTER_DIR/logs
 NS=${CLUSTER_NETNS:-keda-http}
 NODE=node1

@@ -16,10 +16,10 @@ on_the_node() {
     echo 'No cluster runs: `make cluster` starts one; for another cluster set KUBECONFIG.' >&2
     exit 1
   fi
-  export SUMMARY=${SUMMARY:-$ROOT/target/stories.md}
+  export SUMMARY=${SUMMARY:-$TARGET/stories.md}
   # Whoever tells the stories mostly waits: not optimised, it is built in a fraction of the time.
   (cd "$ROOT" && cargo build --locked -p keda-http-e2e --bin stories)
-  in_ns env CLUSTER_RUN="$RUN" KUBECONFIG="$KUBECONFIG" "$ROOT/target/debug/stories" "$@"
+  in_ns env CLUSTER_RUN="$RUN" KUBECONFIG="$KUBECONFIG" "$TARGET/debug/stories" "$@"
 }
 
 in_a_pod() {
