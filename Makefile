@@ -60,7 +60,7 @@ cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart
 	@e2e/cluster/require.sh
 	@e2e/cluster/build.sh cluster jaeger otelcol zipkin
 	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler --bins
-	@cargo build --locked -p keda-http-e2e-apps --bins
+	@cargo build --locked -p keda-http-e2e-apps -p keda-http-e2e --bins
 	@PROFILE=$(PROFILE) e2e/cluster/up.sh
 	@PROFILE=$(PROFILE) e2e/cluster/install.sh
 
@@ -71,8 +71,8 @@ e2e: toolchain ## Tell all stories on the cluster that runs, or on that of KUBEC
 	@SUMMARY='$(abspath $(SUMMARY))' SAVE_TRACE='$(abspath $(SAVE_TRACE))' e2e/cluster/stories.sh $(STORIES)
 
 cold-start: toolchain ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes (REPORT=docs writes it there)
-	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-e2e --bin cold-start
-	@PROFILE=$(PROFILE) REPORT='$(abspath $(REPORT))' e2e/cluster/cold-start.sh
+	@cargo build --profile quick --locked -p keda-http-e2e --bin cold-start
+	@REPORT='$(abspath $(REPORT))' e2e/cluster/cold-start.sh
 
 lint: format-check clippy ## Check the format and run clippy; warnings are errors
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); . "$HERE/env.sh"
 MANIFESTS=$HERE/../manifests/tutorial
-PROGRAM=$TARGET/${PROFILE:-release}/cold-start
+PROGRAM=$TARGET/quick/cold-start
 
 k create namespace cold-start --dry-run=client -o yaml | k apply -f - > /dev/null
 trap 'k delete namespace cold-start --wait=false > /dev/null' EXIT

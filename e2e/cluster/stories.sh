@@ -9,23 +9,25 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 ROOT=$HERE/../..
 OTHER=${KUBECONFIG:-}
+. "$HERE/env.sh"
+# Whoever has sourced env.sh means the same cluster.
+if [ "$OTHER" = "$KUBECONFIG" ]; then OTHER=; fi
 
 on_the_node() {
-  . "$HERE/env.sh"
   if [ ! -e "$RUN/up" ]; then
     echo 'No cluster runs: `make cluster` starts one; for another cluster set KUBECONFIG.' >&2
     exit 1
   fi
   export SUMMARY=${SUMMARY:-$TARGET/stories.md}
-  # Whoever tells the stories mostly waits: not optimised, it is built in a fraction of the time.
-  (cd "$ROOT" && cargo build --locked -p keda-http-e2e --bin stories)
+  # Not optimised, it is built in a fraction of the time, and it mostly waits. What else is named is what `make cluster` has built with it.
+  (cd "$ROOT" && cargo build --locked -p keda-http-e2e-apps -p keda-http-e2e --bins)
   in_ns env CLUSTER_RUN="$RUN" KUBECONFIG="$KUBECONFIG" "$TARGET/debug/stories" "$@"
 }
 
 in_a_pod() {
   local image=${IMAGE_REPOSITORY:-localhost}/stories:${IMAGE_TAG:-dev} kubectl=${KUBECTL:-kubectl} arguments
   command -v "$kubectl" > /dev/null || { echo 'kubectl is missing' >&2; exit 1; }
-  arguments=$(printf ', "%s"' "$@")
+  arguments=$([ $# = 0 ] || printf ', "%s"' "$@")
   "$kubectl" delete namespace keda-http-stories --ignore-not-found > /dev/null
   trap '"$kubectl" delete clusterrolebinding/keda-http-stories namespace/keda-http-stories --ignore-not-found > /dev/null' EXIT
   "$kubectl" apply -f - > /dev/null <<Y
@@ -64,4 +66,9 @@ Y
   "$kubectl" -n keda-http-stories wait pod/stories --for=jsonpath='{.status.phase}'=Succeeded --timeout=10s > /dev/null
 }
 
-if [ -n "$OTHER" ]; then in_a_pod "$@"; else on_the_node "$@"; fi
+if [ -z "$OTHER" ]; then
+  on_the_node "$@"
+else
+  export KUBECONFIG=$OTHER
+  in_a_pod "$@"
+fi
