@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`mod@env`]: settings from the environment, read through one lookup function; errors name variable, value and what is allowed.
-//! - [`telemetry`]: logs, and the pipeline of OpenTelemetry spans by the `OTEL_*` names.
+//! - [`telemetry`]: logs, and spans and metrics that leave by OTLP, by the `OTEL_*` names.
 //! - [`readiness`]: tasks that must finish before the process is ready.
 //! - [`shutdown`]: SIGTERM and SIGINT as a value to wait for.
 //! - [`backoff`]: pauses between attempts.

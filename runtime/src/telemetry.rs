@@ -1,11 +1,12 @@
-//! Logs, and the pipeline of OpenTelemetry spans by the `OTEL_*` names.
+//! Logs, and what leaves by OTLP: spans and metrics, by the `OTEL_*` names.
 //!
 //! `tracing` is for logs only; spans are made with the OpenTelemetry API directly, because a subscriber that runs
 //! for every span costs several microseconds per request whether the span is sampled or not.
 //!
 //! # Variables
 //!
-//! Read only when `OTEL_EXPORTER_OTLP_TRACES_ENABLED` is true. One that cannot be used stops the start.
+//! Those of spans are read only when `OTEL_EXPORTER_OTLP_TRACES_ENABLED` is true, those of metrics when
+//! `OTEL_EXPORTER_OTLP_METRICS_ENABLED` is. One that cannot be used stops the start.
 //!
 //! | variable | default | meaning |
 //! | --- | --- | --- |
@@ -24,6 +25,17 @@
 //! | `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` | `512` | how many are sent at once, at most the queue |
 //! | `OTEL_BSP_EXPORT_TIMEOUT` | `30000` | of one export and its repetitions, in milliseconds |
 //! | `OTEL_RESOURCE_ATTRIBUTES` | | `name=value,…`, percent-encoded; `service.name` is ignored |
+//!
+//! Metrics go by OTLP/HTTP only. They have the variables of all signals with the spans, and those of the table with
+//! `METRICS` in place of `TRACES`:
+//!
+//! | variable | default | meaning |
+//! | --- | --- | --- |
+//! | `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` | port 4318 of localhost | used as it is |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | | in its absence; `/v1/metrics` is added |
+//! | `OTEL_EXPORTER_OTLP_[METRICS_]HEADERS`, `_TIMEOUT`, `_CERTIFICATE` | | as for spans |
+//! | `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL` | `http/protobuf` | nothing else; `OTEL_EXPORTER_OTLP_PROTOCOL` has no effect |
+//! | `OTEL_METRIC_EXPORT_INTERVAL` | `60000` | from one export to the next, in milliseconds |
 
 use std::time::Duration;
 
@@ -33,12 +45,17 @@ use crate::env::{EnvError, Environment};
 
 mod console;
 mod export;
+#[cfg(test)]
+mod logged;
 pub mod logs;
+mod metrics;
+mod otlp;
 pub mod propagation;
 mod sampling;
 mod settings;
 
 pub use logs::{FLAGS, LogConfig, LogLevel, LogLevelError, flags_help};
+pub use metrics::{Instruments, MetricPush, Pushing};
 pub use propagation::Propagation;
 pub use sampling::Sampling;
 
@@ -113,7 +130,7 @@ fn start_spans(service_name: &'static str, settings: SpanSettings) -> Result<Tra
     let (propagation, sampling) = (settings.propagation, settings.sampling);
     let provider = SdkTracerProvider::builder()
         .with_sampler(sampling.sampler())
-        .with_resource(settings.resource(service_name))
+        .with_resource(settings.attributes.resource(service_name))
         .with_span_processor(export::processor(settings)?)
         .build();
     Ok(Tracing {

@@ -17,7 +17,8 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, ClientTlsConfig};
 
 use super::console::Console;
-use super::settings::{Batch, Collector, Destination, Protocol, SpanSettings};
+use super::otlp::{Collector, Protocol};
+use super::settings::{Batch, Destination, SpanSettings};
 use crate::env::EnvError;
 
 /// The processor of finished spans.
@@ -186,7 +187,7 @@ impl ToCollector {
             .thread_name("span-export")
             .enable_all()
             .build()
-            .map_err(|error| unusable(collector, &error))?;
+            .map_err(|error| collector.unusable(&error))?;
         let exporter = {
             let _inside = runtime.enter(); // The gRPC channel wants to know its runtime.
             match collector.protocol {
@@ -246,7 +247,7 @@ fn over_grpc(collector: &Collector) -> Result<opentelemetry_otlp::SpanExporter, 
     } else {
         exporter
     };
-    exporter.build().map_err(|error| unusable(collector, &error))
+    exporter.build().map_err(|error| collector.unusable(&error))
 }
 
 fn tls(collector: &Collector) -> ClientTlsConfig {
@@ -258,16 +259,7 @@ fn tls(collector: &Collector) -> ClientTlsConfig {
 }
 
 fn over_http(collector: &Collector) -> Result<opentelemetry_otlp::SpanExporter, EnvError> {
-    let mut client = reqwest::Client::builder().timeout(collector.timeout);
-    if collector.endpoint.scheme() == Some(&http::uri::Scheme::HTTP) {
-        // Plain text needs no authorities; an image may have none, which would be an error.
-        client = client.tls_certs_only([]);
-    }
-    if let Some(pem) = &collector.certificates {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| unusable(collector, &error))?;
-        client = client.tls_certs_merge(certificates);
-    }
-    let client = client.build().map_err(|error| unusable(collector, &error))?;
+    let client = collector.http_client()?;
     let text = |(name, value): &(http::HeaderName, http::HeaderValue)| {
         Some((name.to_string(), value.to_str().ok()?.to_owned()))
     };
@@ -278,17 +270,7 @@ fn over_http(collector: &Collector) -> Result<opentelemetry_otlp::SpanExporter, 
         .with_timeout(collector.timeout)
         .with_headers(collector.headers.iter().filter_map(text).collect())
         .build()
-        .map_err(|error| unusable(collector, &error))
-}
-
-/// What only the exporter itself can find wrong.
-fn unusable(collector: &Collector, error: &dyn fmt::Display) -> EnvError {
-    let allowed = format!("usable with its certificates and headers ({error})");
-    EnvError::invalid(
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        &collector.endpoint.to_string(),
-        &allowed,
-    )
+        .map_err(|error| collector.unusable(&error))
 }
 
 #[cfg(test)]

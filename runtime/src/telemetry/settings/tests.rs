@@ -1,3 +1,5 @@
+use http::header::{HeaderName, HeaderValue};
+
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Result<SpanSettings, EnvError> {
@@ -23,6 +25,7 @@ fn http(variables: &[(&str, &str)]) -> Result<Collector, EnvError> {
 
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 #[test]
 fn spans_are_off_unless_told() {
@@ -228,7 +231,7 @@ fn batches_are_as_told() {
 #[test]
 fn resource_attributes_are_added_and_the_service_name_stays() {
     let settings = read(&[(RESOURCE_ATTRIBUTES, "service.name=other,k8s.pod.name=a%20b")]).unwrap();
-    let resource = settings.resource("keda-http-interceptor");
+    let resource = settings.attributes.resource("keda-http-interceptor");
     let get = |name: &'static str| resource.get(&name.into()).map(|value| value.to_string());
     assert_eq!(get("service.name").as_deref(), Some("keda-http-interceptor"));
     assert_eq!(get("k8s.pod.name").as_deref(), Some("a b"));

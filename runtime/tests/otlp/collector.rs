@@ -8,9 +8,13 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::NamedTempFile;
@@ -22,12 +26,12 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// One export.
-pub struct Received {
+pub struct Received<R> {
     pub authorization: Option<String>,
-    request: ExportTraceServiceRequest,
+    pub request: R,
 }
 
-impl Received {
+impl Received<ExportTraceServiceRequest> {
     pub fn spans(&self) -> Vec<&str> {
         let scopes = self
             .request
@@ -41,26 +45,62 @@ impl Received {
     }
 
     pub fn resource(&self, name: &str) -> Option<String> {
-        let attributes = &self.request.resource_spans.first()?.resource.as_ref()?.attributes;
-        let attribute = attributes.iter().find(|attribute| attribute.key == name)?;
-        match attribute.value.as_ref()?.value.as_ref()? {
-            Value::StringValue(text) => Some(text.clone()),
+        attribute(self.request.resource_spans.first()?.resource.as_ref()?, name)
+    }
+}
+
+impl Received<ExportMetricsServiceRequest> {
+    /// The value of a counter without labels.
+    pub fn count(&self, name: &str) -> Option<i64> {
+        let scopes = self
+            .request
+            .resource_metrics
+            .iter()
+            .flat_map(|resource| &resource.scope_metrics);
+        let metric = scopes
+            .flat_map(|scope| &scope.metrics)
+            .find(|metric| metric.name == name)?;
+        match metric.data.as_ref()? {
+            Data::Sum(sum) => match sum.data_points.first()?.value? {
+                Number::AsInt(count) => Some(count),
+                Number::AsDouble(_) => None,
+            },
             _ => None,
         }
     }
+
+    pub fn resource(&self, name: &str) -> Option<String> {
+        attribute(self.request.resource_metrics.first()?.resource.as_ref()?, name)
+    }
 }
+
+fn attribute(resource: &Resource, name: &str) -> Option<String> {
+    let attribute = resource.attributes.iter().find(|attribute| attribute.key == name)?;
+    match attribute.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+type Spans = Received<ExportTraceServiceRequest>;
+type Metrics = Received<ExportMetricsServiceRequest>;
 
 pub struct Collector {
     address: SocketAddr,
     scheme: &'static str,
-    received: UnboundedReceiver<Received>,
+    pub spans: UnboundedReceiver<Spans>,
+    pub metrics: UnboundedReceiver<Metrics>,
     /// Of its own, so that connections can be ended with it.
     runtime: Option<Runtime>,
 }
 
 impl Collector {
     pub async fn start() -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap(), Server::builder(), "http").await
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub async fn start_at(address: SocketAddr) -> Self {
+        Self::at(address, Server::builder(), "http").await
     }
 
     /// With the file of the authority that its certificate is from.
@@ -84,16 +124,20 @@ impl Collector {
             .unwrap();
         let listener = runtime.spawn(TcpListener::bind(address)).await.unwrap().unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, received) = unbounded_channel();
-        let grpc = tonic::service::Routes::new(TraceServiceServer::new(Receiver(sender.clone())));
-        let http = Router::new().route("/v1/traces", post(over_http)).with_state(sender);
+        let (spans_sender, spans) = unbounded_channel();
+        let (metrics_sender, metrics) = unbounded_channel();
+        let grpc = tonic::service::Routes::new(TraceServiceServer::new(Receiver(spans_sender.clone())));
+        let http = Router::new()
+            .route("/v1/traces", post(over_http).with_state(spans_sender))
+            .route("/v1/metrics", post(over_http).with_state(metrics_sender));
         let routes = tonic::service::Routes::from(grpc.into_axum_router().merge(http));
         let router = server.accept_http1(true).add_routes(routes);
         runtime.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
         Self {
             address,
             scheme,
-            received,
+            spans,
+            metrics,
             runtime: Some(runtime),
         }
     }
@@ -109,17 +153,26 @@ impl Collector {
 
     pub fn endpoint(&self, protocol: &str) -> String {
         let path = if protocol == "grpc" { "" } else { "/v1/traces" };
-        format!("{}://localhost:{}{path}", self.scheme, self.address.port())
+        format!("{}{path}", self.base())
     }
 
-    pub async fn next(&mut self) -> Received {
-        let received = tokio::time::timeout(Duration::from_secs(20), self.received.recv()).await;
-        received.expect("an export in time").expect("the collector runs")
+    /// The endpoint of all signals.
+    pub fn base(&self) -> String {
+        format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.received.is_empty()
+    pub async fn next_spans(&mut self) -> Spans {
+        next(&mut self.spans).await
     }
+
+    pub async fn next_metrics(&mut self) -> Metrics {
+        next(&mut self.metrics).await
+    }
+}
+
+async fn next<T>(received: &mut UnboundedReceiver<T>) -> T {
+    let received = tokio::time::timeout(Duration::from_secs(20), received.recv()).await;
+    received.expect("an export in time").expect("the collector runs")
 }
 
 impl Drop for Collector {
@@ -130,7 +183,7 @@ impl Drop for Collector {
     }
 }
 
-struct Receiver(UnboundedSender<Received>);
+struct Receiver(UnboundedSender<Spans>);
 
 fn authorization(headers: &HeaderMap) -> Option<String> {
     Some(headers.get("authorization")?.to_str().unwrap().to_owned())
@@ -149,8 +202,13 @@ impl TraceService for Receiver {
     }
 }
 
-async fn over_http(State(sender): State<UnboundedSender<Received>>, headers: HeaderMap, body: Bytes) {
-    let request = ExportTraceServiceRequest::decode(body).unwrap();
+async fn over_http<R: Message + Default>(
+    State(sender): State<UnboundedSender<Received<R>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) {
+    assert_eq!(headers["content-type"], "application/x-protobuf");
+    let request = R::decode(body).unwrap();
     let authorization = authorization(&headers);
     sender.send(Received { authorization, request }).unwrap();
 }

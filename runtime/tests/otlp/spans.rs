@@ -1,27 +1,16 @@
 //! Spans leave the process for real receivers, and none of these can hold the process up.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in tests a panic is how a failure is told"
-)]
-
-#[path = "spans/collector.rs"]
-mod collector;
-
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use collector::Collector;
 use keda_http_runtime::env::Environment;
 use keda_http_runtime::telemetry::{FLUSH_LIMIT, LogConfig, Telemetry};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span, SpanKind, Status, Tracer, TracerProvider};
 
-/// What a bound may be overrun by on a busy machine.
-const SLACK: Duration = Duration::from_secs(5);
+use crate::SLACK;
+use crate::collector::Collector;
 
 fn start(variables: &[(&str, &str)]) -> Telemetry {
     let on = [("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true")];
@@ -83,7 +72,7 @@ async fn spans_arrive_with_headers_and_the_name_of_the_service() {
         let telemetry = start_for(protocol, &collector.endpoint(protocol), &more);
         make_span(&telemetry, "wait");
         telemetry.shutdown().await;
-        let received = collector.next().await;
+        let received = collector.next_spans().await;
         assert_eq!(received.authorization.as_deref(), Some("Bearer abc"), "{protocol}");
         assert_eq!(received.spans(), ["wait"], "{protocol}");
         assert_eq!(
@@ -108,12 +97,12 @@ async fn spans_arrive_over_tls_that_a_given_authority_vouches_for() {
         let telemetry = start_for(protocol, &endpoint, &[("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", &file)]);
         make_span(&telemetry, "secret");
         telemetry.shutdown().await;
-        assert_eq!(collector.next().await.spans(), ["secret"], "{protocol}");
+        assert_eq!(collector.next_spans().await.spans(), ["secret"], "{protocol}");
 
         let distrustful = start_for(protocol, &endpoint, &[]);
         make_span(&distrustful, "refused");
         distrustful.shutdown().await;
-        assert!(collector.is_idle(), "{protocol}");
+        assert!(collector.spans.is_empty(), "{protocol}");
     }
 }
 
@@ -123,9 +112,9 @@ async fn spans_arrive_while_the_program_runs() {
     let endpoint = collector.endpoint("grpc");
     let telemetry = start_for("grpc", &endpoint, &[("OTEL_BSP_SCHEDULE_DELAY", "10")]);
     make_span(&telemetry, "first");
-    assert_eq!(collector.next().await.spans(), ["first"]);
+    assert_eq!(collector.next_spans().await.spans(), ["first"]);
     make_span(&telemetry, "second");
-    assert_eq!(collector.next().await.spans(), ["second"]);
+    assert_eq!(collector.next_spans().await.spans(), ["second"]);
     telemetry.shutdown().await;
 }
 
@@ -139,14 +128,14 @@ async fn a_collector_that_comes_back_gets_what_follows() {
             &[("OTEL_BSP_SCHEDULE_DELAY", "10")],
         );
         make_span(&telemetry, "before");
-        assert_eq!(collector.next().await.spans(), ["before"], "{protocol}");
+        assert_eq!(collector.next_spans().await.spans(), ["before"], "{protocol}");
         let mut collector = collector.restart().await;
         // A span that is sent while the connection ends may be lost; those that follow are not.
-        while collector.is_idle() {
+        while collector.spans.is_empty() {
             make_span(&telemetry, "after");
             telemetry.tracing().unwrap().provider.force_flush().ok();
         }
-        assert!(collector.next().await.spans().contains(&"after"), "{protocol}");
+        assert!(collector.next_spans().await.spans().contains(&"after"), "{protocol}");
         telemetry.shutdown().await;
     }
 }
@@ -161,7 +150,7 @@ async fn what_is_not_sampled_does_not_leave() {
     );
     make_span(&telemetry, "unseen");
     telemetry.shutdown().await;
-    assert!(collector.is_idle());
+    assert!(collector.spans.is_empty());
 }
 
 #[test]
@@ -188,7 +177,11 @@ fn the_flush_works_wherever_the_drop_happens() {
             runtime.block_on(runtime.spawn(async { drop(telemetry) })).unwrap();
         });
         for name in ["outside", "only thread", "worker"] {
-            assert_eq!(collecting.block_on(collector.next()).spans(), [name], "{protocol}");
+            assert_eq!(
+                collecting.block_on(collector.next_spans()).spans(),
+                [name],
+                "{protocol}"
+            );
         }
     }
 }
@@ -234,7 +227,12 @@ fn the_process_with_a_console() {
 #[test]
 fn the_console_gets_one_line_a_span() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["the_process_with_a_console", "--exact", "--ignored", "--nocapture"])
+        .args([
+            "spans::the_process_with_a_console",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
         .stderr(Stdio::inherit())
         .output()
         .unwrap();

@@ -1,0 +1,54 @@
+use super::*;
+use crate::telemetry::logged::logged;
+
+const INSTRUMENTS: fn() -> Instruments = || Instruments {
+    scope: "test",
+    registry: Arc::new(Registry::default()),
+    integers: &[],
+};
+
+fn exporter() -> Exporter {
+    let environment = Environment::of([
+        ("OTEL_EXPORTER_OTLP_METRICS_ENABLED", "true"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "http://collector:4318/v1/metrics",
+        ),
+    ]);
+    let push = MetricPush::from_environment("test", &environment).unwrap().unwrap();
+    Exporter::new(push, INSTRUMENTS())
+}
+
+#[test]
+fn failures_are_told_when_they_begin_and_when_they_end() {
+    let mut exporter = exporter();
+    let lines = logged(|| {
+        for failing in [false, true, true, true, false, false, true] {
+            exporter.tell(if failing { Err(ExportError::Late) } else { Ok(()) });
+        }
+    });
+    let words = ["cannot be exported", "exported again", "cannot be exported"];
+    assert_eq!(lines.len(), words.len(), "{lines:?}");
+    for (line, word) in lines.iter().zip(words) {
+        assert!(
+            line.contains(word) && line.contains("destination=\"http://collector:4318/v1/metrics\""),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn why_a_collector_is_not_reached_is_said_without_its_address() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut exporter = exporter();
+    exporter.destination = format!("http://{closed}/secret");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let error = runtime.block_on(exporter.export()).unwrap_err().to_string();
+    assert!(error.contains("refused") && !error.contains("secret"), "{error}");
+}
