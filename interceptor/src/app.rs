@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use keda_http_kubernetes::source::Source;
 use keda_http_runtime::readiness::{PendingTask, Readiness};
-use keda_http_runtime::telemetry::{LogLevel, Tracing};
+use keda_http_runtime::telemetry::{LogLevel, MetricPush, Pushing, Tracing};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -45,6 +45,7 @@ pub struct App {
     proxies: Vec<std::net::TcpListener>,
     readiness: Readiness,
     tracing: Option<Tracing>,
+    push: Option<MetricPush>,
     log_level: LogLevel,
 }
 
@@ -99,8 +100,15 @@ impl App {
             proxies,
             readiness,
             tracing,
+            push: None,
             log_level,
         })
+    }
+
+    /// Metrics are pushed too, while it runs.
+    #[must_use]
+    pub fn pushing(self, push: Option<MetricPush>) -> Self {
+        Self { push, ..self }
     }
 
     /// The addresses that were bound.
@@ -114,7 +122,7 @@ impl App {
     }
 
     /// Serves until `shutdown`, then drains: not ready, the delay, no new connections, what is there finishes or is
-    /// cut at the drain timeout, and only then the reports end.
+    /// cut at the drain timeout, the last metrics are pushed, and only then the reports end.
     ///
     /// # Errors
     /// When something the process cannot do without has ended.
@@ -127,7 +135,7 @@ impl App {
         };
         // However this ends, the workers end with it.
         let _workers_end = (lifetime.close.clone().drop_guard(), lifetime.cut.clone().drop_guard());
-        let (workers, background) = self.assemble(&lifetime);
+        let (workers, background, pushing) = self.assemble(&lifetime)?;
         let workers = start_workers(workers)?;
         let ended = CancellationToken::new();
         let mut background = std::pin::pin!(background.run(ended.clone()));
@@ -135,14 +143,20 @@ impl App {
             failed = background.as_mut() => return failed,
             drained = drain(shutdown, &readiness, &config, lifetime, workers) => drained?,
         }
+        // While the routes are there, and their series with them.
+        if let Some(pushing) = pushing {
+            pushing.finish().await;
+        }
         ended.cancel();
         background.await
     }
 
     /// The parts, with what they share.
-    fn assemble(mut self, lifetime: &Lifetime) -> (Vec<Worker>, Background) {
+    fn assemble(mut self, lifetime: &Lifetime) -> Result<(Vec<Worker>, Background, Option<Pushing>)> {
         let pending = PendingRequests::default();
         let metrics = Metrics::new(pending.clone(), self.objects.source.freshness());
+        let push = self.push.take().map(|push| push.start(metrics.instruments()));
+        let pushing = push.transpose().context("the thread that pushes metrics")?;
         let routes = Routes::default();
         let backends = Arc::new(Backends::new(self.pool_settings()));
         let listeners = std::mem::take(&mut self.proxies);
@@ -187,7 +201,7 @@ impl App {
                 .map(|listener| (listener, admin::metrics_router(metrics.clone()))),
             routing: Routing::new(routes, backends, pending, metrics, settings, self.readiness),
         };
-        (workers, background)
+        Ok((workers, background, pushing))
     }
 
     fn routing_settings(&self) -> RoutingSettings {

@@ -46,6 +46,8 @@ Settings come from the environment. Durations are Go's (500ms, 30s, 1m30s).
   KEDA_HTTP_DRAIN_TIMEOUT              then for what is there to finish (30s; 0s: no limit)
   OTEL_PROM_EXPORTER_ENABLED           serve /metrics (true)
   OTEL_PROM_EXPORTER_PORT              port for /metrics (2223)
+  OTEL_EXPORTER_OTLP_METRICS_ENABLED   push metrics by OTLP/HTTP (false); _ENDPOINT, _HEADERS, _TIMEOUT, _CERTIFICATE,
+                                       and OTEL_METRIC_EXPORT_INTERVAL (60000, milliseconds)
   OTEL_EXPORTER_OTLP_TRACES_ENABLED    send spans (false); _PROTOCOL console, http/protobuf or grpc; _ENDPOINT,
                                        _INSECURE, _HEADERS, _TIMEOUT; OTEL_TRACES_SAMPLER, OTEL_PROPAGATORS,
                                        OTEL_BSP_*, OTEL_RESOURCE_ATTRIBUTES as OpenTelemetry defines them

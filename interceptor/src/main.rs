@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use keda_http_interceptor::app::App;
 use keda_http_interceptor::config::{self, Config};
+use keda_http_interceptor::metrics::SERVICE_NAME;
 use keda_http_kubernetes::source::cluster::ClientError;
 use keda_http_kubernetes::source::directory::DirectoryError;
 use keda_http_runtime::env::{EnvError, Environment};
-use keda_http_runtime::telemetry::{LogConfig, Telemetry, logs};
+use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry, logs};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 
 fn main() -> ExitCode {
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     {
         return help();
     }
-    let (telemetry, config) = match settings() {
+    let (telemetry, push, config) = match settings() {
         Ok(settings) => settings,
         Err(error) => return fail(&error.to_string(), EXIT_USAGE),
     };
@@ -29,26 +30,28 @@ fn main() -> ExitCode {
         .build();
     let ran = runtime
         .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(run(config, &telemetry)));
+        .and_then(|runtime| runtime.block_on(run(config, &telemetry, push)));
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}"), exit_code(&error)),
     }
 }
 
-fn settings() -> Result<(Telemetry, Config), EnvError> {
+fn settings() -> Result<(Telemetry, Option<MetricPush>, Config), EnvError> {
     let environment = Environment::process();
     let logs = LogConfig::from_args(std::env::args().skip(1))?;
     // First of all, since settings that have no effect any more are logged.
-    let telemetry = Telemetry::start("keda-http-interceptor", &logs, &environment)?;
+    let telemetry = Telemetry::start(SERVICE_NAME, &logs, &environment)?;
+    let push = MetricPush::from_environment(SERVICE_NAME, &environment)?;
     let config = Config::from_env(&environment)?;
-    Ok((telemetry, config))
+    Ok((telemetry, push, config))
 }
 
-async fn run(config: Config, telemetry: &Telemetry) -> Result<()> {
+async fn run(config: Config, telemetry: &Telemetry, push: Option<MetricPush>) -> Result<()> {
     let shutdown = shutdown::on_signal()?;
     tracing::info!(config = %serde_json::to_string(&config)?, "starting");
     let app = App::bind(config, telemetry.tracing(), telemetry.log_level()).await?;
+    let app = app.pushing(push);
     let bound = app.bound();
     tracing::info!(proxy = %bound.proxy, admin = %bound.admin, metrics = ?bound.metrics, "listening");
     app.run(shutdown).await

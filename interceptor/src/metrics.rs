@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::source::Freshness;
+use keda_http_runtime::telemetry::Instruments;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
@@ -19,6 +20,9 @@ use tokio::sync::watch;
 
 use crate::pending::PendingRequests;
 use crate::staleness;
+
+/// The service name, as upstream's.
+pub const SERVICE_NAME: &str = "keda-http-interceptor";
 
 /// Seconds; upstream's bounds, up to the longest hold that is usual.
 const DURATION_BUCKETS: [f64; 19] = [
@@ -183,7 +187,7 @@ impl Metrics {
     pub fn new(pending: PendingRequests, freshness: watch::Receiver<Freshness>) -> Self {
         let mut registry = Registry::default();
         let info = [
-            ("service_name", "keda-http-interceptor"),
+            ("service_name", SERVICE_NAME),
             ("service_version", env!("CARGO_PKG_VERSION")),
         ];
         registry.register("target", "What is measured", Info::new(info.to_vec()));
@@ -226,6 +230,15 @@ impl Metrics {
     /// The series of requests without a route.
     pub fn unmatched(&self) -> Arc<SeriesCache> {
         self.unmatched.clone()
+    }
+
+    /// What is pushed: the same, with upstream's scope and its kinds of attributes.
+    pub fn instruments(&self) -> Instruments {
+        Instruments {
+            scope: "keda-interceptor-proxy",
+            registry: self.registry.clone(),
+            integers: &["code"],
+        }
     }
 
     /// The exposition of all instruments, in the OpenMetrics text format.

@@ -35,9 +35,15 @@ fn a_setting_that_cannot_be_used_ends_the_start_with_64_and_its_name() {
     for (name, value) in [
         ("KEDA_HTTP_CONNECT_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "carrier-pigeon"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "5s"),
         ("KEDA_HTTP_PROXY_TLS_ENABLED", "true"),
     ] {
-        let variables = [("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true"), (name, value)];
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENABLED", "true"),
+            (name, value),
+        ];
         let (code, said) = ended(interceptor(manifests.path(), &variables));
         assert_eq!(code, 64, "{said}");
         assert!(

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use keda_http_proto::FILE_DESCRIPTOR_SET;
 use keda_http_proto::externalscaler::external_scaler_server::ExternalScalerServer;
 use keda_http_runtime::readiness::Readiness;
-use keda_http_runtime::telemetry::LogLevel;
+use keda_http_runtime::telemetry::{LogLevel, MetricPush};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -28,6 +28,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::external_scaler::Service;
 use crate::leader;
+use crate::metrics::Metrics;
 use assembly::{Parts, Telling};
 use webhook::Webhook;
 
@@ -54,6 +55,8 @@ pub struct Bound {
     webhook: Option<Webhook>,
     parts: Parts,
     readiness: Readiness,
+    metrics: Metrics,
+    push: Option<MetricPush>,
     reflection: bool,
 }
 
@@ -74,7 +77,7 @@ impl App {
             _ => None,
         };
         let Telling { metrics, readiness } = telling;
-        let router = admin::router(metrics, readiness.clone(), log_level);
+        let router = admin::router(metrics.clone(), readiness.clone(), log_level);
         Ok(Bound {
             address: incoming.local_addr()?,
             metrics_address: listener.as_ref().map(TcpListener::local_addr).transpose()?,
@@ -83,17 +86,28 @@ impl App {
             webhook,
             parts,
             readiness,
+            metrics,
+            push: None,
             reflection: config.reflection,
         })
     }
 }
 
 impl Bound {
-    /// Serves until `shutdown`: then it is not ready, all streams end with OK, and calls that are being answered are finished.
+    /// Metrics are pushed too, while it runs.
+    #[must_use]
+    pub fn pushing(self, push: Option<MetricPush>) -> Self {
+        Self { push, ..self }
+    }
+
+    /// Serves until `shutdown`: then it is not ready, all streams end with OK, calls that are being answered are finished,
+    /// and the last metrics are pushed.
     ///
     /// # Errors
     /// When something without which there is no scaler has failed.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
+        let push = self.push.take().map(|push| push.start(self.metrics.pushed()));
+        let pushing = push.transpose().context("the thread that pushes metrics")?;
         let stop = self.parts.service.shutdown.clone();
         let _stop_when_dropped = stop.clone().drop_guard();
         let readiness = self.readiness.clone();
@@ -109,6 +123,9 @@ impl Bound {
         stop.cancel();
         if timeout(DRAIN, finish(&mut tasks)).await.is_err() {
             warn!(tasks = tasks.len(), "calls did not end in time and are cut off");
+        }
+        if let Some(pushing) = pushing {
+            pushing.finish().await;
         }
         outcome
     }

@@ -53,6 +53,9 @@ Ports
   KEDA_HTTP_SCALER_REFLECTION         serve gRPC reflection (false)
   OTEL_PROM_EXPORTER_ENABLED          serve metrics and probes (true)
   OTEL_PROM_EXPORTER_PORT             port of metrics and probes (2223)
+  OTEL_EXPORTER_OTLP_METRICS_ENABLED  push metrics by OTLP/HTTP (false); _ENDPOINT, _HEADERS, _TIMEOUT, _CERTIFICATE,
+                                      OTEL_METRIC_EXPORT_INTERVAL (60000, milliseconds) and
+                                      OTEL_RESOURCE_ATTRIBUTES as OpenTelemetry defines them
 
 Controllers and admission (need an API server)
   KEDA_HTTP_CONTROLLERS_ENABLED       the replica with the Lease looks after the objects (false)

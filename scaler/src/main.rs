@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use keda_http_runtime::env::{EnvError, Environment};
-use keda_http_runtime::telemetry::{LogConfig, Telemetry};
+use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 use keda_http_scaler::app::App;
 use keda_http_scaler::autowire::command::{self, Cluster};
@@ -45,8 +45,9 @@ async fn called() -> Result<Result<String>, EnvError> {
     Ok(match command {
         Command::Help => Ok(HELP.to_owned()),
         Command::Serve => {
-            let config = Config::read(&environment)?;
-            run(&telemetry()?, config).await.map(|()| String::new())
+            let (config, telemetry) = (Config::read(&environment)?, telemetry()?);
+            let push = MetricPush::from_environment(SERVICE_NAME, &environment)?;
+            run(&telemetry, config, push).await.map(|()| String::new())
         }
         Command::DryRun => {
             let (config, _telemetry) = (autowire()?, telemetry()?);
@@ -65,11 +66,12 @@ async fn called() -> Result<Result<String>, EnvError> {
     })
 }
 
-async fn run(telemetry: &Telemetry, config: Config) -> Result<()> {
+async fn run(telemetry: &Telemetry, config: Config, push: Option<MetricPush>) -> Result<()> {
     info!(?config, "settings in force");
     let shutdown = shutdown::on_signal()?;
     App::bind(config, Some(telemetry.log_level()))
         .await?
+        .pushing(push)
         .run(shutdown)
         .await
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keda_http_runtime::telemetry::Instruments as Pushed;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -141,6 +142,15 @@ impl Metrics {
             .controller_failures
             .get_or_create(&ControllerLabels { controller })
             .inc();
+    }
+
+    /// What is pushed: the same, with upstream's scope.
+    pub fn pushed(&self) -> Pushed {
+        Pushed {
+            scope: "keda-external-scaler",
+            registry: self.registry.clone(),
+            integers: &[],
+        }
     }
 
     /// All of it in the OpenMetrics text format.

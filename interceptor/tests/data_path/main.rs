@@ -13,6 +13,7 @@ mod kinds;
 mod own_answers;
 mod ownership;
 mod protocols;
+mod pushed_metrics;
 mod routes;
 mod sessions;
 mod support;

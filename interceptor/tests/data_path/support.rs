@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use keda_http_interceptor::app::{App, Bound};
 use keda_http_interceptor::config::Config;
+use keda_http_interceptor::metrics::SERVICE_NAME;
 use keda_http_runtime::env::Environment;
-use keda_http_runtime::telemetry::{LogConfig, Telemetry};
+use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -79,11 +80,12 @@ impl Interceptor {
         ];
         let environment = Environment::of(least.into_iter().chain(variables.iter().copied()));
         let logs = LogConfig::from_args([]).unwrap();
-        let telemetry = Telemetry::start("keda-http-interceptor", &logs, &environment).unwrap();
+        let telemetry = Telemetry::start(SERVICE_NAME, &logs, &environment).unwrap();
         let config = Config::from_env(&environment).unwrap();
         let app = App::bind(config, telemetry.tracing(), telemetry.log_level())
             .await
-            .unwrap();
+            .unwrap()
+            .pushing(MetricPush::from_environment(SERVICE_NAME, &environment).unwrap());
         let shutdown = CancellationToken::new();
         Self {
             bound: app.bound(),

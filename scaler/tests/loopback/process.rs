@@ -4,7 +4,15 @@ use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use prost::Message;
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::interceptor::Interceptor;
 use crate::keda::{Keda, kedify, next, wait_until, within};
@@ -36,7 +44,7 @@ async fn output(mut command: Command) -> (Option<i32>, String) {
 #[tokio::test]
 async fn settings_that_cannot_be_used_end_it_with_64_and_say_what_is_wrong() {
     let interceptors = ("KEDA_HTTP_SCALER_INTERCEPTORS", "127.0.0.1:1");
-    let cases: [(Settings<'_>, &[&str]); 3] = [
+    let cases: [(Settings<'_>, &[&str]); 4] = [
         (
             &[],
             &[
@@ -52,6 +60,14 @@ async fn settings_that_cannot_be_used_end_it_with_64_and_say_what_is_wrong() {
         (
             &[interceptors, ("KEDA_HTTP_QUEUE_TICK_DURATION", "5")],
             &["KEDA_HTTP_QUEUE_TICK_DURATION", "\"5\"", "500ms"],
+        ),
+        (
+            &[
+                interceptors,
+                ("OTEL_EXPORTER_OTLP_METRICS_ENABLED", "true"),
+                ("OTEL_METRIC_EXPORT_INTERVAL", "5s"),
+            ],
+            &["OTEL_METRIC_EXPORT_INTERVAL", "\"5s\"", "milliseconds"],
         ),
     ];
     for (settings, words) in cases {
@@ -81,6 +97,42 @@ async fn help_is_printed() {
     let (code, text) = output(command).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("KEDA_HTTP_SCALER_INTERCEPTORS"), "{text}");
+}
+
+#[tokio::test]
+async fn metrics_are_pushed_to_a_collector() {
+    let (sender, mut received) = unbounded_channel();
+    let take = async |State(sender): State<UnboundedSender<_>>, body: Bytes| {
+        let _ = sender.send(ExportMetricsServiceRequest::decode(body).unwrap());
+    };
+    let router = Router::new().route("/v1/metrics", post(take)).with_state(sender);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, router).into_future());
+    let settings = [
+        ("KEDA_HTTP_SCALER_INTERCEPTORS", "127.0.0.1:1"),
+        ("KEDA_HTTP_SCALER_PORT", "0"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENABLED", "true"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "20"),
+    ];
+    let mut child = program(&settings).spawn().unwrap();
+    let request: ExportMetricsServiceRequest = within(received.recv()).await.unwrap();
+    let resource = &request.resource_metrics[0];
+    let who = resource.resource.as_ref().unwrap().attributes.iter();
+    let name = who.clone().find(|attribute| attribute.key == "service.name").unwrap();
+    let name = name.value.clone().unwrap().value;
+    assert_eq!(name, Some(Value::StringValue("keda-http-external-scaler".to_owned())));
+    let metrics = &resource.scope_metrics[0].metrics;
+    let names: Vec<_> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+    for expected in [
+        "scaler_pinger_endpoints",
+        "scaler_pinger_fetch_errors",
+        "scaler_pinger_fetch_duration_seconds",
+    ] {
+        assert!(names.contains(&expected), "{expected} in {names:?}");
+    }
+    child.kill().await.unwrap();
 }
 
 /// Ports that were free a moment ago: the program tells its ports only in its log.
