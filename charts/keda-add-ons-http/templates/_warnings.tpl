@@ -18,8 +18,6 @@
 - [interceptor.fallbackCatchAllRoute, ""]
 - [interceptor.maintenancePage, "an InterceptorRoute's staticRoutes do this"]
 - [interceptor.coldStartWaitingPage, "an InterceptorRoute's coldStart.placeholder does this"]
-- [interceptor.metrics.otlp, "metrics are served on /metrics; a collector can scrape them"]
-- [scaler.metrics.otlp, "metrics are served on /metrics; a collector can scrape them"]
 - [scaler.tracing, "the scaler sends no spans"]
 - [scaler.healthPort, "probes are gRPC health checks on scaler.grpcPort"]
 {{- end }}
@@ -51,6 +49,11 @@
 {{- end -}}
 {{- if and .Values.admission.enabled (eq .Values.admission.failurePolicy "Fail") (lt (int .Values.scaler.replicas) 2) -}}
 {{- $warnings = append $warnings "admission.failurePolicy is Fail with one scaler: while it restarts, nobody can write ScaledObjects" -}}
+{{- end -}}
+{{- $tracing := .Values.interceptor.tracing -}}
+{{- $otlp := .Values.interceptor.metrics.otlp -}}
+{{- if and $otlp.enabled (not $otlp.endpoint) $tracing.enabled $tracing.endpoint (eq $tracing.protocol "grpc") -}}
+{{- $warnings = append $warnings "interceptor.metrics.otlp.endpoint is empty: metrics go over HTTP to interceptor.tracing.endpoint, which is one for gRPC" -}}
 {{- end -}}
 {{- $stop := include "keda-http.interceptor.stopSeconds" . | int -}}
 {{- $grace := include "keda-http.interceptor.terminationGracePeriodSeconds" . | int -}}

@@ -22,6 +22,11 @@
   (list "OTEL_PROM_EXPORTER_ENABLED" $scaler.metrics.prometheus.enabled)
   (list "OTEL_PROM_EXPORTER_PORT" (include "keda-http.scaler.metricsPort" .))
   (list "TOKIO_WORKER_THREADS" 2) -}}
+{{- if $scaler.metrics.otlp.enabled -}}
+{{- $variables = concat $variables (list
+  (list "OTEL_EXPORTER_OTLP_METRICS_ENABLED" true)
+  (list "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" $scaler.metrics.otlp.endpoint)) -}}
+{{- end -}}
 {{- if .Values.controllers.enabled -}}
 {{- $variables = concat $variables (list
   (list "KEDA_HTTP_LEASE_NAME" (include "keda-http.lease" .))
