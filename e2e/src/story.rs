@@ -5,6 +5,7 @@
 //! - [`cluster`]: the cluster under test: addresses of Services, Deployments and their rollouts.
 //! - [`space`]: the namespace of one story, with the apps, routes and ScaledObjects it needs.
 //! - [`caller`]: requests, one or many at a constant rate, and what became of them.
+//! - [`collected`]: metrics as an OpenTelemetry Collector writes them to its log.
 //! - [`node`]: what can be done to a one-node cluster of `make cluster` only: processes killed, stopped and restarted.
 //! - [`picture`]: a trace as a picture.
 //! - [`traces`]: traces as Jaeger and Zipkin give them back.
@@ -14,6 +15,7 @@
 
 pub mod caller;
 pub mod cluster;
+pub mod collected;
 pub mod node;
 pub mod picture;
 pub mod runner;

@@ -6,6 +6,7 @@ mod default_timeouts;
 mod graceful_shutdown;
 mod http_scaled_object;
 mod metrics;
+mod otel_metrics;
 mod placeholder;
 mod protocols;
 mod refused_routes;
@@ -33,6 +34,7 @@ pub const STORIES: &[Story] = &[
     scaling::BY_RATE,
     scaling::BY_CONCURRENCY,
     metrics::STORY,
+    otel_metrics::STORY,
     refused_routes::STORY,
     http_scaled_object::STORY,
     graceful_shutdown::STORY,
