@@ -110,15 +110,20 @@ async fn one_of_two(space: &Space) -> Result<Told> {
         "requests failed for {:?}: {load}",
         load.failing()
     );
-    Ok(Told::that(format!("load: {load}"))
+    let told = Told::that(format!("load: {load}"))
         .and(format!("{} held requests were answered, {lost} broke", held.answered))
         .noticed(format!(
-            "the {lost} of {HELD} held requests that the killed one had broke off, and {} of {} requests of the load failed within {:.1} s: \
-             those under way there, and connections that kube-proxy gave it until the kubelet had seen its end",
-            load.failures(),
-            load.failures() + load.answered,
+            "the {lost} of {HELD} held requests broke off that the killed one had; the other interceptor's were answered"
+        ));
+    Ok(match load.failures() {
+        0 => told,
+        failed => told.noticed(format!(
+            "{failed} of {} requests of the load failed, all within {:.1} s: those under way there, and connections that kube-proxy \
+             gave it until the kubelet had seen its end",
+            failed + load.answered,
             load.failing().as_secs_f64()
-        )))
+        )),
+    })
 }
 
 async fn nobody_can_tell(space: Space, name: &'static str) -> Result<Told> {

@@ -110,6 +110,6 @@ fn durations(trace: &Trace) -> Result<Told> {
         .and(format!("client {}", seconds(took("/")?)))
         .and(format!("`keda-http-interceptor` {}", seconds(all)))
         .and(format!("`cold start` {}", seconds(held)))
-        .and(format!("`signal` {:.1} ms", took("signal")?.as_secs_f64() * 1000.0))
+        .and(format!("`signal` {} µs", took("signal")?.as_micros()))
         .and(format!("`HTTP GET` {}", seconds(call))))
 }
