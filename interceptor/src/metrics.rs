@@ -24,6 +24,17 @@ use crate::staleness;
 /// The service name, as upstream's.
 pub const SERVICE_NAME: &str = "keda-http-interceptor";
 
+/// What upstream calls its instruments where it pushes them.
+const PUSHED_NAMES: [(&str, &str); 5] = [
+    ("interceptor_request_count", "interceptor.request.count"),
+    ("interceptor_request_duration_seconds", "interceptor.request.duration"),
+    ("interceptor_request_concurrency", "interceptor.request.concurrency"),
+    (
+        "interceptor_cold_start_duration_seconds",
+        "interceptor.cold_start.duration",
+    ),
+    ("interceptor_cold_start_rejections", "interceptor.cold_start.rejections"),
+];
 /// Seconds; upstream's bounds, up to the longest hold that is usual.
 const DURATION_BUCKETS: [f64; 19] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0,
@@ -238,6 +249,7 @@ impl Metrics {
             scope: "keda-interceptor-proxy",
             registry: self.registry.clone(),
             integers: &["code"],
+            names: &PUSHED_NAMES,
         }
     }
 

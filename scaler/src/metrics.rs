@@ -150,6 +150,7 @@ impl Metrics {
             scope: "keda-external-scaler",
             registry: self.registry.clone(),
             integers: &[],
+            names: &[],
         }
     }
 

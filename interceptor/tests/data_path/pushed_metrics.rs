@@ -18,9 +18,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::support::*;
 
-const COUNT: &str = "interceptor_request_count";
-const DURATION: &str = "interceptor_request_duration_seconds";
-const CONCURRENCY: &str = "interceptor_request_concurrency";
+const COUNT: &str = "interceptor.request.count";
+const DURATION: &str = "interceptor.request.duration";
+const CONCURRENCY: &str = "interceptor.request.concurrency";
 
 type Attributes = BTreeMap<String, Value>;
 

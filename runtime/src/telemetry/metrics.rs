@@ -42,6 +42,16 @@ pub struct Instruments {
     pub registry: Arc<Registry>,
     /// The labels that are integers as attributes; all others are strings.
     pub integers: &'static [&'static str],
+    /// Instruments that have another name in OpenTelemetry than in a scrape: as registered, and as pushed.
+    pub names: &'static [(&'static str, &'static str)],
+}
+
+impl Instruments {
+    /// What an instrument is called where it is pushed.
+    fn pushed_name<'a>(&self, registered: &'a str) -> &'a str {
+        let other = self.names.iter().find(|(name, _)| *name == registered);
+        other.map_or(registered, |(_, pushed)| pushed)
+    }
 }
 
 impl fmt::Debug for Instruments {

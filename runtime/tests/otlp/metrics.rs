@@ -28,6 +28,7 @@ fn push(variables: &[(&str, &str)]) -> (Counter, Pushing) {
         scope: "test",
         registry: Arc::new(registry),
         integers: &[],
+        names: &[],
     };
     (counter, push.unwrap().unwrap().start(instruments).unwrap())
 }

@@ -21,9 +21,9 @@ pub const STORY: Story = Story {
     tell: |space| Box::pin(tell(space)),
 };
 
-const COUNT: &str = "interceptor_request_count";
-const DURATION: &str = "interceptor_request_duration_seconds";
-const CONCURRENCY: &str = "interceptor_request_concurrency";
+const COUNT: &str = "interceptor.request.count";
+const DURATION: &str = "interceptor.request.duration";
+const CONCURRENCY: &str = "interceptor.request.concurrency";
 
 /// Requests that find the app up, after the one that has waited for it.
 const WARM: u32 = 6;

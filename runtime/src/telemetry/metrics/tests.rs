@@ -5,6 +5,7 @@ const INSTRUMENTS: fn() -> Instruments = || Instruments {
     scope: "test",
     registry: Arc::new(Registry::default()),
     integers: &[],
+    names: &[],
 };
 
 fn exporter() -> Exporter {

@@ -1,4 +1,4 @@
-//! The instruments of a program as an OTLP request: the names of a scrape without `_total`, values since the start of the process.
+//! The instruments of a program as an OTLP request: names without `_total`, values since the start of the process.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -73,7 +73,7 @@ impl Translation {
             _ => return Ok(None),
         };
         Ok(Some(Metric {
-            name: family.name.to_owned(),
+            name: self.instruments.pushed_name(family.name).to_owned(),
             description: family.help.to_owned(),
             unit: unit(family).to_owned(),
             data: Some(data.ok_or_else(|| Unreadable(family.name.to_owned()))?),

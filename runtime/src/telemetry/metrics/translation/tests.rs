@@ -22,6 +22,7 @@ fn translated_at(registry: Registry, now: Duration) -> Vec<Metric> {
             scope: "test",
             registry: Arc::new(registry),
             integers: &["code"],
+            names: &[("held_requests_seconds", "held.requests")],
         },
         resource: Resource::default(),
         start: UNIX_EPOCH + START,
@@ -129,6 +130,14 @@ fn a_gauge_is_what_it_is_now() {
         ("age".to_owned(), Number::AsDouble(0.25)),
     ];
     assert_eq!(values, expected);
+}
+
+#[test]
+fn an_instrument_that_has_a_name_in_opentelemetry_is_pushed_by_it() {
+    let mut registry = Registry::default();
+    registry.register("held_requests_seconds", "Held", Distribution::new([1.0]));
+    let metric = only(&translated(registry));
+    assert_eq!((metric.name.as_str(), metric.unit.as_str()), ("held.requests", "s"));
 }
 
 #[test]
