@@ -46,7 +46,9 @@ async fn main() -> Result<ExitCode> {
     // A run that was killed may have left the interceptor at zero. Where KEDA does not scale it, there is nothing to undo.
     cluster.pause_interceptor(None).await.ok();
     cluster.whole().await?;
-    let outcomes = LocalSet::new().run_until(run(&STORIES, &words, &cluster)).await;
+    let outcomes = LocalSet::new()
+        .run_until(Box::pin(run(&STORIES, &words, &cluster)))
+        .await;
     let table = summary::markdown(&outcomes, started.elapsed());
     eprint!("{table}");
     if let Some(path) = environment.get("SUMMARY") {
