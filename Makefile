@@ -56,7 +56,7 @@ images: toolchain ## Write both images as OCI archives, and their bills of mater
 control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, once, into ~/.cache/keda-http-cluster
 	@e2e/cluster/build.sh control-plane
 
-cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart (root; built once from Go modules: about 20 minutes)
+cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart (root; built once from Go modules: about 35 minutes)
 	@e2e/cluster/require.sh
 	@e2e/cluster/build.sh cluster jaeger otelcol zipkin
 	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler --bins

@@ -90,7 +90,7 @@ fn stages(text: &mut String, wakes: &[Wake]) {
     }
 }
 
-/// A dot for each time on an axis from 0, a tick at the median, and a mark to compare with.
+/// A dot for each time on an axis from 0, a tick at the median with its label below, and a mark to compare with, its label above.
 fn dots(text: &mut String, y: f64, times: &[Duration], most: Duration, colour: &str, mark: (Duration, &str)) {
     let axis = y + 24.0;
     let x = |time: Duration| LEFT + time.as_secs_f64() / (most.as_secs_f64() * 1.05) * WIDTH;
@@ -109,19 +109,28 @@ fn dots(text: &mut String, y: f64, times: &[Duration], most: Duration, colour: &
     }
     let median = percentile(times, 50).unwrap_or_default();
     let labels = [
-        (median, format!("median {} ms", milliseconds(median)), colour),
-        (mark.0, format!("{}: {} ms", mark.1, milliseconds(mark.0)), "#343a40"),
+        (
+            median,
+            format!("median {} ms", milliseconds(median)),
+            colour,
+            axis + 22.0,
+        ),
+        (
+            mark.0,
+            format!("{}: {} ms", mark.1, milliseconds(mark.0)),
+            "#343a40",
+            axis - 37.0,
+        ),
     ];
-    for (time, label, colour) in labels {
+    for (time, label, colour, label_y) in labels {
         let at = x(time);
         let anchor = if at > LEFT + WIDTH * 0.8 { "end" } else { "start" };
         let _ = writeln!(
             text,
             "<line x1=\"{at:.1}\" y1=\"{}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <text x=\"{at:.1}\" y=\"{}\" fill=\"{colour}\" text-anchor=\"{anchor}\">{label}</text>",
+             <text x=\"{at:.1}\" y=\"{label_y}\" fill=\"{colour}\" text-anchor=\"{anchor}\">{label}</text>",
             axis - 32.0,
-            axis + 8.0,
-            axis + 22.0
+            axis + 8.0
         );
     }
     let _ = writeln!(
