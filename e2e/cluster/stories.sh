@@ -4,6 +4,7 @@
 #   KUBECONFIG unset  on the one-node cluster of `make cluster`, from inside its network namespace
 #   KUBECONFIG set    on that cluster, from a pod: KEDA and the chart are installed there, and the images of images.sh
 #                     (otel-tracing-server, otel-tracing-client, jaeger, otelcol, stories) are at IMAGE_REPOSITORY, with IMAGE_TAG
+#   KUBECTL           the kubectl for that (kubectl)
 #   SUMMARY           where the table goes (one-node cluster only; target/stories.md)
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -25,8 +26,10 @@ on_the_node() {
 }
 
 in_a_pod() {
-  local image=${IMAGE_REPOSITORY:-localhost}/stories:${IMAGE_TAG:-dev} kubectl=${KUBECTL:-kubectl} arguments
-  command -v "$kubectl" > /dev/null || { echo 'kubectl is missing' >&2; exit 1; }
+  local image=${IMAGE_REPOSITORY:-localhost}/stories:${IMAGE_TAG:-dev} arguments
+  # Not local: the trap at the end needs it too.
+  kubectl=${KUBECTL:-kubectl}
+  command -v "$kubectl" > /dev/null || { echo "$kubectl is missing; KUBECTL names another one" >&2; exit 1; }
   arguments=$([ $# = 0 ] || printf ', "%s"' "$@")
   "$kubectl" delete namespace keda-http-stories --ignore-not-found > /dev/null
   trap '"$kubectl" delete clusterrolebinding/keda-http-stories namespace/keda-http-stories --ignore-not-found > /dev/null' EXIT

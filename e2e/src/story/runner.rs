@@ -37,13 +37,18 @@ impl Outcome {
     }
 }
 
-/// Runs those whose name or chapter contains one of `words`, or all where there are none.
-pub async fn run(stories: &'static [Story], words: &[String], cluster: &Cluster) -> Vec<Outcome> {
-    let chosen = |story: &&Story| {
+/// Those whose name or chapter contains one of `words`, or all where there are none.
+pub fn chosen(stories: &'static [Story], words: &[String]) -> Vec<&'static Story> {
+    let is_chosen = |story: &&Story| {
         let matches = |word: &String| story.name.contains(word) || story.chapter.contains(word);
         words.is_empty() || words.iter().any(matches)
     };
-    let (alone, others): (Vec<_>, Vec<_>) = stories.iter().filter(chosen).partition(|story| story.alone);
+    stories.iter().filter(is_chosen).collect()
+}
+
+/// Runs stories. The outcomes have their order.
+pub async fn run(stories: &[&'static Story], cluster: &Cluster) -> Vec<Outcome> {
+    let (alone, others): (Vec<&Story>, Vec<&Story>) = stories.iter().partition(|story| story.alone);
     let mut outcomes: Vec<Outcome> = stream::iter(others)
         .map(|story| tell(story, cluster))
         .buffer_unordered(SIDE_BY_SIDE)
