@@ -7,7 +7,8 @@ ROOT=$HERE/../..
 "$HERE/images.sh"
 for archive in "$CLUSTER_DIR"/images/*.tar; do
   if [ ! -e "$archive.imported" ] || [ "$archive" -nt "$archive.imported" ]; then
-    $CTR images import "$archive" > /dev/null && touch "$archive.imported"
+    $CTR images import "$archive" > /dev/null
+    touch "$archive.imported"
   fi
 done
 in_ns "$BIN/helm" upgrade --install http "$ROOT/charts/keda-add-ons-http" --namespace keda \
