@@ -9,8 +9,8 @@ use super::runner::Outcome;
 pub const HEAD: &str = "\
 # Stories on a real cluster
 
-What users do, told on a real one-node Kubernetes with stock KEDA by `make e2e`, which made this page. Each story is a file in `e2e/tests/stories`, has
-a namespace of its own, and leaves nothing behind. *wake*: from zero replicas to the first answer. *held*: requests that wait for a pod.
+What users do, told on a real one-node Kubernetes with stock KEDA by `make e2e`, which made this page. The stories are in `e2e/tests/stories`, each
+with a namespace of its own that goes with it. Those about TLS are not told yet: there are no TLS listeners. *wake*: from zero replicas to the first answer. *held*: requests that wait for a pod.
 *load*: requests at a constant rate to an app that is up.
 
 The trace of the first story, as Jaeger gave it: [tracing-tutorial.json](tracing-tutorial.json), and as a picture:

@@ -1,4 +1,4 @@
-//! The stories, told on the cluster that `KUBECONFIG` names. `make e2e` starts one and runs them all.
+//! The stories, told on the cluster that `KUBECONFIG` names. `make e2e` runs them all.
 
 mod faults;
 mod keda;
