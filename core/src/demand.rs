@@ -61,7 +61,7 @@ pub enum Reading<T> {
 const BEFORE_ORIGIN: Duration = RETAINED;
 
 /// The folded reports of all interceptors. Time is the caller's monotonic clock, from any fixed origin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Demand {
     retention: Duration,
     interceptors: HashMap<String, Interceptor>,
@@ -71,11 +71,14 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// `retention`: for how long the last report of an unreachable interceptor still counts.
-    pub fn new(retention: Duration) -> Self {
+    /// `retention`: for how long the last report of an unreachable interceptor still counts. `debounce`: for how long no
+    /// interceptor may be reached before Services are led past them, and how long one must be before they are led back.
+    pub fn new(retention: Duration, debounce: Duration) -> Self {
         Self {
             retention,
-            ..Self::default()
+            interceptors: HashMap::new(),
+            reach: Reach::new(debounce),
+            targets: HashMap::new(),
         }
     }
 
@@ -97,12 +100,14 @@ impl Demand {
         }
         let mut seen = HashSet::new();
         touched.retain(|key| seen.insert(key.clone()));
+        self.note_reach(now);
         touched
     }
 
     /// From now on requests reach these interceptors, and no others. Until this is said for the first time they reach all.
     pub fn reached(&mut self, interceptors: HashSet<String>, now: Duration) {
         self.reach.set(interceptors, now);
+        self.note_reach(now);
     }
 
     /// The interceptor's stream is lost: its last report counts until `retention` has passed from `now`.
@@ -142,26 +147,35 @@ impl Demand {
         });
     }
 
-    /// Requests pending: the larger of now and the time-weighted mean of the last ten seconds, over all interceptors.
+    /// Requests pending: the larger of now and the time-weighted mean of the last ten seconds, over all interceptors. Known
+    /// only while requests reach an interceptor: what the others still have becomes less and less, whatever the target is asked.
     ///
     /// Between two reports the mean is the interceptor's own; since the last one its pending requests are held to be
     /// pending still. An interceptor heard for less than ten seconds is averaged over the time it has been heard.
     pub fn concurrency(&self, key: &TargetKey, now: Duration) -> Reading<f64> {
-        self.known(key, now, || {
-            let mut sum = Concurrency::default();
-            self.counted(key, now).for_each(|counted| sum.add(counted, now));
-            sum.value()
-        })
+        if !self.anyone_reached(now) || !self.reach.is_settled(now) {
+            return Reading::NoData;
+        }
+        let mut sum = Concurrency::default();
+        self.counted(key, now).for_each(|counted| sum.add(counted, now));
+        Reading::Known(sum.value())
     }
 
-    /// Average arrivals per `granularity` over `window`, over all interceptors.
+    /// Average arrivals per `granularity` over `window`, over all interceptors. After a time in which requests reached none,
+    /// over what has passed of the window since; it is known again once that is one `granularity`.
     pub fn rate(&self, key: &TargetKey, window: Duration, granularity: Duration, now: Duration) -> Reading<f64> {
-        self.known(key, now, || {
-            let arrivals = self.targets.get(key);
-            arrivals.map_or(0.0, |arrivals| {
-                arrivals.rate(window, granularity, now.saturating_add(BEFORE_ORIGIN))
-            })
-        })
+        let window = match self.reach.since_gap(now) {
+            Some(since) if since < granularity => return Reading::NoData,
+            Some(since) => window.min(since),
+            None => window,
+        };
+        if !self.anyone_reached(now) {
+            return Reading::NoData;
+        }
+        let arrivals = self.targets.get(key);
+        Reading::Known(arrivals.map_or(0.0, |arrivals| {
+            arrivals.rate(window, granularity, now.saturating_add(BEFORE_ORIGIN))
+        }))
     }
 
     /// Active when something is pending or anything arrived within `window`. Inactive only where requests have reached an
@@ -170,7 +184,7 @@ impl Demand {
         let active = self.is_pending(key, now) || self.arrived_within(key, window, now);
         let known = match active {
             true => self.counting(now).next().is_some(),
-            false => self.anyone_reached(now) && self.reach.covers(window, now),
+            false => self.anyone_reached(now) && self.reach.lasts(self.oldest_reached(now), now) >= window,
         };
         match known {
             true => Reading::Known(active),
@@ -178,65 +192,59 @@ impl Demand {
         }
     }
 
-    /// When the target becomes inactive if nothing more is heard: `window` after its last arrival. `None` while something
-    /// is pending, when it is not active, and when there is no data.
-    pub fn inactive_at(&self, key: &TargetKey, window: Duration, now: Duration) -> Option<Duration> {
-        if self.is_active(key, window, now) != Reading::Known(true) || self.is_pending(key, now) {
-            return None;
-        }
-        let last = self.targets.get(key)?.last()?;
-        Some(last.saturating_add(window).saturating_sub(BEFORE_ORIGIN))
-    }
-
     /// Requests held because no endpoint is ready, over all interceptors.
     pub fn waiting(&self, key: &TargetKey, now: Duration) -> Reading<u64> {
-        self.known(key, now, || {
-            self.counted(key, now)
-                .fold(0, |sum: u64, counted| sum.saturating_add(counted.waiting))
-        })
+        if !self.anyone_reached(now) && !self.is_pending(key, now) {
+            return Reading::NoData;
+        }
+        let waiting = self.counted(key, now).map(|counted| counted.waiting);
+        Reading::Known(waiting.fold(0, u64::saturating_add))
     }
 
     /// Concurrency summed over all targets, for scaling the interceptor itself.
     pub fn total_concurrency(&self, now: Duration) -> Reading<f64> {
-        self.known_of_all(now, || {
-            let mut sums: HashMap<&TargetKey, Concurrency> = HashMap::new();
-            let all = self.counting(now).flat_map(Interceptor::all_counted);
-            for (key, counted) in all.filter(|(_, counted)| !counted.is_idle(now)) {
-                sums.entry(key).or_default().add(counted, now);
-            }
-            // Not `sum`: of nothing it is -0.
-            sums.values().fold(0.0, |total, sum| total + sum.value())
-        })
+        if !self.anyone_reached(now) {
+            return Reading::NoData;
+        }
+        let mut sums: HashMap<&TargetKey, Concurrency> = HashMap::new();
+        let all = self.counting(now).flat_map(Interceptor::all_counted);
+        for (key, counted) in all.filter(|(_, counted)| !counted.is_idle(now)) {
+            sums.entry(key).or_default().add(counted, now);
+        }
+        // Not `sum`: of nothing it is -0.
+        Reading::Known(sums.values().fold(0.0, |total, sum| total + sum.value()))
     }
 
     /// Whether anything is pending, or was within the last ten seconds. Goes through no target, however many there are.
     pub fn is_anything_pending(&self, now: Duration) -> Reading<bool> {
-        self.known_of_all(now, || self.counting(now).any(|interceptor| interceptor.is_busy(now)))
-    }
-
-    /// All targets that are known, in no order: named by an interceptor, or with arrivals that are not dropped yet.
-    pub fn keys(&self) -> impl Iterator<Item = &TargetKey> {
-        self.targets.keys()
-    }
-
-    fn known<T>(&self, key: &TargetKey, now: Duration, value: impl FnOnce() -> T) -> Reading<T> {
-        match self.anyone_reached(now) || self.is_pending(key, now) {
-            true => Reading::Known(value()),
-            false => Reading::NoData,
-        }
-    }
-
-    fn known_of_all<T>(&self, now: Duration, value: impl FnOnce() -> T) -> Reading<T> {
         match self.anyone_reached(now) || self.counting(now).any(Interceptor::is_pending) {
-            true => Reading::Known(value()),
+            true => Reading::Known(self.counting(now).any(|interceptor| interceptor.is_busy(now))),
             false => Reading::NoData,
         }
     }
 
-    /// Whether there is an interceptor that requests reach, and whose last report counts.
+    /// The interceptors that requests reach, and whose last report counts.
+    fn reachable(&self, now: Duration) -> impl Iterator<Item = &Interceptor> {
+        let all = self.interceptors.iter();
+        let reached = all.filter(move |(name, known)| known.counts(self.retention, now) && self.reach.includes(name));
+        reached.map(|(_, known)| known)
+    }
+
     fn anyone_reached(&self, now: Duration) -> bool {
-        let mut all = self.interceptors.iter();
-        all.any(|(name, known)| known.counts(self.retention, now) && self.reach.includes(name))
+        self.reachable(now).next().is_some()
+    }
+
+    /// How long the oldest of those that requests reach has run.
+    fn oldest_reached(&self, now: Duration) -> Duration {
+        let ages = self.reachable(now).map(|known| known.has_run_for(now));
+        ages.max().unwrap_or_default()
+    }
+
+    /// What requests reach is known from the time on when the first of it is heard.
+    fn note_reach(&mut self, now: Duration) {
+        if !self.reach.is_known() && self.anyone_reached(now) {
+            self.reach.begin(now);
+        }
     }
 
     /// The interceptors whose last report counts.

@@ -81,11 +81,6 @@ impl Arrivals {
             .is_some_and(|newest| nanos(now) - newest.at < nanos(window))
     }
 
-    /// When the newest arrival was.
-    pub fn last(&self) -> Option<Duration> {
-        self.newest().map(Duration::from_nanos)
-    }
-
     /// Gives memory back that only old arrivals use. The newest is kept whatever its age.
     pub fn expire(&mut self, now: Duration) {
         while self.entries.len() > 1

@@ -168,6 +168,12 @@ fn scaler_address(environment: &Environment) -> Result<Option<String>, EnvError>
     Ok(address.map(|address| address.to_string()))
 }
 
+/// For how long interceptors must be well, or unwell, before it counts.
+fn debounce(environment: &Environment) -> Result<Duration, EnvError> {
+    let seconds = environment.number("HTTP_HEALTHCHECK_DEBOUNCER_SECONDS")?;
+    Ok(Duration::from_secs(seconds.unwrap_or(1)))
+}
+
 /// A duration greater than 0.
 fn positive(environment: &Environment, name: &str, default: Duration) -> Result<Duration, EnvError> {
     let parse = |text: &str| duration::parse(text).ok().filter(|value| !value.is_zero()).ok_or(());

@@ -86,11 +86,11 @@ struct Inner {
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 
 impl SharedDemand {
-    /// `retention`: for how long the last report of an unreachable interceptor still counts.
-    pub fn new(retention: Duration) -> Self {
+    /// As [`Demand::new`].
+    pub fn new(retention: Duration, debounce: Duration) -> Self {
         let origin = Instant::now();
         let inner = Inner {
-            demand: Demand::new(retention),
+            demand: Demand::new(retention, debounce),
             targets: HashMap::new(),
             everything: Vec::new(),
             expired: origin,
@@ -192,7 +192,19 @@ impl Watcher {
     }
 }
 
+impl Measure {
+    /// Whether it is about the interceptors themselves.
+    pub fn is_of_interceptors(&self) -> bool {
+        matches!(self, Self::TotalConcurrency)
+    }
+}
+
 impl Scope {
+    /// Whether it is about the interceptors themselves.
+    pub fn is_of_interceptors(&self) -> bool {
+        matches!(self, Self::Everything)
+    }
+
     fn is_active(&self, demand: &Demand, now: Duration) -> Reading<bool> {
         match self {
             Self::Target { key, window } => demand.is_active(key, *window, now),

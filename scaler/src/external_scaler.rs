@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::activity::ActivityStream;
-use crate::demand::{Measure, Scope, SharedDemand};
+use crate::demand::SharedDemand;
 use crate::metrics::Metrics;
 use crate::objects::Objects;
 use crate::peers::Peers;
@@ -44,7 +44,7 @@ impl ExternalScaler for Service {
     async fn is_active(&self, call: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
         let subject = Subject::of(call.get_ref(), &self.objects)?;
         let active = self.demand.is_active(&subject.scope);
-        let result = self.known(self.or_nobody(subject.scope == Scope::Everything, active))?;
+        let result = self.known(active, subject.scope.is_of_interceptors())?;
         Ok(Response::new(IsActiveResponse { result }))
     }
 
@@ -88,7 +88,7 @@ impl Service {
     /// `metricValue` is for versions of KEDA that know only that: rounded up, so that some demand is never none.
     fn value(&self, metric: &Metric) -> Result<MetricValue, Status> {
         let value = self.demand.measure(&metric.measure);
-        let value = self.known(self.or_nobody(metric.measure == Measure::TotalConcurrency, value))?;
+        let value = self.known(value, metric.measure.is_of_interceptors())?;
         Ok(MetricValue {
             metric_name: metric.name.clone(),
             metric_value: whole(value),
@@ -96,19 +96,14 @@ impl Service {
         })
     }
 
-    /// Where there is no interceptor, nothing is pending at interceptors. As "no data" KEDA would keep them at zero for ever:
-    /// it lifts a workload to its minimum only while its triggers work.
-    fn or_nobody<T: Default>(&self, of_interceptors: bool, reading: Reading<T>) -> Reading<T> {
-        match reading {
-            Reading::NoData if of_interceptors && self.peers.nobody_is_there() => Reading::Known(T::default()),
-            reading => reading,
-        }
-    }
-
     /// "No data" is an error, never 0: KEDA then leaves the replicas as they are.
-    fn known<T>(&self, reading: Reading<T>) -> Result<T, Status> {
+    ///
+    /// But where there is no interceptor, nothing is pending at interceptors. As "no data" KEDA would keep them at zero for ever:
+    /// it lifts a workload to its minimum only while its triggers work.
+    fn known<T: Default>(&self, reading: Reading<T>, of_interceptors: bool) -> Result<T, Status> {
         match reading {
             Reading::Known(value) => Ok(value),
+            Reading::NoData if of_interceptors && self.peers.nobody_is_there() => Ok(T::default()),
             Reading::NoData => Err(Status::unavailable(self.peers.explain())),
         }
     }

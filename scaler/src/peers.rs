@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use parking_lot::Mutex;
@@ -13,6 +14,8 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub struct Peers {
     states: Arc<Mutex<BTreeMap<Interceptor, Peer>>>,
+    /// Whether everybody who is there has been added.
+    listed: Arc<AtomicBool>,
     readiness: Readiness,
     metrics: Metrics,
 }
@@ -39,6 +42,7 @@ impl Peers {
     pub fn new(readiness: Readiness, metrics: Metrics) -> Self {
         Self {
             states: Arc::default(),
+            listed: Arc::default(),
             readiness,
             metrics,
         }
@@ -82,9 +86,14 @@ impl Peers {
         news
     }
 
+    /// Everybody who is on the list of interceptors has been added.
+    pub fn list_is_read(&self) {
+        self.listed.store(true, Ordering::Release);
+    }
+
     /// Whether the list of interceptors has been read and nobody is on it.
     pub fn nobody_is_there(&self) -> bool {
-        self.states.lock().is_empty() && self.readiness.report().ready
+        self.listed.load(Ordering::Acquire) && self.states.lock().is_empty()
     }
 
     /// Why nothing is known, for the error that KEDA is given.
@@ -160,11 +169,9 @@ mod tests {
 
     #[test]
     fn nobody_is_there_only_once_the_list_has_been_read() {
-        let readiness = Readiness::new();
-        let reading = readiness.register("list of interceptors");
-        let peers = Peers::new(readiness, Metrics::default());
+        let peers = Peers::new(Readiness::new(), Metrics::default());
         assert!(!peers.nobody_is_there());
-        drop(reading);
+        peers.list_is_read();
         assert!(peers.nobody_is_there());
         peers.add(&"127.0.0.1:1".parse().unwrap());
         assert!(!peers.nobody_is_there());

@@ -110,6 +110,7 @@ impl Subscriptions {
             let wanted = interceptors.borrow_and_update().clone();
             if let Some(wanted) = wanted {
                 running.adjust(wanted);
+                running.shared.peers.list_is_read();
                 listed = None;
             }
             tokio::select! {

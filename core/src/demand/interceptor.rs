@@ -170,6 +170,14 @@ impl Interceptor {
         self.heard.is_none_or(|heard| now.saturating_sub(heard) > age)
     }
 
+    /// For how long it has told, or would tell when it is heard, all that arrived: since its boot. Of a peer without one it is not known.
+    pub(super) fn has_run_for(&self, now: Duration) -> Duration {
+        match (&self.boot, self.heard) {
+            (Some(_), Some(heard)) => self.uptime.saturating_add(now.saturating_sub(heard)),
+            _ => Duration::ZERO,
+        }
+    }
+
     pub(super) fn is_pending(&self) -> bool {
         self.pending > 0
     }

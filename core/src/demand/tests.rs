@@ -1,9 +1,21 @@
+use super::reach::LEADING_BACK;
 use super::*;
 
 mod model;
 
 const RETENTION: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
+
+/// A gap of half of it counts, and after one everything is unsettled for so long and [`LEADING_BACK`].
+const DEBOUNCE: Duration = SECOND;
+
+fn new() -> Demand {
+    Demand::new(RETENTION, DEBOUNCE)
+}
+
+fn reach(names: &[&str]) -> HashSet<String> {
+    names.iter().map(ToString::to_string).collect()
+}
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -58,14 +70,14 @@ fn integrated(arrivals: u64, pending: u64, request_seconds: u64) -> TargetReport
 
 #[test]
 fn no_data_is_not_zero() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     assert_eq!(demand.concurrency(&key(), at(1)), Reading::NoData);
     assert_eq!(demand.rate(&key(), SECOND, SECOND, at(1)), Reading::NoData);
     assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::NoData);
     assert_eq!(demand.waiting(&key(), at(1)), Reading::NoData);
     assert_eq!(demand.total_concurrency(at(1)), Reading::NoData);
 
-    demand.observe("a", report("1", 0, vec![]), at(1));
+    demand.observe("a", report("1", 1, vec![]), at(1));
     assert_eq!(demand.concurrency(&key(), at(1)), Reading::Known(0.0));
     assert_eq!(demand.rate(&key(), SECOND, SECOND, at(1)), Reading::Known(0.0));
     assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::Known(false));
@@ -75,18 +87,24 @@ fn no_data_is_not_zero() {
 
 #[test]
 fn where_no_interceptor_is_reached_only_what_is_pending_is_known() {
-    let mut demand = Demand::new(RETENTION);
-    let reach = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let mut demand = new();
     demand.reached(reach(&["b"]), at(1));
     assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::NoData);
-    demand.observe("a", report("1", 0, vec![target(1, 1)]), at(1));
+    demand.observe("a", report("1", 100, vec![target(1, 1)]), at(1));
     assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::Known(true));
-    assert_eq!(demand.concurrency(&key(), at(1)), Reading::Known(1.0));
-    assert_eq!(demand.total_concurrency(at(1)), Reading::Known(1.0));
-    demand.observe("a", report("1", 1, vec![target(1, 0)]), at(2));
+    assert_eq!(demand.waiting(&key(), at(1)), Reading::Known(0));
+    assert_eq!(demand.is_anything_pending(at(1)), Reading::Known(true));
+    assert_eq!(
+        demand.concurrency(&key(), at(1)),
+        Reading::NoData,
+        "it becomes less and less"
+    );
+    assert_eq!(demand.total_concurrency(at(1)), Reading::NoData);
+    assert_eq!(demand.rate(&key(), SECOND, SECOND, at(1)), Reading::NoData);
+    demand.observe("a", report("1", 101, vec![target(1, 0)]), at(2));
     assert_eq!(demand.is_active(&key(), SECOND, at(60)), Reading::NoData);
-    assert_eq!(demand.rate(&key(), SECOND, SECOND, at(60)), Reading::NoData);
-    assert_eq!(demand.total_concurrency(at(60)), Reading::NoData);
+    assert_eq!(demand.waiting(&key(), at(60)), Reading::NoData);
+    assert_eq!(demand.is_anything_pending(at(60)), Reading::NoData);
 
     demand.reached(reach(&["a"]), at(60));
     assert_eq!(
@@ -99,20 +117,123 @@ fn where_no_interceptor_is_reached_only_what_is_pending_is_known() {
 
 #[test]
 fn after_a_gap_a_target_is_inactive_only_when_a_whole_window_has_been_seen() {
-    let mut demand = Demand::new(RETENTION);
-    let a = || std::iter::once("a".to_owned()).collect();
-    demand.reached(a(), at(1));
-    demand.observe("a", report("1", 0, vec![target(0, 0)]), at(1));
+    let mut demand = new();
+    demand.reached(reach(&["a"]), at(1));
+    demand.observe("a", report("1", 100, vec![target(0, 0)]), at(1));
     assert_eq!(demand.is_active(&key(), at(30), at(1)), Reading::Known(false));
     demand.reached(HashSet::new(), at(10));
-    demand.reached(a(), at(100));
-    assert_eq!(demand.is_active(&key(), at(30), at(129)), Reading::NoData);
-    assert_eq!(demand.is_active(&key(), at(30), at(130)), Reading::Known(false));
+    demand.reached(reach(&["a"]), at(100));
+    let settled = at(100) + DEBOUNCE + LEADING_BACK;
+    assert_eq!(demand.is_active(&key(), at(30), settled + at(29)), Reading::NoData);
+    assert_eq!(
+        demand.is_active(&key(), at(30), settled + at(30)),
+        Reading::Known(false)
+    );
+}
+
+#[test]
+fn a_gap_shorter_than_half_of_the_debounce_is_none_and_does_not_undo_one_before() {
+    let mut demand = new();
+    demand.reached(reach(&["a"]), at(1));
+    demand.observe("a", report("1", 100, vec![target(0, 0)]), at(1));
+    let mut gap = |from: Duration, length: Duration| {
+        demand.reached(HashSet::new(), from);
+        demand.reached(HashSet::new(), from + length);
+        demand.reached(reach(&["a"]), from + length);
+        demand.is_active(&key(), at(10), from + at(20))
+    };
+    let short = DEBOUNCE / 2 - Duration::from_millis(1);
+    assert_eq!(gap(at(100), short), Reading::Known(false));
+    assert_eq!(gap(at(190), DEBOUNCE / 2), Reading::Known(false), "it is over");
+    assert_eq!(
+        demand.is_active(&key(), at(10), at(201)),
+        Reading::NoData,
+        "not settled for ten seconds"
+    );
+    demand.reached(HashSet::new(), at(201));
+    demand.reached(reach(&["a"]), at(201) + short);
+    assert_eq!(demand.is_active(&key(), at(10), at(205)), Reading::NoData);
+    assert_eq!(demand.is_active(&key(), at(10), at(207)), Reading::Known(false));
+}
+
+#[test]
+fn a_scaler_that_has_just_started_trusts_what_an_interceptor_has_run_long_enough_to_see() {
+    let mut demand = new();
+    demand.reached(reach(&["young", "old"]), at(0));
+    demand.observe("young", report("1", 20, vec![]), at(1));
+    assert_eq!(demand.is_active(&key(), at(20), at(1)), Reading::Known(false));
+    assert_eq!(demand.is_active(&key(), at(60), at(1)), Reading::NoData);
+    demand.observe("old", report("1", 60, vec![]), at(1));
+    assert_eq!(demand.is_active(&key(), at(60), at(1)), Reading::Known(false));
+    demand.reached(reach(&["young"]), at(2));
+    assert_eq!(demand.is_active(&key(), at(60), at(40)), Reading::NoData);
+    assert_eq!(demand.is_active(&key(), at(60), at(41)), Reading::Known(false));
+}
+
+#[test]
+fn a_scaler_that_starts_within_a_gap_remembers_it() {
+    let mut demand = new();
+    demand.reached(HashSet::new(), at(0));
+    demand.observe("a", report("1", 9999, vec![]), at(0));
+    demand.reached(reach(&["a"]), at(0));
+    let settled = DEBOUNCE + LEADING_BACK;
+    assert_eq!(demand.is_active(&key(), at(30), settled + at(29)), Reading::NoData);
+    assert_eq!(
+        demand.is_active(&key(), at(30), settled + at(30)),
+        Reading::Known(false)
+    );
+}
+
+#[test]
+fn a_peer_without_boot_is_trusted_once_it_has_been_heard_for_a_window() {
+    let mut demand = new();
+    demand.observe("a", queue(vec![]), at(1));
+    assert_eq!(demand.is_active(&key(), at(10), at(10)), Reading::NoData);
+    demand.observe("b", queue(vec![]), at(10));
+    assert_eq!(demand.is_active(&key(), at(10), at(11)), Reading::Known(false));
+}
+
+#[test]
+fn a_gap_is_in_no_rate_and_in_no_concurrency() {
+    let mut demand = new();
+    demand.reached(reach(&["a"]), at(0));
+    demand.observe("a", report("1", 100, vec![target(0, 0)]), at(0));
+    for second in 1..=40_u64 {
+        demand.observe(
+            "a",
+            report("1", 100 + second, vec![target(second * 10, 10)]),
+            at(second),
+        );
+    }
+    assert_eq!(demand.rate(&key(), at(60), SECOND, at(40)), Reading::Known(10.0));
+    demand.reached(HashSet::new(), at(40));
+    assert_eq!(demand.rate(&key(), at(60), SECOND, at(41)), Reading::NoData);
+    demand.observe("a", report("1", 141, vec![target(400, 1)]), at(41));
+    assert_eq!(demand.concurrency(&key(), at(41)), Reading::NoData);
+    demand.reached(reach(&["a"]), at(50));
+    let settled = at(50) + DEBOUNCE + LEADING_BACK;
+    for second in 51..=61 {
+        demand.observe(
+            "a",
+            report("1", 100 + second, vec![target(400 + (second - 50) * 10, 10)]),
+            at(second),
+        );
+    }
+    assert_eq!(demand.concurrency(&key(), settled), Reading::NoData);
+    assert_eq!(demand.rate(&key(), at(60), SECOND, settled), Reading::NoData);
+    assert_eq!(
+        demand.rate(&key(), at(60), SECOND, settled + SECOND),
+        Reading::Known(10.0),
+        "not an average with the gap"
+    );
+    assert_eq!(demand.rate(&key(), at(60), SECOND, at(61)), Reading::Known(10.0));
+    assert_eq!(demand.rate(&key(), at(60), at(10), at(61)), Reading::NoData);
+    assert_eq!(demand.concurrency(&key(), at(61)), Reading::Known(10.0));
 }
 
 #[test]
 fn the_first_report_fills_the_window_with_the_ages_it_tells() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     let seen = TargetReport {
         recent_arrivals: vec![1, 2, 3],
         ..target(1_000_000, 0)
@@ -126,7 +247,7 @@ fn the_first_report_fills_the_window_with_the_ages_it_tells() {
 #[test]
 fn arrivals_of_unknown_age_count_only_when_the_interceptor_is_younger_than_its_history() {
     for (uptime, expected) in [(4, 10.0), (5, 6.0)] {
-        let mut demand = Demand::new(RETENTION);
+        let mut demand = new();
         let seen = TargetReport {
             recent_arrivals: vec![1, 2, 3],
             ..target(10, 0)
@@ -138,7 +259,7 @@ fn arrivals_of_unknown_age_count_only_when_the_interceptor_is_younger_than_its_h
 
 #[test]
 fn only_what_is_new_since_the_last_report_counts() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 100, vec![target(50, 0)]), at(1));
     demand.observe("a", report("1", 101, vec![target(53, 0)]), at(2));
     demand.observe("a", report("1", 102, vec![target(53, 0)]), at(3));
@@ -147,7 +268,7 @@ fn only_what_is_new_since_the_last_report_counts() {
 
 #[test]
 fn a_restarted_interceptor_counts_in_full_even_when_its_counters_are_higher() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 100, vec![target(5, 4)]), at(1));
     demand.observe("a", report("2", 1, vec![target(8, 0)]), at(2));
     assert!((arrived(&demand, at(2)) - 8.0).abs() < 1e-9);
@@ -160,7 +281,7 @@ fn a_restarted_interceptor_counts_in_full_even_when_its_counters_are_higher() {
 
 #[test]
 fn a_report_overtaken_by_a_newer_one_changes_nothing() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 100, vec![target(5, 1)]), at(1));
     assert!(
         demand
@@ -173,7 +294,7 @@ fn a_report_overtaken_by_a_newer_one_changes_nothing() {
 
 #[test]
 fn arrivals_of_a_long_outage_do_not_all_count_as_of_now() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 100, vec![target(0, 0)]), at(100));
     demand.disconnect("a", at(100));
     let after = TargetReport {
@@ -187,7 +308,7 @@ fn arrivals_of_a_long_outage_do_not_all_count_as_of_now() {
 
 #[test]
 fn a_short_loss_of_the_stream_counts_nothing_twice() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     let recent = |arrivals: u64, newest: u32| TargetReport {
         recent_arrivals: vec![newest, 5, 5],
         ..target(arrivals, 0)
@@ -204,9 +325,13 @@ fn a_short_loss_of_the_stream_counts_nothing_twice() {
 
 #[test]
 fn the_first_sight_of_a_queue_peer_is_a_baseline_but_pending_is_activity() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", queue(vec![target(1000, 0)]), at(1));
-    assert_eq!(demand.is_active(&key(), at(60), at(1)), Reading::Known(false));
+    assert_eq!(
+        demand.is_active(&key(), at(60), at(1)),
+        Reading::NoData,
+        "nor is what was before"
+    );
     demand.observe("b", queue(vec![target(1000, 1)]), at(1));
     assert_eq!(demand.is_active(&key(), at(60), at(1)), Reading::Known(true));
     assert!(arrived(&demand, at(1)).abs() < 1e-9);
@@ -214,7 +339,7 @@ fn the_first_sight_of_a_queue_peer_is_a_baseline_but_pending_is_activity() {
 
 #[test]
 fn a_lower_count_of_a_queue_peer_is_a_restart() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", queue(vec![target(1000, 0)]), at(1));
     demand.observe("a", queue(vec![target(4, 0)]), at(2));
     assert!((arrived(&demand, at(2)) - 4.0).abs() < 1e-9);
@@ -223,7 +348,7 @@ fn a_lower_count_of_a_queue_peer_is_a_restart() {
 #[test]
 fn the_first_request_of_a_new_route_activates() {
     for first in [queue(vec![]), report("1", 100, vec![])] {
-        let mut demand = Demand::new(RETENTION);
+        let mut demand = new();
         let second = Report {
             targets: vec![target(1, 0)],
             ..first.clone()
@@ -236,7 +361,7 @@ fn the_first_request_of_a_new_route_activates() {
 
 #[test]
 fn a_short_peak_raises_the_mean_for_ten_seconds() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 100, vec![integrated(0, 0, 50)]), at(1));
     demand.observe("a", report("1", 110, vec![integrated(9, 9, 50)]), at(11));
     demand.observe("a", report("1", 112, vec![integrated(9, 0, 68)]), at(13));
@@ -248,7 +373,7 @@ fn a_short_peak_raises_the_mean_for_ten_seconds() {
 
 #[test]
 fn now_counts_when_it_is_more_than_the_mean_and_goes_on_while_nothing_is_heard() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 100, vec![integrated(0, 0, 0)]), at(1));
     demand.observe("a", report("1", 110, vec![integrated(4, 4, 0)]), at(11));
     assert_eq!(demand.concurrency(&key(), at(12)), Reading::Known(4.0));
@@ -260,7 +385,7 @@ fn now_counts_when_it_is_more_than_the_mean_and_goes_on_while_nothing_is_heard()
 
 #[test]
 fn anything_is_pending_while_something_is_and_for_ten_seconds_after() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     assert_eq!(demand.is_anything_pending(at(1)), Reading::NoData);
     let other = |pending| TargetReport {
         key: TargetKey::object("shop", "other"),
@@ -290,7 +415,7 @@ fn anything_is_pending_while_something_is_and_for_ten_seconds_after() {
 
 #[test]
 fn the_integral_may_wrap_and_a_torn_one_is_clamped() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     let integral = |nanos: u64| TargetReport {
         pending_nanos: Some(nanos),
         ..target(0, 0)
@@ -308,7 +433,7 @@ fn the_integral_may_wrap_and_a_torn_one_is_clamped() {
 fn a_report_without_its_integral_does_not_mix_two_clocks() {
     // The scaler's clock is far ahead of the interceptor's, then far behind.
     for start in [1_000, 1] {
-        let mut demand = Demand::new(RETENTION);
+        let mut demand = new();
         let partly = target(8, 8);
         demand.observe("a", report("1", 100, vec![integrated(8, 8, 50)]), at(start));
         demand.observe("a", report("1", 104, vec![partly]), at(start + 4));
@@ -328,7 +453,7 @@ fn a_report_without_its_integral_does_not_mix_two_clocks() {
 
 #[test]
 fn a_lost_interceptor_counts_until_the_retention_has_passed() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 100, vec![target(1, 2)]), at(1));
     demand.disconnect("a", at(10));
     demand.disconnect("a", at(20));
@@ -341,7 +466,7 @@ fn a_lost_interceptor_counts_until_the_retention_has_passed() {
 
 #[test]
 fn a_forgotten_interceptor_counts_no_more_but_its_arrivals_stay() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 1, vec![target(3, 2)]), at(1));
     demand.observe("b", report("1", 1, vec![]), at(1));
     assert_eq!(demand.forget("a"), [key()]);
@@ -361,7 +486,7 @@ fn targets_that_the_interceptor_no_longer_knows_lose_what_is_pending() {
         ..report("1", 2, vec![])
     };
     for ending in [missing, removed] {
-        let mut demand = Demand::new(RETENTION);
+        let mut demand = new();
         assert_eq!(demand.observe("a", report("1", 1, vec![target(3, 2)]), at(1)), [key()]);
         assert_eq!(demand.observe("a", ending, at(2)), [key()]);
         assert_eq!(demand.concurrency(&key(), at(2)), Reading::Known(0.0));
@@ -375,7 +500,7 @@ fn targets_that_the_interceptor_no_longer_knows_lose_what_is_pending() {
 
 #[test]
 fn targets_not_named_in_a_partial_report_stay_as_they_were() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 1, vec![target(3, 2)]), at(1));
     let partial = Report {
         complete: false,
@@ -386,36 +511,19 @@ fn targets_not_named_in_a_partial_report_stay_as_they_were() {
 }
 
 #[test]
-fn the_time_of_becoming_inactive_is_one_window_after_the_last_arrival() {
-    let mut demand = Demand::new(RETENTION);
-    assert_eq!(demand.inactive_at(&key(), at(60), at(5)), None, "no data");
-    demand.observe("a", report("1", 1, vec![target(1, 1)]), at(5));
-    assert_eq!(demand.inactive_at(&key(), at(60), at(5)), None, "pending");
-    demand.observe("a", report("1", 2, vec![target(1, 0)]), at(6));
-    let end = at(65);
-    assert_eq!(demand.inactive_at(&key(), at(60), at(6)), Some(end));
-    assert_eq!(
-        demand.is_active(&key(), at(60), end - Duration::from_nanos(1)),
-        Reading::Known(true)
-    );
-    assert_eq!(demand.is_active(&key(), at(60), end), Reading::Known(false));
-    assert_eq!(demand.inactive_at(&key(), at(60), end), None, "over");
-}
-
-#[test]
 fn what_has_outlived_its_use_is_dropped_and_the_rest_is_not() {
-    let mut demand = Demand::new(RETENTION);
+    let mut demand = new();
     demand.observe("a", report("1", 1, vec![target(1, 0)]), at(1));
     demand.observe("b", report("1", 1, vec![]), at(1));
     demand.expire(at(100_000));
     assert_eq!(
-        demand.keys().collect::<Vec<_>>(),
+        demand.targets.keys().collect::<Vec<_>>(),
         [&key()],
         "a live interceptor still names it"
     );
     demand.forget("a");
     demand.expire(at(100_001));
-    assert_eq!(demand.keys().count(), 0);
+    assert_eq!(demand.targets.len(), 0);
     assert_eq!(demand.interceptors.len(), 1);
     assert_eq!(demand.concurrency(&key(), at(100_001)), Reading::Known(0.0));
 }

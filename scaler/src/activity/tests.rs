@@ -11,7 +11,7 @@ use crate::peers::Peers;
 
 fn service() -> Service {
     Service {
-        demand: SharedDemand::new(Duration::from_secs(30)),
+        demand: SharedDemand::new(Duration::from_secs(30), Duration::from_secs(1)),
         objects: Objects::none(),
         peers: Peers::new(Readiness::new(), Metrics::default()),
         metrics: Metrics::default(),

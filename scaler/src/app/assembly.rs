@@ -167,7 +167,7 @@ fn source(cluster: &Cluster, kinds: &[Kind]) -> Source {
 fn subscriptions(config: &InterceptorsConfig, telling: &Telling) -> Result<Subscriptions> {
     let Telling { metrics, readiness } = telling.clone();
     Ok(Subscriptions {
-        demand: SharedDemand::new(config.retention),
+        demand: SharedDemand::new(config.retention, config.debounce),
         peers: Peers::new(readiness, metrics.clone()),
         listeners: Listeners::default(),
         metrics,

@@ -7,7 +7,7 @@ use keda_http_runtime::env::{EnvError, Environment};
 
 use super::cluster::ClusterConfig;
 use super::interceptors::{AdminService, Find, InterceptorsConfig};
-use super::positive;
+use super::{debounce, positive};
 
 /// Services that are pointed at the interceptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +44,10 @@ impl AutowireConfig {
 
     fn values(environment: &Environment) -> Result<Self, EnvError> {
         let ports = environment.parsed("KEDA_HTTP_AUTOWIRE_PORTS", PORTS, parse_ports)?;
-        let debounce = environment.number("HTTP_HEALTHCHECK_DEBOUNCER_SECONDS")?.unwrap_or(1);
         let period = "KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD";
         Ok(Self {
             ports: ports.unwrap_or(20_000..=24_999),
-            debounce: Duration::from_secs(debounce),
+            debounce: debounce(environment)?,
             sync_period: positive(environment, period, Duration::from_millis(500))?,
         })
     }

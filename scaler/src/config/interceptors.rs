@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keda_http_runtime::env::{EnvError, Environment};
 
-use super::positive;
+use super::{debounce, positive};
 use crate::interceptors::Interceptor;
 
 /// Who is asked for reports, and how.
@@ -17,6 +17,9 @@ pub struct InterceptorsConfig {
     /// `KEDA_HTTP_SCALER_RETENTION` (30 s: outlasts a restart and one of KEDA's polls; a wedged interceptor keeps apps awake no longer):
     /// how long the last report of an interceptor that cannot be reached counts.
     pub retention: Duration,
+    /// `HTTP_HEALTHCHECK_DEBOUNCER_SECONDS` (1): for how long all of them must be away before Services are led past them, and
+    /// they are not asked what the targets do.
+    pub debounce: Duration,
     /// `KEDA_HTTP_SCALER_STREAM_INTERVAL_MS` (200): accepted, without effect. Upstream looks this often whether a target has
     /// become active; here a report is the signal.
     pub stream_interval: Duration,
@@ -58,6 +61,7 @@ impl InterceptorsConfig {
         Ok(Self {
             find: Find::read(environment)?,
             poll_every: positive(environment, "KEDA_HTTP_QUEUE_TICK_DURATION", Duration::from_millis(500))?,
+            debounce: debounce(environment)?,
             retention: positive(environment, "KEDA_HTTP_SCALER_RETENTION", Duration::from_secs(30))?,
             stream_interval: Duration::from_millis(interval.unwrap_or(200)),
         })

@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use keda_http_core::demand::TargetReport;
 
 const RETENTION: Duration = Duration::from_secs(30);
+const DEBOUNCE: Duration = Duration::from_secs(1);
 
 fn key() -> TargetKey {
     TargetKey::object("shop", "api")
@@ -32,7 +33,7 @@ fn report(origin: Instant, key: TargetKey, arrivals: u64, pending: u64) -> Repor
     };
     Report {
         boot: Some("boot".to_owned()),
-        uptime: origin.elapsed(),
+        uptime: Duration::from_secs(3600) + origin.elapsed(),
         complete: false,
         targets: vec![target],
         removed: Vec::new(),
@@ -41,7 +42,7 @@ fn report(origin: Instant, key: TargetKey, arrivals: u64, pending: u64) -> Repor
 
 #[tokio::test(start_paused = true)]
 async fn an_edge_is_told_once_and_again_after_the_window_ran_out_with_no_timer_in_between() {
-    let (demand, origin) = (SharedDemand::new(RETENTION), Instant::now());
+    let (demand, origin) = (SharedDemand::new(RETENTION, DEBOUNCE), Instant::now());
     demand.observe("a", report(origin, key(), 0, 0));
     let (mut watcher, active) = demand.watch(scope(10));
     assert_eq!(active, Reading::Known(false));
@@ -60,7 +61,7 @@ async fn an_edge_is_told_once_and_again_after_the_window_ran_out_with_no_timer_i
 
 #[tokio::test(start_paused = true)]
 async fn reports_of_other_targets_wake_nobody_but_those_who_watch_everything() {
-    let (demand, origin) = (SharedDemand::new(RETENTION), Instant::now());
+    let (demand, origin) = (SharedDemand::new(RETENTION, DEBOUNCE), Instant::now());
     let (watcher, active) = demand.watch(scope(10));
     assert_eq!(active, Reading::NoData);
     let (mut everything, _) = demand.watch(Scope::Everything);
@@ -71,7 +72,7 @@ async fn reports_of_other_targets_wake_nobody_but_those_who_watch_everything() {
 
 #[tokio::test(start_paused = true)]
 async fn watchers_that_are_gone_are_dropped() {
-    let demand = SharedDemand::new(RETENTION);
+    let demand = SharedDemand::new(RETENTION, DEBOUNCE);
     let origin = Instant::now();
     drop(demand.watch(scope(10)));
     tokio::time::advance(EXPIRE_EVERY).await;

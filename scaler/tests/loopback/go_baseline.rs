@@ -11,7 +11,7 @@ use crate::scaler::Scaler;
 
 #[tokio::test]
 async fn go_baseline_1_first_request_on_a_new_rate_route_activates() {
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     let scaler = Scaler::start(&[interceptor.address], &[]).await;
     let api = kedify("requestRate", []);
     // The key is new to an interceptor that has long been known.
@@ -28,7 +28,7 @@ async fn go_baseline_1_first_request_on_a_new_rate_route_activates() {
 
 #[tokio::test]
 async fn go_baseline_1_a_first_request_that_ended_before_the_scaler_heard_of_it_activates_too() {
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     let scaler = Scaler::start(&[interceptor.address], &[]).await;
     let api = kedify("requestRate", []);
     wait_until(|| scaler.keda.is_active(&api), |active| matches!(active, Ok(false))).await;
@@ -42,7 +42,7 @@ async fn go_baseline_1_a_first_request_that_ended_before_the_scaler_heard_of_it_
 
 #[tokio::test]
 async fn go_baseline_2_short_requests_keep_a_concurrency_route_active() {
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     let scaler = Scaler::start(&[interceptor.address], &[]).await;
     let api = kedify("concurrency", []);
     wait_until(|| scaler.keda.is_active(&api), |active| matches!(active, Ok(false))).await;

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::interceptor::Interceptor;
 use crate::keda::{kedify, next, until, wait_until, within};
@@ -60,7 +60,7 @@ async fn the_last_report_of_a_lost_interceptor_counts_for_a_while_and_then_there
 #[tokio::test]
 async fn an_interceptor_that_hangs_delays_no_call_about_others() {
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     let scaler = Scaler::start(&[hanging.local_addr().unwrap(), interceptor.address], &[]).await;
     let api = kedify("concurrency", []);
     wait_until(|| scaler.keda.is_active(&api), |active| matches!(active, Ok(false))).await;
@@ -80,6 +80,29 @@ async fn an_interceptor_that_hangs_delays_no_call_about_others() {
         "it took {:?}",
         asked.elapsed()
     );
+}
+
+#[tokio::test]
+async fn a_scaler_that_has_just_started_does_not_take_a_young_interceptor_for_one_that_has_seen_a_whole_window() {
+    let started = Instant::now();
+    let interceptor = Interceptor::start();
+    let scaler = Scaler::start(&[interceptor.address], &[]).await;
+    let api = kedify("requestRate", [("window", "2s")]);
+    let heard =
+        |answer: &Result<bool, Status>| !matches!(answer, Err(status) if status.message().contains("not answered yet"));
+    let error = until(|| scaler.keda.is_active(&api), heard).await.unwrap_err();
+    assert!(
+        error.message().contains("not for a whole window yet"),
+        "{}",
+        error.message()
+    );
+    wait_until(|| scaler.keda.is_active(&api), |active| matches!(active, Ok(false))).await;
+    assert!(started.elapsed() >= Duration::from_secs(2));
+    // What has run for long enough is believed at once.
+    let old = Interceptor::start_old();
+    let scaler = Scaler::start(&[old.address], &[]).await;
+    let api = kedify("requestRate", [("window", "1h")]);
+    assert!(!until(|| scaler.keda.is_active(&api), Result::is_ok).await.unwrap());
 }
 
 #[tokio::test]
@@ -179,7 +202,7 @@ impl Subscribed {
         let set = interceptors::fixed(interceptors.into_iter().map(Into::into));
         let metrics = Metrics::default();
         let subscriptions = Subscriptions {
-            demand: SharedDemand::new(Duration::from_secs(3600)),
+            demand: SharedDemand::new(Duration::from_secs(3600), Duration::from_secs(1)),
             peers: Peers::new(Readiness::new(), metrics.clone()),
             listeners: Listeners::default(),
             metrics,

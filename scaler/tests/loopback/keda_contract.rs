@@ -11,7 +11,7 @@ use crate::scaler::Scaler;
 
 #[tokio::test]
 async fn a_signal_has_no_timer_in_its_way() {
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     // Were there a poll or a tick between report and signal, it would take an hour.
     let hours = [
         ("KEDA_HTTP_QUEUE_TICK_DURATION", "1h"),

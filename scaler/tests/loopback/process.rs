@@ -148,7 +148,7 @@ pub async fn get(port: u16, path: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn go_baseline_4_sigterm_with_an_open_stream_ends_the_process_with_0_at_once() {
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     let [port, metrics] = free_ports();
     let settings = [
         ("KEDA_HTTP_SCALER_INTERCEPTORS", interceptor.address.to_string()),

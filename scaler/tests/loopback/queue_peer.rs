@@ -64,7 +64,7 @@ async fn a_peer_without_the_stream_is_polled_and_its_first_request_counts() {
         let peer = QueuePeer::start(http2).await;
         let scaler = Scaler::start(&[peer.address], &[("KEDA_HTTP_QUEUE_TICK_DURATION", "5ms")]).await;
         let (rate, concurrency) = (
-            kedify("requestRate", []),
+            kedify("requestRate", [("window", "1s")]),
             kedify("concurrency", [("kedifyTrigger", "held")]),
         );
         wait_until(|| scaler.keda.is_active(&rate), |active| matches!(active, Ok(false))).await;

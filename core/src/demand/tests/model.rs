@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::reach::LEADING_BACK;
 use super::super::*;
 use crate::window::tests::against_a_model::rate as model_rate;
 
@@ -11,6 +12,10 @@ const SECOND: u64 = 10;
 const RETENTION: u64 = 30;
 /// How many seconds a complete report tells the arrivals of.
 const HISTORY: u64 = 5;
+/// Shorter gaps than half of it are none.
+const DEBOUNCE: u64 = 20;
+/// For how long after a gap it is not over.
+const SETTLING: u64 = DEBOUNCE + LEADING_BACK.as_secs() * SECOND;
 /// The last one is a peer that only has `/queue`.
 const INTERCEPTORS: usize = 3;
 const TARGETS: usize = 2;
@@ -76,6 +81,8 @@ struct Truth {
 struct Belief {
     /// Boot and tick of the last report.
     heard: Option<(u64, u64)>,
+    /// When that boot was; nobody knows of a peer that only has `/queue`.
+    started: Option<u64>,
     lost: Option<u64>,
     forgotten: bool,
     targets: [Option<Target>; TARGETS],
@@ -97,6 +104,8 @@ struct World {
     recorded: [Vec<u64>; TARGETS],
     /// From which tick on requests reach which interceptors.
     reached: Vec<(u64, [bool; INTERCEPTORS])>,
+    /// When requests were first known to reach somebody.
+    first_reached: Option<u64>,
 }
 
 impl Truth {
@@ -259,6 +268,7 @@ impl World {
         let now = self.now;
         let boot = if is_queue_peer(i) { 0 } else { self.processes[i].boot };
         let heard = self.beliefs[i].heard.replace((boot, now));
+        self.beliefs[i].started = (!is_queue_peer(i)).then_some(self.processes[i].started);
         (self.beliefs[i].lost, self.beliefs[i].forgotten) = (None, false);
         if heard.is_none_or(|(before, _)| before != boot) {
             self.beliefs[i].targets = Default::default();
@@ -322,22 +332,50 @@ impl World {
         self.beliefs.iter().any(|belief| belief.counts(self.now))
     }
 
-    fn is_anybody_reached(&self) -> bool {
+    fn reached(&self) -> impl Iterator<Item = &Belief> {
         let reached = self
             .reached
             .last()
             .map_or([true; INTERCEPTORS], |(_, reached)| *reached);
-        let mut all = self.beliefs.iter().zip(reached);
-        all.any(|(belief, reached)| reached && belief.counts(self.now))
+        let all = self.beliefs.iter().zip(reached);
+        let reached = all.filter(|(belief, reached)| *reached && belief.counts(self.now));
+        reached.map(|(belief, _)| belief)
     }
 
-    /// For how many ticks requests have reached somebody; what was before the first word about it does not count as a gap.
+    fn is_anybody_reached(&self) -> bool {
+        self.reached().next().is_some()
+    }
+
+    /// When the last gap ended that counts: before the first word about it, or long enough.
+    fn gap_ended(&self) -> Option<u64> {
+        let (mut began, mut ended) = (None, None);
+        for (at, reached) in &self.reached {
+            if *reached == [false; INTERCEPTORS] {
+                let unknown = *at == self.reached[0].0 && began.is_none();
+                began.get_or_insert(if unknown { 0 } else { *at });
+            } else if let Some(began) = began.take()
+                && at - began >= DEBOUNCE / 2
+            {
+                ended = Some(*at);
+            }
+        }
+        ended
+    }
+
+    /// For how many ticks Services have led to the interceptors again.
+    fn since_gap(&self) -> Option<u64> {
+        Some((self.now - self.gap_ended()?).saturating_sub(SETTLING))
+    }
+
+    /// For how many ticks requests have reached somebody, as far as anybody can know.
     fn covered(&self) -> u64 {
-        let gap = self.reached.windows(2).rev().find_map(|pair| {
-            let [before, after] = pair else { unreachable!() };
-            (before.1 == [false; INTERCEPTORS] && after.1 != before.1).then_some(after.0)
-        });
-        gap.map_or(u64::MAX, |ended| self.now - ended)
+        let first = self.first_reached.map(|first| self.now - first);
+        let oldest = self
+            .reached()
+            .filter_map(|belief| Some(self.now - belief.started?))
+            .max();
+        let known = first.max(oldest).unwrap_or_default();
+        self.since_gap().unwrap_or(known)
     }
 
     fn known<T>(&self, pending: bool, value: T) -> Reading<T> {
@@ -346,6 +384,20 @@ impl World {
         } else {
             Reading::NoData
         }
+    }
+
+    fn known_of_replicas<T>(&self, least: u64, value: T) -> Reading<T> {
+        let settled = self.since_gap().is_none_or(|since| since >= least);
+        match settled {
+            true => self.known(false, value),
+            false => Reading::NoData,
+        }
+    }
+
+    fn rate(&self, target: usize, window: u64, granularity: u64) -> Reading<f64> {
+        let records: Vec<(u64, u64)> = self.recorded[target].iter().map(|at| (*at, 1)).collect();
+        let window = self.since_gap().map_or(window, |since| window.min(since));
+        self.known_of_replicas(granularity, model_rate(&records, window.max(1), granularity, self.now))
     }
 
     fn is_pending(&self, target: usize) -> bool {
@@ -365,7 +417,7 @@ impl World {
             let pending = self.is_pending(target);
             same(
                 demand.concurrency(&key, now),
-                self.known(pending, self.concurrency(target)),
+                self.known_of_replicas(1, self.concurrency(target)),
             )?;
             let waiting = self
                 .believed(target)
@@ -373,18 +425,12 @@ impl World {
                 .sum();
             prop_assert_eq!(demand.waiting(&key, now), self.known(pending, waiting));
 
-            let recorded = &self.recorded[target];
-            let hour = Duration::from_secs(3600);
-            let all = self.known(pending, recorded.len() as f64);
-            same(demand.rate(&key, hour, hour, now), all)?;
-            let records: Vec<(u64, u64)> = recorded.iter().map(|at| (*at, 1)).collect();
-            for (window, granularity) in [(20, 5), (63, 10), (100, 1)] {
-                let expected = model_rate(&records, window, granularity, self.now);
+            for (window, granularity) in [(20, 5), (63, 10), (100, 1), (36_000, 36_000)] {
                 let [w, g] = [window, granularity].map(|ticks| TICK * u32::try_from(ticks).unwrap());
-                same(demand.rate(&key, w, g, now), self.known(pending, expected))?;
+                same(demand.rate(&key, w, g, now), self.rate(target, window, granularity))?;
             }
             for ticks in [1, 20, 63] {
-                let last = recorded.iter().max().filter(|at| self.now - **at < ticks);
+                let last = self.recorded[target].iter().max().filter(|at| self.now - **at < ticks);
                 let window = TICK * u32::try_from(ticks).unwrap();
                 let active = demand.is_active(&key, window, now);
                 let expected = match (pending || last.is_some(), self.covered() >= ticks) {
@@ -393,9 +439,6 @@ impl World {
                     _ => Reading::NoData,
                 };
                 prop_assert_eq!(active, expected);
-                let end = last.filter(|_| !pending && active != Reading::NoData);
-                let end = end.map(|at| TICK * u32::try_from(*at).unwrap() + window);
-                prop_assert_eq!(demand.inactive_at(&key, window, now), end);
             }
         }
         let total = (0..TARGETS).map(|target| self.concurrency(target)).sum();
@@ -403,7 +446,7 @@ impl World {
         if total > 0.0 {
             prop_assert_eq!(demand.is_anything_pending(now), self.known(pending, true));
         }
-        same(demand.total_concurrency(now), self.known(pending, total))
+        same(demand.total_concurrency(now), self.known(false, total))
     }
 }
 
@@ -422,7 +465,10 @@ proptest! {
     fn all_answers_are_the_models(
         steps in proptest::collection::vec((1_u64..40, 0..INTERCEPTORS, step()), 1..60),
     ) {
-        let mut demand = Demand::new(TICK * u32::try_from(RETENTION).unwrap());
+        let mut demand = Demand::new(
+            TICK * u32::try_from(RETENTION).unwrap(),
+            TICK * u32::try_from(DEBOUNCE).unwrap(),
+        );
         let mut world = World { now: START, ..World::default() };
         for process in &mut world.processes {
             process.started = START;
@@ -432,6 +478,7 @@ proptest! {
             world.now += ticks;
             world.check(&demand)?;
             world.take(i, &step, &mut demand);
+            world.first_reached = world.first_reached.or_else(|| world.is_anybody_reached().then_some(world.now));
             world.check(&demand)?;
         }
     }
