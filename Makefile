@@ -58,7 +58,7 @@ control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, o
 
 cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart (root; built once from Go modules: about 35 minutes)
 	@e2e/cluster/require.sh
-	@e2e/cluster/build.sh cluster jaeger otelcol zipkin
+	@e2e/cluster/build.sh cluster jaeger otelcol $(if $(filter 0,$(ZIPKIN)),,zipkin)
 	@cargo build $(patsubst %,--%,$(filter release,$(PROFILE))) --locked -p keda-http-interceptor -p keda-http-scaler --bins
 	@cargo build --locked -p keda-http-e2e-apps -p keda-http-e2e --bins
 	@PROFILE=$(PROFILE) e2e/cluster/up.sh
@@ -71,7 +71,6 @@ e2e: toolchain ## Tell all stories on the cluster that runs, or on that of KUBEC
 	@SUMMARY='$(abspath $(SUMMARY))' SAVE_TRACE='$(abspath $(SAVE_TRACE))' e2e/cluster/stories.sh $(STORIES)
 
 cold-start: toolchain ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes (REPORT=docs writes it there)
-	@cargo build --profile quick --locked -p keda-http-e2e --bin cold-start
 	@REPORT='$(abspath $(REPORT))' e2e/cluster/cold-start.sh
 
 lint: format-check clippy ## Check the format and run clippy; warnings are errors

@@ -53,10 +53,14 @@ keda() {
 }
 
 keda_crds() {
-  if [ -n "${MISSING:-}" ]; then [ -d "$CLUSTER_DIR/keda-crds" ] || missing keda-crds; return; fi
-  local module; module=$(cd "$HERE/keda" && go mod download && go list -m -f '{{.Dir}}' github.com/kedacore/keda/v2)
+  local module key; key=$(key keda)
+  if [ "$(cat "$CLUSTER_DIR/keda-crds.key" 2> /dev/null)" = "$key" ]; then return; fi
+  if missing keda-crds; then return; fi
+  rm -rf "$CLUSTER_DIR/keda-crds"
+  module=$(cd "$HERE/keda" && go mod download && go list -m -f '{{.Dir}}' github.com/kedacore/keda/v2)
   mkdir -p "$CLUSTER_DIR/keda-crds"
   install -m 644 "$module"/config/crd/bases/keda.sh_*.yaml "$CLUSTER_DIR/keda-crds/"
+  echo "$key" > "$CLUSTER_DIR/keda-crds.key"
 }
 
 # The Zipkin server as one file, by Maven. It is no Go program, and only one story needs it: without Java or Maven it is left out.

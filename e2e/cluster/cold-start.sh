@@ -6,7 +6,15 @@ HERE=$(cd "$(dirname "$0")" && pwd); . "$HERE/env.sh"
 MANIFESTS=$HERE/../manifests/tutorial
 PROGRAM=$TARGET/quick/cold-start
 
-k create namespace cold-start --dry-run=client -o yaml | k apply -f - > /dev/null
+if ! [[ ${RUNS:-30} =~ ^[1-9][0-9]*$ ]]; then
+  echo "RUNS is '$RUNS': a number of wakes, at least 1, is needed." >&2
+  exit 1
+fi
+require_cluster
+(cd "$HERE/../.." && cargo build --profile quick --locked -p keda-http-e2e --bin cold-start)
+# What an earlier run left may still be going.
+k delete namespace cold-start --ignore-not-found --timeout=120s > /dev/null
+k create namespace cold-start > /dev/null
 trap 'k delete namespace cold-start --wait=false > /dev/null' EXIT
 k -n cold-start apply -f "$MANIFESTS/server.yaml" > /dev/null
 k -n cold-start set env deployment/otel-tracing-server RESPONSE_DELAY=0 > /dev/null

@@ -4,6 +4,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); . "$HERE/env.sh"
 ROOT=$HERE/../..
 
+require_cluster
+
 "$HERE/images.sh"
 for archive in "$CLUSTER_DIR"/images/*.tar; do
   if [ ! -e "$archive.imported" ] || [ "$archive" -nt "$archive.imported" ]; then

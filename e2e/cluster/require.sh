@@ -11,7 +11,7 @@ grep -q overlay /proc/filesystems || missing+=("overlayfs in the kernel")
 need go "https://go.dev/dl, 1.26 or newer; builds Kubernetes and KEDA once"
 need gcc "package gcc"
 need python3 "package python3; packs images"
-for program in containerd runc nft ip nsenter conntrack openssl curl bc; do need "$program" "e2e/cluster/deps.sh installs it on Debian and Ubuntu"; done
+for program in containerd ctr runc nft iptables ip nsenter conntrack openssl curl bc sysctl flock setsid; do need "$program" "e2e/cluster/deps.sh installs it on Debian and Ubuntu"; done
 [ -x "${CNI_BIN:-/usr/lib/cni}/ptp" ] || missing+=("the CNI plugins ptp and host-local in ${CNI_BIN:-/usr/lib/cni} (e2e/cluster/deps.sh)")
 
 if [ ${#missing[@]} -gt 0 ]; then

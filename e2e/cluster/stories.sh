@@ -15,14 +15,12 @@ OTHER=${KUBECONFIG:-}
 if [ "$OTHER" = "$KUBECONFIG" ]; then OTHER=; fi
 
 on_the_node() {
-  if [ ! -e "$RUN/up" ]; then
-    echo 'No cluster runs: `make cluster` starts one; for another cluster set KUBECONFIG.' >&2
-    exit 1
-  fi
+  require_cluster
   export SUMMARY=${SUMMARY:-$TARGET/stories.md}
   # Not optimised, it is built in a fraction of the time, and it mostly waits. What else is named is what `make cluster` has built with it.
   (cd "$ROOT" && cargo build --locked -p keda-http-e2e-apps -p keda-http-e2e --bins)
-  in_ns env CLUSTER_RUN="$RUN" KUBECONFIG="$KUBECONFIG" "$TARGET/debug/stories" "$@"
+  # In place of this shell: it puts everything back when it is told to end.
+  exec nsenter --net=/run/netns/$NS -- env CLUSTER_RUN="$RUN" KUBECONFIG="$KUBECONFIG" "$TARGET/debug/stories" "$@"
 }
 
 in_a_pod() {
@@ -32,7 +30,9 @@ in_a_pod() {
   command -v "$kubectl" > /dev/null || { echo "$kubectl is missing; KUBECTL names another one" >&2; exit 1; }
   arguments=$([ $# = 0 ] || printf ', "%s"' "$@")
   "$kubectl" delete namespace keda-http-stories --ignore-not-found > /dev/null
-  trap '"$kubectl" delete clusterrolebinding/keda-http-stories namespace/keda-http-stories --ignore-not-found > /dev/null' EXIT
+  # The pod first: when it is told to end it puts everything back, for which it needs its rights.
+  trap '"$kubectl" delete namespace/keda-http-stories --ignore-not-found > /dev/null
+    "$kubectl" delete clusterrolebinding/keda-http-stories --ignore-not-found > /dev/null' EXIT
   "$kubectl" apply -f - > /dev/null <<Y
 apiVersion: v1
 kind: Namespace
@@ -49,6 +49,7 @@ kind: Pod
 metadata: {name: stories, namespace: keda-http-stories}
 spec:
   restartPolicy: Never
+  terminationGracePeriodSeconds: 300
   containers:
     - name: stories
       image: $image
@@ -60,13 +61,33 @@ spec:
         - {name: IMAGE_TAG, value: "${IMAGE_TAG:-dev}"}
 Y
   "$kubectl" -n keda-http-stories wait pod/stories --for=jsonpath='{.status.containerStatuses[0].state}' --timeout=60s > /dev/null
-  until "$kubectl" -n keda-http-stories logs --follow stories 2> /dev/null; do
-    case $("$kubectl" -n keda-http-stories get pod stories -o jsonpath='{.status.phase}') in
-      Pending) "$kubectl" -n keda-http-stories wait pod/stories --for=condition=Ready --timeout=60s ;;
-      *) break ;;
-    esac
+  follow
+}
+
+# Shows what the pod says until it has ended, also where the connection breaks, and ends as it does.
+follow() {
+  local phase=Pending last='' at line
+  while [ "$phase" != Succeeded ] && [ "$phase" != Failed ]; do
+    while read -r at line; do
+      if [ "$at" != "$last" ]; then echo "$line" >&2; fi
+      last=$at
+    done < <("$kubectl" -n keda-http-stories logs --follow --timestamps ${last:+--since-time="$last"} stories 2> /dev/null)
+    phase=$(status '{.status.phase}')
+    [ "$phase" != Running ] || sleep 1
+    [ "$phase" != Pending ] || "$kubectl" -n keda-http-stories wait pod/stories --for=condition=Ready --timeout=60s > /dev/null || true
   done
-  "$kubectl" -n keda-http-stories wait pod/stories --for=jsonpath='{.status.phase}'=Succeeded --timeout=10s > /dev/null
+  return "$(status '{.status.containerStatuses[0].state.terminated.exitCode}')"
+}
+
+# status FIELD: of the pod. A minute without an answer is the end.
+status() {
+  local try
+  for try in $(seq 1 30); do
+    if "$kubectl" -n keda-http-stories get pod stories -o jsonpath="$1" --request-timeout=5s; then return; fi
+    sleep 2
+  done
+  echo 'The pod that tells the stories cannot be seen any more.' >&2
+  return 1
 }
 
 if [ -z "$OTHER" ]; then

@@ -4,6 +4,7 @@
 //! scaler's own stream, and the rest from watches of the API server.
 
 mod chart;
+pub mod goals;
 mod observer;
 mod report;
 mod stage;
@@ -13,15 +14,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_kubernetes::resources::ScaledObject;
 use kube::Client;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use tokio::time::Instant;
 
-use crate::story::cluster::{SCALER, cluster_ip};
+use crate::story::cluster::{SCALER, Workload, cluster_ip, endpoints};
 use crate::wait;
 pub use chart::chart;
 use observer::Observer;
@@ -76,15 +74,33 @@ impl Wake {
     pub fn own_share(&self) -> Option<Duration> {
         Some(self.took(Stage::Signal)? + self.took(Stage::Dial)?)
     }
+
+    /// From the request to its answer.
+    pub fn whole(&self) -> Option<Duration> {
+        self.at(Stage::FirstByte.end())
+    }
+
+    /// Fails unless it counts: the answer is 200, and our own share was seen.
+    ///
+    /// # Errors
+    /// With what was seen.
+    pub fn counted(self) -> Result<Self> {
+        ensure!(self.status == 200, "200 expected, not {}", self.status);
+        ensure!(
+            self.own_share().is_some(),
+            "our own share was not seen, only {:?}",
+            self.points
+        );
+        Ok(self)
+    }
 }
 
 /// What is woken: a ScaledObject with one `kedify-http` trigger with `trafficAutowire: service`.
 pub struct Subject {
     client: Client,
     namespace: String,
-    deployment: String,
+    workload: Workload,
     service: String,
-    fallback_service: String,
     url: String,
     host: String,
     observer: Observer,
@@ -115,17 +131,16 @@ impl Subject {
                 .trim()
                 .to_owned(),
             namespace: namespace.to_owned(),
+            workload: Workload::new(&client, namespace, &deployment),
             client,
-            deployment,
             service,
-            fallback_service,
         })
     }
 
     /// Waits for zero and sends one request.
     ///
     /// # Errors
-    /// When it does not go to zero, or the request gets no answer.
+    /// When it does not go to zero, the request gets no answer, or the wake does not count.
     pub async fn wake(&mut self) -> Result<Wake> {
         self.asleep().await?;
         self.observer.forget();
@@ -144,45 +159,48 @@ impl Subject {
             points.insert(Point::Received, received);
         }
         points.insert(Point::Answered, answered);
-        Ok(Wake {
-            points,
-            status: response.status().as_u16(),
-        })
+        let status = response.status().as_u16();
+        Wake { points, status }.counted()
     }
 
     /// Waits until there is no replica, no pod and no ready endpoint, and the Service leads to the data path.
     async fn asleep(&self) -> Result<()> {
-        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let deployment = deployments.get(&self.deployment).await?;
-        let labels = deployment
-            .spec
-            .and_then(|spec| spec.selector.match_labels)
-            .unwrap_or_default();
-        let selector: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        ensure!(!selector.is_empty(), "the Deployment selects by labels");
-        let list = ListParams::default().labels(&selector.join(","));
-        wait::until("the workload does not go to zero", LIMIT, || async {
-            let deployment = deployments.get(&self.deployment).await.ok()?;
-            let replicas = deployment.spec?.replicas?;
-            let pods = pods.list(&list).await.ok()?;
-            let asleep = replicas == 0 && pods.items.is_empty() && !self.observer.is_ready();
-            (asleep && self.is_wired().await?).then_some(())
+        self.workload.asleep(LIMIT).await?;
+        wait::until("the Service does not lead to the data path", LIMIT, async || {
+            let addresses = endpoints(&self.client, &self.namespace, &self.service).await.ok()?;
+            // While there is no pod, whatever it leads to is the data path.
+            (!self.observer.is_ready() && !addresses.is_empty()).then_some(())
         })
         .await
-        .with_context(|| {
-            format!(
-                "{}/{} behind {}",
-                self.namespace, self.deployment, self.fallback_service
-            )
-        })
+        .with_context(|| format!("{}/{}", self.namespace, self.service))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wake(status: u16, points: &[(Point, u64)]) -> Wake {
+        let at = |(point, millisecond): &(Point, u64)| (*point, Duration::from_millis(*millisecond));
+        Wake {
+            points: points.iter().map(at).collect(),
+            status,
+        }
     }
 
-    /// Whether the Service leads anywhere; while there is no pod that is the data path.
-    async fn is_wired(&self) -> Option<bool> {
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &self.namespace);
-        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={}", self.service));
-        let slices = slices.list(&of_service).await.ok()?;
-        Some(slices.items.iter().any(|slice| !slice.endpoints.is_empty()))
+    #[test]
+    fn a_wake_counts_when_it_is_answered_200_and_our_own_share_was_seen() {
+        let points = [(Point::Signal, 2), (Point::Ready, 900), (Point::Received, 903)];
+        assert_eq!(
+            wake(200, &points).counted().unwrap().own_share(),
+            Some(Duration::from_millis(5))
+        );
+        let refused = wake(504, &points).counted().unwrap_err();
+        assert_eq!(refused.to_string(), "200 expected, not 504");
+        let unseen = wake(200, &points[1..]).counted().unwrap_err();
+        assert_eq!(
+            unseen.to_string(),
+            "our own share was not seen, only {Ready: 900ms, Received: 903ms}"
+        );
     }
 }

@@ -6,16 +6,19 @@
 //! - [`space`]: the namespace of one story, with the apps, routes and ScaledObjects it needs.
 //! - [`caller`]: requests, one or many at a constant rate, and what became of them.
 //! - [`collected`]: metrics as an OpenTelemetry Collector writes them to its log.
+//! - [`leftovers`]: what a run that was killed has left.
 //! - [`node`]: what can be done to a one-node cluster of `make cluster` only: processes killed, stopped and restarted.
 //! - [`picture`]: a trace as a picture.
 //! - [`traces`]: traces as Jaeger and Zipkin give them back.
 //! - [`runner`]: runs stories, those that disturb nobody side by side.
 //! - [`snapshot`]: interceptor and scaler as they were before a story.
 //! - [`summary`]: the table.
+//! - [`under_way`]: what a run has changed that is not put back yet, for one that is interrupted.
 
 pub mod caller;
 pub mod cluster;
 pub mod collected;
+pub mod leftovers;
 pub mod node;
 pub mod picture;
 pub mod runner;
@@ -23,6 +26,7 @@ pub mod snapshot;
 pub mod space;
 pub mod summary;
 pub mod traces;
+pub mod under_way;
 
 use std::fmt;
 use std::pin::Pin;
@@ -47,6 +51,13 @@ pub struct Story {
     pub alone: bool,
     /// Tells it in a namespace of its own, which is deleted afterwards.
     pub tell: fn(Space) -> Telling,
+}
+
+impl Story {
+    /// Its namespace, as [`Space::create`] names it.
+    pub fn namespace(&self) -> String {
+        format!("story-{}", self.name.replace('_', "-"))
+    }
 }
 
 /// What was seen, in a few words for the table.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::goals::{GO_ADD_ON, OWN_MEDIAN};
 use super::table::{milliseconds, percentile};
 use super::{Stage, Wake};
 
@@ -11,17 +12,9 @@ const WIDTH: f64 = 840.0;
 const OURS: &str = "#d9480f";
 const OTHERS: [&str; 5] = ["#adb5bd", "#74c0fc", "#4dabf7", "#228be6", "#ced4da"];
 
-/// What the Go add-on takes on the same kind of machine, all in all.
-pub const GO_ADD_ON: Duration = Duration::from_millis(1710);
-/// What our own share may be, in the middle.
-const GOAL: Duration = Duration::from_millis(5);
-
 /// The picture.
 pub fn chart(wakes: &[Wake]) -> String {
-    let whole: Vec<Duration> = wakes
-        .iter()
-        .filter_map(|wake| wake.at(Stage::FirstByte.end()))
-        .collect();
+    let whole: Vec<Duration> = wakes.iter().filter_map(Wake::whole).collect();
     let own: Vec<Duration> = wakes.iter().filter_map(Wake::own_share).collect();
     let longest = whole.iter().max().copied().unwrap_or_default().max(GO_ADD_ON);
     let mut text = String::from(
@@ -44,8 +37,8 @@ pub fn chart(wakes: &[Wake]) -> String {
         310.0,
         "Our own share of each: the signal to KEDA, then dial and send",
     );
-    let most = own.iter().max().copied().unwrap_or_default().max(GOAL);
-    dots(&mut text, 345.0, &own, most, OURS, (GOAL, "goal for the median"));
+    let most = own.iter().max().copied().unwrap_or_default().max(OWN_MEDIAN);
+    dots(&mut text, 345.0, &own, most, OURS, (OWN_MEDIAN, "goal for the median"));
     text.push_str("</svg>\n");
     text
 }

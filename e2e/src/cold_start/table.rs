@@ -5,24 +5,32 @@ use std::time::Duration;
 
 use super::{Stage, Wake};
 
-/// For each stage how long it takes, and when it ends, in milliseconds, as Markdown; then our own share and the whole.
+/// For each stage how long it takes, and when it ends, in milliseconds, as Markdown; then our own share and the whole. A
+/// row in which not all wakes are says how many it has.
 pub fn table(wakes: &[Wake]) -> String {
     let mut text = String::from(
         "| stage | whose | median | p99 | ends at, median | p99 |\n| --- | --- | ---: | ---: | ---: | ---: |\n",
     );
     for stage in Stage::ALL {
-        let took = wakes.iter().filter_map(|wake| wake.took(stage)).collect();
+        let took: Vec<_> = wakes.iter().filter_map(|wake| wake.took(stage)).collect();
         let ended = wakes.iter().filter_map(|wake| wake.at(stage.end())).collect();
-        row(&mut text, &[&stage.to_string(), stage.whose()], &[took, ended]);
+        let name = named(&stage.to_string(), &took, wakes);
+        row(&mut text, &[&name, stage.whose()], &[took, ended]);
     }
-    let own = wakes.iter().filter_map(Wake::own_share).collect();
-    let all = wakes
-        .iter()
-        .filter_map(|wake| wake.at(Stage::FirstByte.end()))
-        .collect();
-    row(&mut text, &["**our own share**", "ours"], &[own]);
-    row(&mut text, &["**the whole**", ""], &[all]);
+    let own: Vec<_> = wakes.iter().filter_map(Wake::own_share).collect();
+    let all: Vec<_> = wakes.iter().filter_map(Wake::whole).collect();
+    row(&mut text, &[&named("**our own share**", &own, wakes), "ours"], &[own]);
+    row(&mut text, &[&named("**the whole**", &all, wakes), ""], &[all]);
     text
+}
+
+/// The name of a row, with how many wakes it has where that is not all of them.
+fn named(name: &str, seen: &[Duration], wakes: &[Wake]) -> String {
+    if seen.len() == wakes.len() {
+        name.to_owned()
+    } else {
+        format!("{name} (n = {})", seen.len())
+    }
 }
 
 /// The median, or another percentile, of times.
@@ -86,7 +94,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_seen_is_left_empty() {
-        assert!(table(&[wake(100)]).contains("| pod scheduled | Kubernetes |  |  |  |  |"));
+    fn a_row_says_how_many_wakes_it_has_where_that_is_not_all_of_them() {
+        let (mut scheduled, without) = (wake(300), wake(100));
+        scheduled.points.insert(Point::Scaled, Duration::from_millis(20));
+        scheduled.points.insert(Point::Scheduled, Duration::from_millis(50));
+        let text = table(&[scheduled, without]);
+        for line in [
+            "| pod scheduled (n = 1) | Kubernetes | 30.0 | 30.0 | 50.0 | 50.0 |",
+            "| container runs (n = 0) | Kubernetes |  |  |  |  |",
+            "| signal to KEDA | ours |",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
     }
 }

@@ -1,18 +1,29 @@
 //! The cluster under test: addresses of Services, Deployments and their rollouts.
+//!
+//! # Layout
+//!
+//! - [`prometheus`]: what a pod tells Prometheus.
+//! - `put_back`: a story that changes something, and what is done afterwards whatever has become of it.
+//! - `workload`: a Deployment and its pods.
+
+pub mod prometheus;
+mod put_back;
+mod workload;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Container, Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_kubernetes::resources::ScaledObject;
 use keda_http_runtime::env::Environment;
+use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::{Client, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::node::Node;
-use crate::wait;
+pub use put_back::then_put_back;
+pub use workload::Workload;
 
 /// How long a Deployment may take to roll out.
 const ROLLOUT: Duration = Duration::from_secs(180);
@@ -21,10 +32,10 @@ const ROLLOUT: Duration = Duration::from_secs(180);
 pub const INTERCEPTOR: &str = "keda-add-ons-http-interceptor";
 /// The Deployment of the scaler, and the Service at which KEDA reaches it.
 pub const SCALER: &str = "keda-add-ons-http-external-scaler";
-/// KEDA's own Deployment.
+/// The Deployment of KEDA's operator, which asks the scaler.
 pub const KEDA_OPERATOR: &str = "keda-operator";
 
-/// What `make e2e` prints of its settings.
+/// The settings that [`Cluster::open`] reads, for a program's `--help`.
 pub const SETTINGS: &str = "\
   KUBECONFIG        the cluster; without it the pod's own. Addresses of Services must be reachable from here
   KEDA_NAMESPACE    of KEDA, the interceptor and the scaler (keda)
@@ -100,10 +111,11 @@ impl Cluster {
     /// # Errors
     /// When it does not in time.
     pub async fn one_interceptor(&self) -> Result<()> {
-        self.pause_interceptor(Some("1")).await?;
-        let alone = self.system(INTERCEPTOR).scaled(ROLLOUT, |replicas| replicas == 1).await;
-        self.pause_interceptor(None).await?;
-        alone?;
+        let alone = Box::pin(async {
+            self.pause_interceptor(Some("1")).await?;
+            self.system(INTERCEPTOR).scaled(ROLLOUT, |replicas| replicas == 1).await
+        });
+        then_put_back(alone, self.pause_interceptor(None)).await?;
         Ok(())
     }
 
@@ -135,200 +147,25 @@ pub async fn cluster_ip(client: &Client, namespace: &str, name: &str) -> Result<
     address.with_context(|| format!("Service {namespace}/{name} has no address"))
 }
 
-/// A Deployment and its pods.
-#[derive(Clone)]
-pub struct Workload {
-    client: Client,
-    namespace: String,
-    name: String,
+/// The addresses to which a Service leads, in order.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn endpoints(client: &Client, namespace: &str, service: &str) -> Result<Vec<String>> {
+    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
+    let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+    let list = slices.list(&of_service).await?;
+    let endpoints = list.items.into_iter().flat_map(|slice| slice.endpoints);
+    let mut addresses: Vec<String> = endpoints.flat_map(|endpoint| endpoint.addresses).collect();
+    addresses.sort();
+    Ok(addresses)
 }
 
-impl Workload {
-    /// A Deployment that is or will be there.
-    pub fn new(client: &Client, namespace: &str, name: &str) -> Self {
-        Self {
-            client: client.clone(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
-    }
-
-    fn deployments(&self) -> Api<Deployment> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// `spec.replicas`.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn replicas(&self) -> Result<i32> {
-        let deployment = self.deployments().get(&self.name).await?;
-        Ok(deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1))
-    }
-
-    /// Waits for `spec.replicas` to be what is wanted.
-    ///
-    /// # Errors
-    /// When it is not in time; the message has what it is.
-    pub async fn scaled(&self, limit: Duration, wanted: impl Fn(i32) -> bool) -> Result<i32> {
-        let mut last = None;
-        let scaled = wait::until("the Deployment is not scaled as expected", limit, async || {
-            last = self.replicas().await.ok();
-            last.filter(|replicas| wanted(*replicas))
-        })
-        .await;
-        scaled.with_context(|| format!("{} has {last:?} replicas", self.name))
-    }
-
-    /// Waits for zero replicas and no pod.
-    ///
-    /// # Errors
-    /// When it does not come to that in time.
-    pub async fn asleep(&self, limit: Duration) -> Result<()> {
-        self.scaled(limit, |replicas| replicas == 0).await?;
-        wait::until("its pods do not end", limit, async || {
-            self.pods().await.ok().filter(Vec::is_empty)
-        })
-        .await?;
-        Ok(())
-    }
-
-    /// Its pods, those that end too.
-    ///
-    /// # Errors
-    /// When they cannot be listed.
-    pub async fn pods(&self) -> Result<Vec<Pod>> {
-        let deployment = self.deployments().get(&self.name).await?;
-        let labels = deployment
-            .spec
-            .and_then(|spec| spec.selector.match_labels)
-            .unwrap_or_default();
-        let selector: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        Ok(pods
-            .list(&ListParams::default().labels(&selector.join(",")))
-            .await?
-            .items)
-    }
-
-    /// Sets `spec.replicas`.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub async fn scale(&self, replicas: i32) -> Result<()> {
-        self.patch(&json!({"spec": {"replicas": replicas}})).await
-    }
-
-    /// What `kubectl rollout restart` does, without waiting.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub async fn restart(&self) -> Result<()> {
-        let now = format!("{:?}", std::time::SystemTime::now());
-        let template = json!({"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}});
-        self.patch(&json!({"spec": {"template": template}})).await
-    }
-
-    /// What `kubectl set env` does, without waiting; `None` removes a variable.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub async fn set_env(&self, variables: &[(&str, Option<&str>)]) -> Result<()> {
-        let container = self.container().await?;
-        let set = |(name, value): &(&str, Option<&str>)| match value {
-            Some(value) => json!({"name": name, "value": value}),
-            None => json!({"name": name, "$patch": "delete"}),
-        };
-        let env: Vec<Value> = variables.iter().map(set).collect();
-        self.set_containers(&json!([{"name": container.name, "env": env}]))
-            .await
-    }
-
-    /// Awaits `meanwhile` while the pods have these variables; then they have again what they had before.
-    ///
-    /// # Errors
-    /// Those of `meanwhile`, and when a rollout fails.
-    pub async fn with_env<T>(
-        &self,
-        variables: &[(&str, Option<&str>)],
-        meanwhile: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let before = self.container().await?.env.unwrap_or_default();
-        let value = |name: &str| before.iter().find(|variable| variable.name == name)?.value.as_deref();
-        let restored: Vec<_> = variables.iter().map(|(name, _)| (*name, value(name))).collect();
-        let told = async {
-            self.set_env(variables).await?;
-            self.rolled_out().await?;
-            meanwhile.await
-        };
-        let told = told.await;
-        self.set_env(&restored).await?;
-        self.rolled_out().await?;
-        told
-    }
-
-    /// The first container of its pods.
-    async fn container(&self) -> Result<Container> {
-        let deployment = self.deployments().get(&self.name).await?;
-        let pod = deployment
-            .spec
-            .and_then(|spec| spec.template.spec)
-            .context("a pod template")?;
-        pod.containers.into_iter().next().context("a container")
-    }
-
-    /// Merges what is given into the containers of the pod template, by their names.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub async fn set_containers(&self, containers: &Value) -> Result<()> {
-        self.patch(&json!({"spec": {"template": {"spec": {"containers": containers}}}}))
-            .await
-    }
-
-    async fn patch(&self, patch: &Value) -> Result<()> {
-        self.deployments()
-            .patch(&self.name, &PatchParams::default(), &Patch::Strategic(patch))
-            .await
-            .with_context(|| format!("Deployment {}", self.name))?;
-        Ok(())
-    }
-
-    /// Waits until all its pods are new, available, and the only ones.
-    ///
-    /// # Errors
-    /// When they are not in time.
-    pub async fn rolled_out(&self) -> Result<()> {
-        let done = wait::until("the rollout does not end", ROLLOUT, async || {
-            let deployment = self.deployments().get(&self.name).await.ok()?;
-            let ended = self
-                .pods()
-                .await
-                .ok()?
-                .iter()
-                .all(|pod| pod.metadata.deletion_timestamp.is_none());
-            (ended && is_rolled_out(&deployment)).then_some(())
-        });
-        done.await.with_context(|| format!("{}/{}", self.namespace, self.name))
-    }
-
-    /// Names of its pods that do not end.
-    ///
-    /// # Errors
-    /// When they cannot be listed.
-    pub async fn pod_names(&self) -> Result<Vec<String>> {
-        let pods = self.pods().await?;
-        let stay = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        Ok(stay.map(ResourceExt::name_any).collect())
-    }
-}
-
-fn is_rolled_out(deployment: &Deployment) -> bool {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    deployment.status.as_ref().is_some_and(|status| {
-        status.observed_generation >= deployment.metadata.generation
-            && [status.replicas, status.updated_replicas, status.available_replicas]
-                .iter()
-                .all(|count| count.unwrap_or(0) == wanted)
-    })
+/// The address of a pod.
+///
+/// # Errors
+/// When it has none yet.
+pub fn pod_address(pod: &Pod) -> Result<&str> {
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+    address.context("a pod without address")
 }

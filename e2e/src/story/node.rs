@@ -1,7 +1,7 @@
 //! What can be done to a one-node cluster of `make cluster` only, whose processes are this machine's.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use kube::ResourceExt;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
+
+/// The process of the API server.
+pub const API_SERVER: &str = "kube-apiserver";
 
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(30);
@@ -40,12 +43,34 @@ impl Node {
         Ok(Paused(process))
     }
 
+    /// Has a process go on that was stopped, and says whether it was.
+    ///
+    /// # Errors
+    /// When nobody knows which process it is.
+    pub fn resume(&self, name: &str) -> Result<bool> {
+        let process = self.process(name)?;
+        let status = status(process).unwrap_or_default();
+        // Another process may have its number by now.
+        let stopped =
+            field(&status, "Name") == Some(name) && field(&status, "State").is_some_and(|state| state.starts_with('T'));
+        if stopped {
+            kill_process(process, Signal::CONT)?;
+        }
+        Ok(stopped)
+    }
+
     /// Ends a process of the node and starts it again as it was.
     ///
     /// # Errors
     /// When it does not end or cannot be started.
     pub async fn restart(&self, name: &str) -> Result<()> {
-        let process = self.process(name)?;
+        let (node, name) = (self.clone(), name.to_owned());
+        // A task of its own: what was ended is started again even when nobody waits for it any more.
+        tokio::spawn(node.end_and_start(name)).await?
+    }
+
+    async fn end_and_start(self, name: String) -> Result<()> {
+        let process = self.process(&name)?;
         let command = arguments(process)?;
         kill_process(process, Signal::TERM)?;
         ended(process).await?;
@@ -101,20 +126,27 @@ impl Drop for Paused {
 }
 
 async fn ended(process: Pid) -> Result<()> {
-    let directory = PathBuf::from(format!("/proc/{process}"));
-    wait::until("a process does not end", END, async || {
-        has_ended(&directory).then_some(())
+    wait::until_measured("a process does not end", END, move || {
+        std::future::ready(has_ended(process).then_some(()))
     })
     .await
 }
 
 /// Nobody may have asked for its exit status yet.
-fn has_ended(directory: &Path) -> bool {
-    std::fs::read_to_string(directory.join("status")).map_or(true, |status| {
-        status
-            .lines()
-            .any(|line| line.starts_with("State:\tZ") || line.starts_with("State:\tX"))
+fn has_ended(process: Pid) -> bool {
+    status(process).map_or(true, |status| {
+        field(&status, "State").is_some_and(|state| state.starts_with(['Z', 'X']))
     })
+}
+
+fn status(process: Pid) -> io::Result<String> {
+    std::fs::read_to_string(format!("/proc/{process}/status"))
+}
+
+/// What a line of `/proc/PID/status` says.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
+    lines.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 fn arguments(process: Pid) -> Result<Vec<String>> {
@@ -142,4 +174,44 @@ fn processes_of(uid: &str) -> io::Result<Vec<Pid>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_is_stopped_goes_on_and_no_other_is_touched() {
+        let run = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let number = child.id().to_string();
+        for name in ["sleep", "other"] {
+            std::fs::write(run.path().join(format!("{name}.pid")), &number).unwrap();
+        }
+        let node = Node::new(run.path());
+        let process = node.process("sleep").unwrap();
+        let is_stopped = || field(&status(process).unwrap(), "State").unwrap().starts_with('T');
+        let comes = async |stopped| {
+            let what = format!("stopped: {stopped}");
+            let seen = wait::until_measured(&what, END, async || (is_stopped() == stopped).then_some(()));
+            seen.await.unwrap();
+        };
+        // Until it is a sleep, it is a copy of this process.
+        let is_sleep = async || (field(&status(process).ok()?, "Name") == Some("sleep")).then_some(());
+        wait::until_measured("no sleep", END, is_sleep).await.unwrap();
+
+        assert!(!node.resume("sleep").unwrap(), "it runs");
+        let paused = node.pause("sleep").unwrap();
+        comes(true).await;
+        assert!(!node.resume("other").unwrap(), "another one has its number");
+        assert!(node.resume("sleep").unwrap());
+        comes(false).await;
+        kill_process(process, Signal::STOP).unwrap();
+        comes(true).await;
+        drop(paused);
+        comes(false).await;
+        child.kill().unwrap();
+        ended(process).await.unwrap();
+        child.wait().unwrap();
+    }
 }

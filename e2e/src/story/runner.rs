@@ -1,13 +1,17 @@
 //! Runs stories: first those that disturb nobody, some side by side, then the others one after another.
 
+use std::any::Any;
+use std::future::ready;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, ensure};
 use futures_util::{StreamExt, stream};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, then_put_back};
 use super::snapshot::Snapshot;
+use super::under_way::UnderWay;
 use super::{Skipped, Space, Story, Told};
 
 /// How many run at once: they wait most of the time, for KEDA and for the kubelet.
@@ -38,34 +42,41 @@ impl Outcome {
 }
 
 /// Those whose name or chapter contains one of `words`, or all where there are none.
-pub fn chosen(stories: &'static [Story], words: &[String]) -> Vec<&'static Story> {
-    let is_chosen = |story: &&Story| {
-        let matches = |word: &String| story.name.contains(word) || story.chapter.contains(word);
-        words.is_empty() || words.iter().any(matches)
-    };
-    stories.iter().filter(is_chosen).collect()
+///
+/// # Errors
+/// When a word chooses none; the message has all such words.
+pub fn chosen(stories: &'static [Story], words: &[String]) -> Result<Vec<&'static Story>> {
+    let matches = |story: &Story, word: &String| story.name.contains(word) || story.chapter.contains(word);
+    let chooses_none = |word: &&String| !stories.iter().any(|story| matches(story, word));
+    let strange: Vec<&String> = words.iter().filter(chooses_none).collect();
+    ensure!(
+        strange.is_empty(),
+        "no story has {strange:?} in its name or its chapter; `--list` lists them"
+    );
+    let is_chosen = |story: &&Story| words.is_empty() || words.iter().any(|word| matches(story, word));
+    Ok(stories.iter().filter(is_chosen).collect())
 }
 
-/// Runs stories. The outcomes have their order.
-pub async fn run(stories: &[&'static Story], cluster: &Cluster) -> Vec<Outcome> {
+/// Runs stories. The outcomes have their order. When this is dropped, `under_way` has what is to be put back.
+pub async fn run(stories: &[&'static Story], cluster: &Cluster, under_way: &UnderWay) -> Vec<Outcome> {
     let (alone, others): (Vec<&Story>, Vec<&Story>) = stories.iter().partition(|story| story.alone);
     let mut outcomes: Vec<Outcome> = stream::iter(others)
-        .map(|story| tell(story, cluster))
+        .map(|story| tell(story, cluster, under_way))
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()
         .await;
     for story in alone {
-        outcomes.push(tell(story, cluster).await);
+        outcomes.push(tell(story, cluster, under_way).await);
     }
     outcomes.sort_by_key(|outcome| stories.iter().position(|story| story.name == outcome.story.name));
     outcomes
 }
 
-async fn tell(story: &'static Story, cluster: &Cluster) -> Outcome {
+async fn tell(story: &'static Story, cluster: &Cluster, under_way: &UnderWay) -> Outcome {
     let started = Instant::now();
     let result = match story.alone {
-        true => with_the_system_put_back(story, cluster).await,
-        false => in_its_space(story, cluster).await,
+        true => with_the_system_put_back(story, cluster, under_way).await,
+        false => in_its_space(story, cluster, under_way).await,
     };
     let outcome = Outcome {
         story,
@@ -82,33 +93,113 @@ async fn tell(story: &'static Story, cluster: &Cluster) -> Outcome {
 }
 
 /// A story that runs by itself may have changed what it stands on; when it fails, that is put back for those that follow.
-async fn with_the_system_put_back(story: &Story, cluster: &Cluster) -> Result<Told> {
+async fn with_the_system_put_back(story: &Story, cluster: &Cluster, under_way: &UnderWay) -> Result<Told> {
     let before = Snapshot::take(cluster).await?;
-    let result = in_its_space(story, cluster).await;
-    if result.is_err()
-        && let Err(error) = before.restore(cluster).await
-    {
-        eprintln!("    interceptor and scaler are not as they were before: {error:#}");
-    }
-    result
+    under_way.changes(Some(before.clone()));
+    let told = in_its_space(story, cluster, under_way).await;
+    let restored = match told {
+        Ok(_) => Ok(()),
+        Err(_) => before.restore(cluster).await,
+    };
+    under_way.changes(None);
+    then_put_back(ready(told), ready(restored)).await
 }
 
-async fn in_its_space(story: &Story, cluster: &Cluster) -> Result<Told> {
+async fn in_its_space(story: &Story, cluster: &Cluster, under_way: &UnderWay) -> Result<Told> {
+    under_way.began(&story.namespace());
     let space = Space::create(cluster, story.name).await?;
-    // A task of its own, so that an assertion that fails is no end of the others.
-    let mut telling = tokio::task::spawn_local((story.tell)(space.clone()));
-    let result = match tokio::time::timeout(LIMIT, &mut telling).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => Err(anyhow::anyhow!("{error}")),
-        Err(_) => {
-            telling.abort();
-            Err(anyhow::anyhow!("not told within {LIMIT:?}"))
-        }
-    };
+    let result = told(story, &space).await;
     if result.as_ref().is_err_and(|error| !error.is::<Skipped>()) {
         let events = space.events().await;
         eprintln!("    warnings in {}:\n{events}", space.name);
     }
-    space.delete().await?;
-    result
+    let delete = async {
+        space.delete().await?;
+        under_way.ended(&story.namespace());
+        Ok(())
+    };
+    then_put_back(ready(result), delete).await
+}
+
+async fn told(story: &Story, space: &Space) -> Result<Told> {
+    // A task of its own, so that an assertion that fails is no end of the others.
+    let mut telling = tokio::task::spawn_local((story.tell)(space.clone()));
+    match tokio::time::timeout(LIMIT, &mut telling).await {
+        Ok(ended) => ended.unwrap_or_else(|error| Err(broken(error))),
+        Err(_) => {
+            telling.abort();
+            // What it has stopped goes on when it is dropped, and that is before this ends.
+            telling.await.ok();
+            Err(anyhow!("not told within {LIMIT:?}"))
+        }
+    }
+}
+
+/// Why a story's task has ended without a result.
+fn broken(error: JoinError) -> anyhow::Error {
+    match error.try_into_panic() {
+        Ok(panic) => anyhow!("panicked: {}", message(&*panic)),
+        Err(error) => error.into(),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let formatted = panic.downcast_ref::<String>().map(String::as_str);
+    let literal = || panic.downcast_ref::<&str>().copied();
+    formatted.or_else(literal).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static STORIES: [Story; 3] = [
+        story("wake", "First"),
+        story("wake_again", "First"),
+        story("sleep", "Last"),
+    ];
+
+    const fn story(name: &'static str, chapter: &'static str) -> Story {
+        Story {
+            chapter,
+            name,
+            says: "Something happens",
+            alone: false,
+            tell: |_: Space| Box::pin(ready(Ok(Told::default()))),
+        }
+    }
+
+    fn names(words: &[&str]) -> Result<Vec<&'static str>> {
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        let chosen = chosen(&STORIES, &words)?;
+        Ok(chosen.iter().map(|story| story.name).collect())
+    }
+
+    #[test]
+    fn words_choose_by_name_and_by_chapter_and_none_chooses_all() {
+        assert_eq!(names(&[]).unwrap(), ["wake", "wake_again", "sleep"]);
+        assert_eq!(names(&["again"]).unwrap(), ["wake_again"]);
+        assert_eq!(names(&["Last", "wake_"]).unwrap(), ["wake_again", "sleep"]);
+    }
+
+    #[test]
+    fn a_misspelt_word_beside_a_right_one_is_named_and_chooses_nothing() {
+        let error = names(&["wake", "slepe", "Frist"]).unwrap_err().to_string();
+        assert!(
+            error.contains(r#"["slepe", "Frist"]"#) && !error.contains("wake"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_with_its_message() {
+        let formatted = tokio::spawn(async { panic!("{} replicas", 2) });
+        let literal = tokio::spawn(async { panic!("no replica") });
+        assert_eq!(broken(formatted.await.unwrap_err()).to_string(), "panicked: 2 replicas");
+        assert_eq!(broken(literal.await.unwrap_err()).to_string(), "panicked: no replica");
+        let endless = tokio::spawn(std::future::pending::<()>());
+        endless.abort();
+        let error = broken(endless.await.unwrap_err()).to_string();
+        assert!(error.contains("cancelled"), "{error}");
+    }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::cluster::{Cluster, INTERCEPTOR, SCALER};
 
 /// What was there.
+#[derive(Clone)]
 pub struct Snapshot {
     deployments: Vec<(&'static str, Deployment)>,
 }
@@ -30,17 +31,17 @@ impl Snapshot {
     ///
     /// # Errors
     /// When it is refused, or not whole in time.
-    pub async fn restore(self, cluster: &Cluster) -> Result<()> {
+    pub async fn restore(&self, cluster: &Cluster) -> Result<()> {
         // Where KEDA does not scale the interceptor, nothing was paused.
         cluster.pause_interceptor(None).await.ok();
-        for (name, deployment) in self.deployments {
-            let spec = deployment.spec.context("a spec")?;
+        for (name, deployment) in &self.deployments {
+            let spec = deployment.spec.as_ref().context("a spec")?;
             // Lists are replaced as a whole, so variables that were added go.
             let patch = json!({"spec": {"replicas": spec.replicas, "template": spec.template}});
             api(cluster)
                 .patch(name, &PatchParams::default(), &Patch::Merge(patch))
                 .await
-                .context(name)?;
+                .context(*name)?;
         }
         cluster.whole().await
     }

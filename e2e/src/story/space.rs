@@ -1,25 +1,38 @@
 //! The namespace of one story, with the apps, routes and ScaledObjects it needs.
+//!
+//! # Layout
+//!
+//! - `autowired`: ScaledObjects whose Service leads to the interceptors.
+//! - `objects`: objects of any kind, and what their status says.
+//! - `routes`: InterceptorRoutes.
+//! - `scaled_objects`: ScaledObjects.
+
+mod autowired;
+mod objects;
+mod routes;
+mod scaled_objects;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_core::queue::Queue;
-use keda_http_kubernetes::resources::ScaledObject;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::core::{GroupVersionKind, ObjectMeta};
-use kube::{Client, discovery};
-use serde_json::{Value, json};
+use kube::Client;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::core::ObjectMeta;
 
 use super::caller::{self, Answer};
-use super::cluster::{Cluster, INTERCEPTOR, Workload, cluster_ip};
+use super::cluster::{Cluster, INTERCEPTOR, Workload, cluster_ip, endpoints, pod_address};
 use crate::{manifests, wait};
 
 /// How long KEDA and Kubernetes may take for what takes them seconds.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a request may be held for an app that starts at once.
+pub const WAKE: Duration = Duration::from_secs(30);
+/// How long the horizontal pod autoscaler may take: it looks every 15 seconds, and needs more than one look.
+pub const AUTOSCALER: Duration = Duration::from_secs(120);
 
 /// A namespace that goes with its story. A clone is the same namespace.
 #[derive(Clone)]
@@ -166,135 +179,9 @@ spec:
         Ok(workload)
     }
 
-    /// An InterceptorRoute to the Service of the same name, for the host of that name; `more` is what else its `spec` has,
-    /// each line indented by two spaces. It is ready when this returns.
-    ///
-    /// # Errors
-    /// When it is refused or not ready in time.
-    pub async fn route(&self, name: &str, more: &str) -> Result<()> {
-        let host = self.host(name);
-        let metric = match more.contains("scalingMetric") {
-            true => "",
-            false => "  scalingMetric: {concurrency: {targetValue: 100}}\n",
-        };
-        self.apply(&format!(
-            "apiVersion: http.keda.sh/v1beta1
-kind: InterceptorRoute
-metadata: {{name: {name}}}
-spec:
-  target: {{service: {name}, port: 8080}}
-  rules: [{{hosts: [{host}]}}]
-{metric}{more}"
-        ))
-        .await?;
-        self.ready("http.keda.sh/v1beta1", "InterceptorRoute", name).await
-    }
-
-    /// A ScaledObject with upstream's trigger for an InterceptorRoute: the Deployment, the route and it have one name. It
-    /// scales to zero as quickly as KEDA can.
-    ///
-    /// # Errors
-    /// When it is refused or not ready in time.
-    pub async fn scaled(&self, name: &str, max: u32) -> Result<Workload> {
-        let keda = &self.cluster.keda;
-        self.apply(&format!(
-            "apiVersion: keda.sh/v1alpha1
-kind: ScaledObject
-metadata: {{name: {name}}}
-spec:
-  scaleTargetRef: {{name: {name}}}
-  minReplicaCount: 0
-  maxReplicaCount: {max}
-  pollingInterval: 1
-  cooldownPeriod: 1
-  advanced:
-    horizontalPodAutoscalerConfig:
-      behavior: {{scaleDown: {{stabilizationWindowSeconds: 5}}}}
-  triggers:
-    - type: external-push
-      metadata: {{scalerAddress: 'keda-add-ons-http-external-scaler.{keda}:9090', interceptorRoute: {name}}}
-"
-        ))
-        .await?;
-        self.ready("keda.sh/v1alpha1", "ScaledObject", name).await?;
-        Ok(self.workload(name))
-    }
-
     /// A Deployment here.
     pub fn workload(&self, name: &str) -> Workload {
         Workload::new(&self.client, &self.name, name)
-    }
-
-    /// An object as it is now.
-    ///
-    /// # Errors
-    /// When it is not there.
-    pub async fn object(&self, api_version: &str, kind: &str, name: &str) -> Result<Value> {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let kind = GroupVersionKind::gvk(group, version, kind);
-        let (resource, _) = discovery::pinned_kind(&self.client, &kind).await?;
-        let api: Api<DynamicObject> = Api::default_namespaced_with(self.client.clone(), &resource);
-        Ok(serde_json::to_value(api.get(name).await?)?)
-    }
-
-    /// Sets an annotation of a ScaledObject; `None` removes it.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub async fn annotate(&self, scaled_object: &str, annotation: &str, value: Option<&str>) -> Result<()> {
-        let patch = json!({"metadata": {"annotations": {annotation: value}}});
-        self.patch_scaled_object(scaled_object, &patch).await
-    }
-
-    /// Merges what is given into a ScaledObject.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub async fn patch_scaled_object(&self, name: &str, patch: &Value) -> Result<()> {
-        let objects: Api<ScaledObject> = Api::default_namespaced(self.client.clone());
-        objects
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await?;
-        Ok(())
-    }
-
-    /// Waits until a condition of an object has a status.
-    ///
-    /// # Errors
-    /// When it has not in time; the message has its conditions.
-    pub async fn condition(
-        &self,
-        api_version: &str,
-        kind: &str,
-        name: &str,
-        condition: &str,
-        status: &str,
-    ) -> Result<()> {
-        let mut last = Value::Null;
-        let seen = wait::until("a condition is not as expected", PATIENCE, async || {
-            let object = self.object(api_version, kind, name).await.ok()?;
-            last = object["status"]["conditions"].clone();
-            let mut conditions = last.as_array().into_iter().flatten();
-            conditions
-                .any(|one| one["type"] == condition && one["status"] == status)
-                .then_some(())
-        });
-        seen.await
-            .with_context(|| format!("{condition} of {kind} {name}: {last}"))
-    }
-
-    /// Waits for the condition `Ready` of the object as it is written now.
-    ///
-    /// # Errors
-    /// When it is not ready in time; the message has its conditions.
-    pub async fn ready(&self, api_version: &str, kind: &str, name: &str) -> Result<()> {
-        let mut last = Value::Null;
-        let ready = wait::until("it is not ready", PATIENCE, async || {
-            let object = self.object(api_version, kind, name).await.ok()?;
-            last = object["status"]["conditions"].clone();
-            is_ready(&object).then_some(())
-        });
-        ready.await.with_context(|| format!("{kind} {name}: {last}"))
     }
 
     /// Where a Service of this namespace is reached.
@@ -334,11 +221,8 @@ spec:
     /// # Errors
     /// When it does not tell.
     pub async fn pending_at(&self, interceptor: &Pod, name: &str) -> Result<u64> {
-        let status = interceptor.status.as_ref();
-        let address = status
-            .and_then(|status| status.pod_ip.as_ref())
-            .context("a pod without address")?;
-        let answer = caller::get(&format!("http://{address}:9090/queue"), "interceptor").await?;
+        let url = format!("http://{}:9090/queue", pod_address(interceptor)?);
+        let answer = caller::get(&url, "interceptor").await?;
         let queue: Queue = serde_json::from_str(&answer.body)?;
         let entry = queue.get(format!("{}/{name}", self.name).as_str());
         Ok(entry.map_or(0, |entry| entry.concurrency.unsigned_abs()))
@@ -374,110 +258,11 @@ spec:
         })
     }
 
-    /// The demo app's Service here that leads nowhere by itself, for `trafficAutowire: service`.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub async fn selectorless(&self, name: &str) -> Result<()> {
-        self.apply(&format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{name: http, port: 8080}}]}}\n"
-        ))
-        .await
-    }
-
-    /// A ScaledObject with one `kedify-http` trigger with `trafficAutowire: service` for the app: its pods are behind
-    /// `NAME`, callers use the Service `NAME-front`, whose URL this gives.
-    ///
-    /// # Errors
-    /// When it is refused or not ready in time.
-    pub async fn autowired(&self, name: &str, max: u32) -> Result<String> {
-        self.autowired_from(name, 0, max, &[]).await
-    }
-
-    /// As [`Self::autowired`], with a minimum of replicas, and `more` keys of the trigger's metadata or others for those it has.
-    ///
-    /// # Errors
-    /// When it is refused or not ready in time.
-    pub async fn autowired_from(&self, name: &str, min: u32, max: u32, more: &[(&str, &str)]) -> Result<String> {
-        self.selectorless(&format!("{name}-front")).await?;
-        let mut settings = BTreeMap::from([
-            ("scalingMetric", "requestRate"),
-            ("targetValue", "1000"),
-            ("granularity", "1s"),
-            ("window", "2s"),
-        ]);
-        settings.extend(more.iter().copied());
-        let mut metadata = String::new();
-        for (key, value) in settings {
-            writeln!(metadata, "        {key}: '{value}'")?;
-        }
-        let host = self.host(name);
-        self.apply(&format!(
-            "apiVersion: keda.sh/v1alpha1
-kind: ScaledObject
-metadata: {{name: {name}}}
-spec:
-  scaleTargetRef: {{name: {name}}}
-  minReplicaCount: {min}
-  maxReplicaCount: {max}
-  pollingInterval: 1
-  cooldownPeriod: 1
-  advanced:
-    horizontalPodAutoscalerConfig:
-      behavior: {{scaleDown: {{stabilizationWindowSeconds: 5}}}}
-  triggers:
-    - type: kedify-http
-      metadata:
-        hosts: {host}
-        service: {name}-front
-        fallbackService: {name}
-        port: '8080'
-        trafficAutowire: service
-{metadata}"
-        ))
-        .await?;
-        self.ready("keda.sh/v1alpha1", "ScaledObject", name).await?;
-        let front = format!("{name}-front");
-        self.wired(&front).await?;
-        self.url(&front, 8080).await
-    }
-
-    /// Waits until a Service leads to the interceptors. Connections that were opened before stay where they are.
-    ///
-    /// # Errors
-    /// When it does not in time.
-    pub async fn wired(&self, service: &str) -> Result<()> {
-        wait::until("the Service does not lead to the interceptors", PATIENCE, async || {
-            let pods = self.cluster.system(INTERCEPTOR).pods().await.ok()?;
-            let interceptors: Vec<_> = pods.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();
-            let endpoints = self.endpoints(service).await.ok()?;
-            let all = endpoints.iter().all(|endpoint| interceptors.contains(endpoint));
-            (all && !endpoints.is_empty()).then_some(())
-        })
-        .await
-        .with_context(|| service.to_owned())
-    }
-
     /// The addresses to which a Service leads, in order.
     ///
     /// # Errors
     /// When they cannot be read.
     pub async fn endpoints(&self, service: &str) -> Result<Vec<String>> {
-        let slices: Api<EndpointSlice> = Api::default_namespaced(self.client.clone());
-        let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
-        let list = slices.list(&of_service).await?;
-        let endpoints = list.items.into_iter().flat_map(|slice| slice.endpoints);
-        let mut addresses: Vec<String> = endpoints.flat_map(|endpoint| endpoint.addresses).collect();
-        addresses.sort();
-        Ok(addresses)
+        endpoints(&self.client, &self.name, service).await
     }
-}
-
-fn is_ready(object: &Value) -> bool {
-    let generation = object["metadata"]["generation"].as_i64();
-    let conditions = object["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| {
-        let observed = condition["observedGeneration"].as_i64();
-        condition["type"] == "Ready" && condition["status"] == "True" && (observed.is_none() || observed == generation)
-    })
 }

@@ -12,8 +12,10 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use keda_http_e2e::story::cluster::{Cluster, SETTINGS};
 use keda_http_e2e::story::runner::{Outcome, chosen, run};
-use keda_http_e2e::story::{Story, summary};
+use keda_http_e2e::story::under_way::UnderWay;
+use keda_http_e2e::story::{Story, leftovers, summary};
 use keda_http_runtime::env::Environment;
+use keda_http_runtime::shutdown;
 use tokio::task::LocalSet;
 
 static STORIES: LazyLock<Vec<Story>> =
@@ -39,19 +41,26 @@ async fn main() -> Result<ExitCode> {
             .for_each(|story| eprintln!("{:<28} {}", story.name, story.says));
         return Ok(ExitCode::SUCCESS);
     }
-    let stories = chosen(&STORIES, &words);
-    if stories.is_empty() {
-        eprintln!("No story has one of {words:?} in its name or its chapter; `--list` lists them.");
-        return Ok(ExitCode::FAILURE);
-    }
+    let stories = match chosen(&STORIES, &words) {
+        Ok(stories) => stories,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     keda_http_runtime::install_crypto_provider();
     let environment = Environment::process();
     let started = Instant::now();
     let cluster = Cluster::open(&environment).await?;
-    // A run that was killed may have left the interceptor at zero. Where KEDA does not scale it, there is nothing to undo.
-    cluster.pause_interceptor(None).await.ok();
-    cluster.whole().await?;
-    let outcomes = LocalSet::new().run_until(Box::pin(run(&stories, &cluster))).await;
+    let under_way = UnderWay::default();
+    let telling = Box::pin(tell(&stories, &cluster, &under_way));
+    // Whatever a story has stopped goes on when it is dropped, and that is before anything is put back.
+    let Some(outcomes) = shutdown::on_signal()?.run_until_cancelled_owned(telling).await else {
+        eprintln!("Interrupted: what the stories under way have changed is put back; a second signal ends at once.");
+        under_way.put_back(&cluster).await?;
+        return Ok(ExitCode::from(shutdown::EXIT_AT_ONCE));
+    };
+    let outcomes = outcomes?;
     let table = summary::markdown(&outcomes, started.elapsed());
     eprint!("{table}");
     if let Some(path) = environment.get("SUMMARY") {
@@ -61,4 +70,11 @@ async fn main() -> Result<ExitCode> {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     })
+}
+
+async fn tell(stories: &[&'static Story], cluster: &Cluster, under_way: &UnderWay) -> Result<Vec<Outcome>> {
+    leftovers::put_right(cluster).await?;
+    cluster.whole().await?;
+    let telling = Box::pin(run(stories, cluster, under_way));
+    Ok(LocalSet::new().run_until(telling).await)
 }

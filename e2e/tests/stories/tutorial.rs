@@ -5,6 +5,7 @@ mod collector_and_zipkin;
 mod one_trace;
 mod propagation;
 mod toggled;
+mod zipkin;
 
 use std::pin::Pin;
 use std::time::SystemTime;
@@ -39,8 +40,8 @@ async fn traced<T>(space: &Space, endpoint: &str, story: Pin<Box<dyn Future<Outp
     interceptor.with_env(&tracing(Some(endpoint)), story).await
 }
 
-/// The tutorial's objects as they are written, its apps sending their spans to `endpoint`. The client has called when this
-/// returns, and the server is at zero.
+/// The tutorial's objects as they are written, its apps sending their spans to `endpoint`. The server is at zero when this
+/// returns.
 async fn deploy(space: &Space, endpoint: &str) -> Result<Workload> {
     for (name, manifest) in [
         (

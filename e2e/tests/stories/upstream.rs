@@ -4,17 +4,19 @@ mod cold_start;
 mod cold_start_fallback;
 mod default_timeouts;
 mod graceful_shutdown;
+mod grpc;
 mod http_scaled_object;
 mod metrics;
 mod otel_metrics;
 mod placeholder;
-mod protocols;
 mod refused_routes;
 mod route_changes;
 mod routing;
-mod scaling;
+mod scaling_by_concurrency;
+mod scaling_by_rate;
 mod static_route;
 mod timeouts;
+mod websocket;
 
 use keda_http_e2e::story::Story;
 
@@ -29,10 +31,10 @@ pub const STORIES: &[Story] = &[
     static_route::STORY,
     timeouts::STORY,
     default_timeouts::STORY,
-    protocols::WEB_SOCKET,
-    protocols::GRPC,
-    scaling::BY_RATE,
-    scaling::BY_CONCURRENCY,
+    websocket::STORY,
+    grpc::STORY,
+    scaling_by_rate::STORY,
+    scaling_by_concurrency::STORY,
     metrics::STORY,
     otel_metrics::STORY,
     refused_routes::STORY,

@@ -1,13 +1,14 @@
 //! All interceptors go: the autowired Service leads to the app's own pods, and back when they return. Its callers cannot tell.
 
 use anyhow::{Result, ensure};
-use keda_http_e2e::story::caller::Load;
-use keda_http_e2e::story::cluster::INTERCEPTOR;
+use keda_http_e2e::story::caller::{self, Load};
+use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
 use keda_http_e2e::story::space::PATIENCE;
 use keda_http_e2e::story::{Space, Story, Told};
 use keda_http_e2e::wait;
 
-use super::{CHAPTER, RATE};
+use super::CHAPTER;
+use super::traffic::{RATE, WARM};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
@@ -20,8 +21,10 @@ pub const STORY: Story = Story {
 async fn tell(space: Space) -> Result<Told> {
     let api = space.app("api", 1, &[]).await?;
     let front = space.autowired("api", 1).await?;
+    // Without traffic the app sleeps by now; its cold start is no part of the load.
+    caller::get(&front, &space.host("api")).await?.expect(200)?;
     let load = Load::start(RATE, &front, &space.host("api"))?;
-    // KEDA had set a new workload without traffic to its minimum.
+    // KEDA may have put it to sleep a moment ago: what follows is so when it has seen the traffic.
     space
         .condition("keda.sh/v1alpha1", "ScaledObject", "api", "Active", "True")
         .await?;
@@ -32,35 +35,38 @@ async fn tell(space: Space) -> Result<Told> {
         space.endpoints("api-front").await? != ours,
         "the Service leads to the interceptors"
     );
-
-    // KEDA scales the interceptor; it is told to keep it at zero, and then not to.
-    let told = async {
-        space.cluster.pause_interceptor(Some("0")).await?;
-        space.cluster.system(INTERCEPTOR).asleep(PATIENCE).await?;
-        wait::until("the Service does not lead to the pods", PATIENCE, async || {
-            let (front, ours) = (
-                space.endpoints("api-front").await.ok()?,
-                space.endpoints("api").await.ok()?,
-            );
-            (!ours.is_empty() && front == ours).then_some(())
-        })
-        .await
-    };
-    let told = told.await;
-    space.cluster.pause_interceptor(None).await?;
-    told?;
+    then_put_back(
+        Box::pin(without_interceptors(&space)),
+        space.cluster.pause_interceptor(None),
+    )
+    .await?;
     let interceptor = space.cluster.system(INTERCEPTOR);
     interceptor.scaled(PATIENCE, |replicas| replicas > 0).await?;
     interceptor.rolled_out().await?;
-    wait::until("the Service does not lead back", PATIENCE, async || {
+    leads(&space, "the Service does not lead back", |front, ours| front != ours).await?;
+    let tally = load.stop().await?;
+    tally.expect_all(WARM)?;
+    Ok(Told::that(format!("{tally}")))
+}
+
+/// KEDA scales the interceptor; it is told to keep it at zero.
+async fn without_interceptors(space: &Space) -> Result<()> {
+    space.cluster.pause_interceptor(Some("0")).await?;
+    space.cluster.system(INTERCEPTOR).asleep(PATIENCE).await?;
+    leads(space, "the Service does not lead to the pods", |front, ours| {
+        front == ours
+    })
+    .await
+}
+
+/// Waits until the callers' Service and the app's own lead where they should; both lead somewhere.
+async fn leads(space: &Space, what: &str, wanted: fn(&[String], &[String]) -> bool) -> Result<()> {
+    wait::until(what, PATIENCE, async || {
         let (front, ours) = (
             space.endpoints("api-front").await.ok()?,
             space.endpoints("api").await.ok()?,
         );
-        (!front.is_empty() && front != ours).then_some(())
+        (!front.is_empty() && !ours.is_empty() && wanted(&front, &ours)).then_some(())
     })
-    .await?;
-    let tally = load.stop().await?;
-    tally.expect_all()?;
-    Ok(Told::that(format!("{tally}")))
+    .await
 }

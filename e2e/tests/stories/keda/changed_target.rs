@@ -28,34 +28,29 @@ async fn tell(space: Space) -> Result<Told> {
         .route("api", "  scalingMetric: {concurrency: {targetValue: 42}}\n")
         .await?;
     space.scaled("api", 5).await?;
+    let autoscalers = space.objects("autoscaling/v2", "HorizontalPodAutoscaler").await?;
     let target = async || {
-        let autoscaler = space
-            .object("autoscaling/v2", "HorizontalPodAutoscaler", "keda-hpa-api")
-            .await
-            .ok()?;
-        Some(
-            autoscaler["spec"]["metrics"][0]["external"]["target"]["averageValue"]
-                .as_str()?
-                .to_owned(),
-        )
+        let autoscaler = autoscalers.get("keda-hpa-api").await.ok()?;
+        let target = &autoscaler.data["spec"]["metrics"][0]["external"]["target"];
+        Some(target["averageValue"].as_str()?.to_owned())
     };
     wait::until("the autoscaler has no target", PATIENCE, async || {
         target().await.filter(|value| value == "42")
     })
     .await?;
-    let before = space.object("keda.sh/v1alpha1", "ScaledObject", "api").await?;
+    let before = space.scaled_objects().get("api").await?;
     let changed = Instant::now();
     space
         .route("api", "  scalingMetric: {concurrency: {targetValue: 7}}\n")
         .await?;
-    wait::until("the autoscaler keeps its target", SOON, async || {
+    wait::until_measured("the autoscaler keeps its target", SOON, async || {
         target().await.filter(|value| value == "7")
     })
     .await?;
     let took = changed.elapsed();
-    let after = space.object("keda.sh/v1alpha1", "ScaledObject", "api").await?;
+    let after = space.scaled_objects().get("api").await?;
     ensure!(
-        before["metadata"]["generation"] == after["metadata"]["generation"],
+        before.metadata.generation == after.metadata.generation,
         "the ScaledObject was edited"
     );
     Ok(Told::that(format!("42 -> 7 after {:.1} s", took.as_secs_f64())))

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
-use keda_http_e2e::story::cluster::INTERCEPTOR;
-use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
+use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE};
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
@@ -19,8 +19,8 @@ pub const STORY: Story = Story {
     tell: |space| Box::pin(tell(space)),
 };
 
-/// The autoscaler looks every 15 seconds.
-const AUTOSCALER: Duration = Duration::from_secs(120);
+/// The app is up all the while.
+const SLOWEST: Duration = Duration::from_secs(5);
 
 async fn tell(space: Space) -> Result<Told> {
     let api = space.app("api", 1, &[]).await?;
@@ -32,15 +32,21 @@ async fn tell(space: Space) -> Result<Told> {
         )
         .await?;
     let load = Load::start(10, &front, &space.host("api"))?;
-    space.cluster.pause_interceptor(Some("0")).await?;
-    let fallen = api.scaled(AUTOSCALER, |replicas| replicas == 3).await;
-    space.cluster.pause_interceptor(None).await?;
+    api.scaled(PATIENCE, |replicas| replicas == 1).await?;
     let interceptor = space.cluster.system(INTERCEPTOR);
-    interceptor.scaled(PATIENCE, |replicas| replicas > 0).await?;
-    interceptor.rolled_out().await?;
-    fallen?;
+    let fallen = async {
+        space.cluster.pause_interceptor(Some("0")).await?;
+        interceptor.asleep(PATIENCE).await?;
+        api.scaled(AUTOSCALER, |replicas| replicas == 3).await
+    };
+    let put_back = async {
+        space.cluster.pause_interceptor(None).await?;
+        interceptor.scaled(PATIENCE, |replicas| replicas > 0).await?;
+        interceptor.rolled_out().await
+    };
+    then_put_back(fallen, put_back).await?;
     api.scaled(AUTOSCALER, |replicas| replicas == 1).await?;
     let tally = load.stop().await?;
-    tally.expect_all()?;
+    tally.expect_all(SLOWEST)?;
     Ok(Told::that(format!("1 -> 3 -> 1 replicas; {tally}")))
 }

@@ -1,11 +1,9 @@
 //! KEDA scales the interceptor itself, by all requests that are pending at it.
 
-use std::time::Duration;
-
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use keda_http_e2e::story::caller::herd;
-use keda_http_e2e::story::cluster::INTERCEPTOR;
-use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
+use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE};
 use keda_http_e2e::story::{Space, Story, Told};
 use tokio::time::Instant;
 
@@ -20,10 +18,13 @@ pub const STORY: Story = Story {
 };
 
 const HELD: u64 = 450;
-/// The autoscaler looks every 15 seconds.
-const AUTOSCALER: Duration = Duration::from_secs(120);
 
 async fn tell(space: Space) -> Result<Told> {
+    let interceptor = space.cluster.system(INTERCEPTOR);
+    // What came before may have made more of them.
+    space.cluster.one_interceptor().await?;
+    let before = interceptor.replicas().await?;
+    ensure!(before == 1, "{before} interceptors before anything is held");
     // Nothing scales the app until somebody does it by hand.
     let app = space.app("late", 0, &[]).await?;
     space.route("late", "").await?;
@@ -31,20 +32,19 @@ async fn tell(space: Space) -> Result<Told> {
     let held = herd(HELD as usize, &space.cluster.interceptor().await?, &space.host("late"))?;
     space.held("late", HELD).await?;
     let grown = async {
-        let interceptor = space.cluster.system(INTERCEPTOR);
         interceptor.scaled(AUTOSCALER, |replicas| replicas == 3).await?;
         let after = started.elapsed();
         interceptor.rolled_out().await?;
         app.scale(1).await?;
         let tally = held.await?;
-        tally.expect_all()?;
+        tally.expect_all(AUTOSCALER + PATIENCE)?;
         space.get("late", "/").await?.expect(200)?;
         Ok(Told::that(format!(
             "1 -> 3 interceptors after {} s; {tally}",
             after.as_secs()
         )))
     };
-    let told = tokio::time::timeout(AUTOSCALER + PATIENCE, grown).await;
-    space.cluster.one_interceptor().await?;
-    told?
+    let told = Box::pin(async { tokio::time::timeout(AUTOSCALER + PATIENCE, grown).await? });
+    let put_back = Box::pin(space.cluster.one_interceptor());
+    then_put_back(told, put_back).await
 }

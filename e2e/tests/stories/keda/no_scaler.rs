@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
-use keda_http_e2e::story::cluster::SCALER;
-use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::cluster::{SCALER, then_put_back};
+use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE, WAKE};
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
@@ -22,8 +22,6 @@ pub const STORY: Story = Story {
 };
 
 const AWAY: Duration = Duration::from_secs(30);
-/// The autoscaler looks every 15 seconds.
-const AUTOSCALER: Duration = Duration::from_secs(120);
 
 async fn tell(space: Space) -> Result<Told> {
     let api = space.app("api", 0, &[]).await?;
@@ -38,13 +36,19 @@ async fn tell(space: Space) -> Result<Told> {
     api.scaled(AUTOSCALER, |replicas| replicas == 2).await?;
     let scaler = space.cluster.system(SCALER);
     let replicas = scaler.replicas().await?;
-    scaler.scale(0).await?;
-    let changed = api.scaled(AWAY, |replicas| replicas != 2).await;
-    scaler.scale(replicas).await?;
-    scaler.rolled_out().await?;
-    ensure!(changed.is_err(), "the replicas were changed: {changed:?}");
+    let away = async {
+        scaler.scale(0).await?;
+        scaler.asleep(PATIENCE).await?;
+        api.stays(AWAY, 2).await
+    };
+    let put_back = async {
+        scaler.scale(replicas).await?;
+        scaler.rolled_out().await
+    };
+    then_put_back(away, put_back).await?;
     let tally = load.stop().await?;
-    tally.expect_all()?;
+    // The first requests wake the app.
+    tally.expect_all(WAKE)?;
     api.asleep(PATIENCE).await?;
     Ok(Told::that(format!(
         "2 replicas for {} s without a scaler, then 0; {tally}",

@@ -1,6 +1,8 @@
 //! KEDA's pause annotation: a paused app is not woken, its requests are held; they are answered when the pause is over.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::Result;
 use keda_http_e2e::story::caller::herd;
 use keda_http_e2e::story::space::PATIENCE;
 use keda_http_e2e::story::{Space, Story, Told};
@@ -17,7 +19,7 @@ pub const STORY: Story = Story {
 
 const HELD: u64 = 10;
 /// A wake that is not paused takes a second.
-const PAUSED: std::time::Duration = std::time::Duration::from_secs(10);
+const PAUSED: Duration = Duration::from_secs(10);
 
 async fn tell(space: Space) -> Result<Told> {
     let api = space.app("api", 0, &[]).await?;
@@ -32,10 +34,9 @@ async fn tell(space: Space) -> Result<Told> {
         .await?;
     let held = herd(HELD as usize, &space.cluster.interceptor().await?, &space.host("api"))?;
     space.held("api", HELD).await?;
-    let woken = api.scaled(PAUSED, |replicas| replicas > 0).await;
-    ensure!(woken.is_err(), "a paused app was woken");
+    api.stays(PAUSED, 0).await?;
     space.annotate("api", "autoscaling.keda.sh/paused", None).await?;
     let tally = held.await?;
-    tally.expect_all()?;
+    tally.expect_all(PAUSED + PATIENCE)?;
     Ok(Told::that(format!("held for {} s of pause: {tally}", PAUSED.as_secs())))
 }

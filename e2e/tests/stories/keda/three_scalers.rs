@@ -1,12 +1,15 @@
-//! Three scalers, of which one is deleted while requests are held: wakes go on by the others.
+//! Three scalers, of which the one that would tell KEDA is killed right before each wake: KEDA's stream begins anew at another
+//! one, and the app wakes by that.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
-use keda_http_e2e::story::cluster::SCALER;
+use keda_http_e2e::story::cluster::{SCALER, Workload, prometheus, then_put_back};
 use keda_http_e2e::story::space::PATIENCE;
 use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::wait;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
 
 use super::CHAPTER;
@@ -14,37 +17,86 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "three_scalers",
-    says: "With three scalers, one of which is killed before each of three wakes, every wake is answered",
+    says: "With three scalers, the one with KEDA's stream is killed before each of three wakes; every wake is answered",
     alone: true,
     tell: |space| Box::pin(tell(space)),
 };
 
+const SCALERS: i32 = 3;
+const WAKES: usize = 3;
+/// A scaler that runs answers sooner.
+const ANSWER: Duration = Duration::from_secs(1);
+
 async fn tell(space: Space) -> Result<Told> {
     let scaler = space.cluster.system(SCALER);
     let replicas = scaler.replicas().await?;
-    scaler.scale(3).await?;
-    let told = wakes(&space).await;
-    scaler.scale(replicas).await?;
-    scaler.rolled_out().await?;
-    told
+    let told = async {
+        scaler.scale(SCALERS).await?;
+        scaler.rolled_out().await?;
+        wakes(&space, &scaler).await
+    };
+    let put_back = async {
+        scaler.scale(replicas).await?;
+        scaler.rolled_out().await
+    };
+    Box::pin(then_put_back(told, put_back)).await
 }
 
-async fn wakes(space: &Space) -> Result<Told> {
-    let scaler = space.cluster.system(SCALER);
-    scaler.rolled_out().await?;
+async fn wakes(space: &Space, scaler: &Workload) -> Result<Told> {
     let api = space.app("api", 0, &[]).await?;
     space.route("api", "").await?;
     space.scaled("api", 1).await?;
-    let pods: Api<Pod> = Api::namespaced(space.cluster.client.clone(), &space.cluster.keda);
     let mut took = Vec::new();
-    for number in 0..3 {
+    for _ in 0..WAKES {
         api.asleep(PATIENCE).await?;
-        let name = scaler.pod_names().await?.into_iter().nth(number).context("a scaler")?;
-        pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        kill(space, &with_the_stream(scaler).await?).await?;
         took.push(space.get("api", "/").await?.expect(200)?.took);
         scaler.rolled_out().await?;
     }
     let seconds = |took: &Duration| format!("{:.2} s", took.as_secs_f64());
     let all: Vec<String> = took.iter().map(seconds).collect();
     Ok(Told::that(format!("wakes took {}", all.join(", "))))
+}
+
+/// Where the node is another machine, the pod is deleted without grace: the API server then forgets it before it ends, and until
+/// it has ended it could still tell KEDA.
+async fn kill(space: &Space, pod: &Pod) -> Result<()> {
+    if let Some(node) = &space.cluster.node {
+        return node.kill(pod).await;
+    }
+    let pods: Api<Pod> = Api::namespaced(space.cluster.client.clone(), &space.cluster.keda);
+    let at_once = DeleteParams::default().grace_period(0);
+    pods.delete(&pod.name_any(), &at_once).await?;
+    wait::until_measured("the scaler does not end", PATIENCE, async || {
+        let answer = tokio::time::timeout(ANSWER, prometheus::scrape(pod)).await;
+        (!matches!(answer, Ok(Ok(_)))).then_some(())
+    })
+    .await
+}
+
+/// The scaler at which KEDA has its stream, as soon as that is one and no other.
+async fn with_the_stream(scaler: &Workload) -> Result<Pod> {
+    let mut streams = Vec::new();
+    let found = wait::until("KEDA's stream is not at one scaler", PATIENCE, async || {
+        streams = open_streams(scaler).await.ok()?;
+        let mut open = streams.iter().filter(|(_, count)| *count > 0);
+        let (pod, _) = open.next()?;
+        open.next().is_none().then(|| pod.clone())
+    })
+    .await;
+    found.with_context(|| {
+        let counts = streams.iter().map(|(pod, count)| (pod.name_any(), *count));
+        format!("{:?}", counts.collect::<Vec<_>>())
+    })
+}
+
+/// Every scaler with how many streams for activation KEDA has open there.
+async fn open_streams(scaler: &Workload) -> Result<Vec<(Pod, u64)>> {
+    let mut streams = Vec::new();
+    for pod in scaler.pods().await? {
+        let text = prometheus::scrape(&pod).await?;
+        let open = prometheus::sum(&text, "scaler_streams", "StreamIsActive");
+        streams.push((pod, open));
+    }
+    Ok(streams)
 }

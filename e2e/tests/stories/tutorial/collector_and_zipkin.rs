@@ -5,7 +5,7 @@ use keda_http_e2e::story::traces::{in_jaeger, in_zipkin};
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::one_trace::{TREE, whole};
-use super::{CHAPTER, backends, deploy, restart_client, traced};
+use super::{CHAPTER, backends, deploy, restart_client, traced, zipkin};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
@@ -16,7 +16,7 @@ pub const STORY: Story = Story {
 };
 
 async fn tell(space: Space) -> Result<Told> {
-    let zipkin = backends::zipkin(&space).await?;
+    let zipkin = zipkin::start(&space).await?;
     let (query, _) = backends::jaeger(&space).await?;
     let otlp = backends::collector(&space).await?;
     let names: Vec<&str> = TREE.iter().map(|(name, _)| *name).collect();

@@ -40,9 +40,10 @@ spec:
         space.ready("http.keda.sh/v1alpha1", "HTTPScaledObject", name).await?;
     }
     space.ready("keda.sh/v1alpha1", "ScaledObject", "api").await?;
-    let made = space.object("keda.sh/v1alpha1", "ScaledObject", "own").await;
-    ensure!(made.is_err(), "no ScaledObject is made where it is not wanted");
-    users_own(&space).await?;
+    let made = space.scaled_objects().get_opt("own").await?;
+    ensure!(made.is_none(), "no ScaledObject is made where it is not wanted");
+    // The one that a user makes who wants none made.
+    space.pushed("own", 1, "httpScaledObject: own").await?;
     let mut told = Told::default();
     for (name, app) in [("api", &api), ("own", &own)] {
         app.asleep(PATIENCE).await?;
@@ -52,32 +53,9 @@ spec:
     }
     space.remove("http.keda.sh/v1alpha1", "HTTPScaledObject", "api").await?;
     wait::until("its ScaledObject stays", PATIENCE, async || {
-        let object = space.object("keda.sh/v1alpha1", "ScaledObject", "api").await;
-        object.is_err().then_some(())
+        let object = space.scaled_objects().get_opt("api").await.ok()?;
+        object.is_none().then_some(())
     })
     .await?;
     Ok(told.and("the ScaledObject goes with it"))
-}
-
-/// The ScaledObject that a user makes who wants none made.
-async fn users_own(space: &Space) -> Result<()> {
-    let keda = &space.cluster.keda;
-    space
-        .apply(&format!(
-            "apiVersion: keda.sh/v1alpha1
-kind: ScaledObject
-metadata: {{name: own}}
-spec:
-  scaleTargetRef: {{name: own}}
-  minReplicaCount: 0
-  maxReplicaCount: 1
-  pollingInterval: 1
-  cooldownPeriod: 1
-  triggers:
-    - type: external-push
-      metadata: {{scalerAddress: 'keda-add-ons-http-external-scaler.{keda}:9090', httpScaledObject: own}}
-"
-        ))
-        .await?;
-    space.ready("keda.sh/v1alpha1", "ScaledObject", "own").await
 }

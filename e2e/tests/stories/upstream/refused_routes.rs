@@ -17,42 +17,21 @@ pub const STORY: Story = Story {
 
 async fn tell(space: Space) -> Result<Told> {
     let refused = [
-        ("target: {service: api, port: 80}", "scalingMetric: {}", "scaling"),
-        (
-            "target: {service: api, port: 80, portName: http}",
-            "scalingMetric: {concurrency: {targetValue: 1}}",
-            "portName",
-        ),
+        ("{service: api, port: 80}", "  scalingMetric: {}\n", "scaling"),
+        ("{service: api, port: 80, portName: http}", "", "portName"),
     ];
-    for (target, metric, word) in refused {
-        let text = format!(
-            "apiVersion: http.keda.sh/v1beta1\nkind: InterceptorRoute\nmetadata: {{name: refused}}\nspec: \
-             {{{target}, rules: [{{hosts: [refused.test]}}], {metric}}}\n"
-        );
-        let answer = space
-            .apply(&text)
-            .await
-            .err()
-            .map(|error| format!("{error:#}"))
-            .unwrap_or_default();
-        ensure!(answer.contains(word), "{metric} with {target}: {answer:?}");
+    let rules = "[{hosts: [refused.test]}]";
+    for (target, more, word) in refused {
+        let answer = space.route_by("refused", target, rules, more).await;
+        let answer = answer.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        ensure!(answer.contains(word), "{target} {more}: {answer:?}");
     }
 
-    space
-        .apply(
-            "apiVersion: http.keda.sh/v1beta1
-kind: InterceptorRoute
-metadata: {name: lost}
-spec: {target: {service: nowhere, port: 80}, rules: [{hosts: [lost.test]}], scalingMetric: {concurrency: {targetValue: 1}}}
-",
-        )
-        .await?;
+    space.route_to("lost", "nowhere", "").await?;
+    let routes = space.objects("http.keda.sh/v1beta1", "InterceptorRoute").await?;
     let message = wait::until("the route says nothing", PATIENCE, async || {
-        let route = space
-            .object("http.keda.sh/v1beta1", "InterceptorRoute", "lost")
-            .await
-            .ok()?;
-        let conditions = route["status"]["conditions"].as_array()?.clone();
+        let route = routes.get("lost").await.ok()?;
+        let conditions = route.data["status"]["conditions"].as_array()?.clone();
         let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready")?;
         (ready["status"] == "False").then(|| format!("{}: {}", ready["reason"], ready["message"]))
     })

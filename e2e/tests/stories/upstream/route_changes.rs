@@ -30,21 +30,9 @@ async fn tell(space: Space) -> Result<Told> {
         "a answers first"
     );
 
-    let host = space.host("a");
     let changed = Instant::now();
-    space
-        .apply(&format!(
-            "apiVersion: http.keda.sh/v1beta1
-kind: InterceptorRoute
-metadata: {{name: a}}
-spec:
-  target: {{service: b, port: 8080}}
-  rules: [{{hosts: [{host}]}}]
-  scalingMetric: {{concurrency: {{targetValue: 100}}}}
-"
-        ))
-        .await?;
-    wait::until("the change is not live", SOON, async || {
+    space.route_to("a", "b", "").await?;
+    wait::until_measured("the change is not live", SOON, async || {
         let answer = space.get("a", "/").await.ok()?;
         answer.pod().starts_with("b-").then_some(())
     })
@@ -53,7 +41,7 @@ spec:
 
     let deleted = Instant::now();
     space.remove("http.keda.sh/v1beta1", "InterceptorRoute", "a").await?;
-    wait::until("the route is not gone", SOON, async || {
+    wait::until_measured("the route is not gone", SOON, async || {
         let answer = space.get("a", "/").await.ok()?;
         (answer.status == 404).then_some(())
     })

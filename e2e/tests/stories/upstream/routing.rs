@@ -90,21 +90,11 @@ async fn tell(space: Space) -> Result<Told> {
     space.app("a", 1, &[]).await?;
     space.app("b", 1, &[]).await?;
     for (name, service, port, rules) in ROUTES {
-        space
-            .apply(&format!(
-                "apiVersion: http.keda.sh/v1beta1
-kind: InterceptorRoute
-metadata: {{name: {name}}}
-spec:
-  target: {{service: {service}, {port}}}
-  rules: {rules}
-  scalingMetric: {{concurrency: {{targetValue: 100}}}}
-"
-            ))
-            .await?;
+        let target = format!("{{service: {service}, {port}}}");
+        space.route_by(name, &target, rules, "").await?;
     }
     for (name, ..) in ROUTES {
-        space.ready("http.keda.sh/v1beta1", "InterceptorRoute", name).await?;
+        space.route_ready(name).await?;
     }
     for case in CASES {
         reaches(&space, case).await?;

@@ -26,24 +26,12 @@ async fn tell(space: Space) -> Result<Told> {
         ("readiness", "asleep", "readiness: 300ms", 504, 300),
     ];
     for (name, service, timeouts, ..) in cases {
-        let host = space.host(name);
-        space
-            .apply(&format!(
-                "apiVersion: http.keda.sh/v1beta1
-kind: InterceptorRoute
-metadata: {{name: {name}}}
-spec:
-  target: {{service: {service}, port: 8080}}
-  rules: [{{hosts: [{host}]}}]
-  scalingMetric: {{concurrency: {{targetValue: 100}}}}
-  timeouts: {{{timeouts}}}
-"
-            ))
-            .await?;
+        let timeouts = format!("  timeouts: {{{timeouts}}}\n");
+        space.route_to(name, service, &timeouts).await?;
     }
     let mut told = Told::default();
     for (name, _, timeouts, status, least) in cases {
-        space.ready("http.keda.sh/v1beta1", "InterceptorRoute", name).await?;
+        space.route_ready(name).await?;
         let answer = space.get(name, "/").await?.expect(status)?;
         let least = Duration::from_millis(least);
         ensure!(

@@ -1,0 +1,89 @@
+//! One of an app's two pods is killed under load: only requests that it had can fail.
+//!
+//! A request that the dead pod has read may have had its effect. The interceptor sends it again when HTTP says that this does
+//! no harm, and when it has kept a copy: it keeps one where it expects a connection to break, which is when that is new or was
+//! idle for a tenth of a second. A connection that is refused has had no effect, and the other pod gets the request.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use keda_http_e2e::story::caller::{Load, Tally};
+use keda_http_e2e::story::cluster::Workload;
+use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::wait;
+use kube::ResourceExt;
+
+use super::CHAPTER;
+use super::traffic::{RATE, WARM, is_answered, node};
+
+pub const STORY: Story = Story {
+    chapter: CHAPTER,
+    name: "kill_of_an_app_pod",
+    says: "When one of an app's two pods is killed, no request fails but those that it had; when it is back it gets its share",
+    alone: false,
+    tell: |space| Box::pin(tell(space)),
+};
+
+/// Ten requests are under way at any time, about half of them at each pod.
+const RESPONSE_DELAY: &str = "0.5";
+/// Connections break at once when their process ends. A failure later than this is another one.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+async fn tell(space: Space) -> Result<Told> {
+    let node = node(&space)?;
+    let app = space.app("api", 2, &[("RESPONSE_DELAY", RESPONSE_DELAY)]).await?;
+    space.route("api", "").await?;
+    let load = Load::start(RATE, &space.cluster.interceptor().await?, &space.host("api"))?;
+    is_answered(&load).await?;
+    let pods = app.pods().await?;
+    let pod = pods.first().context("a pod")?;
+    let before = load.so_far();
+    node.kill(pod).await?;
+    // Those that were under way, and those that were sent before it was dead.
+    let exposed = before.under_way() + load.so_far().sent - before.sent;
+    is_back(&space, &app, pod).await?;
+    let tally = load.stop().await?;
+    broke_there(&tally, exposed)?;
+    let told = Told::that(tally.to_string()).and(format!("{exposed} were under way at both pods when one was killed"));
+    Ok(match tally.failures() {
+        0 => told,
+        failed => told.noticed(format!(
+            "{failed} of {} requests got 502, all within {:.1} s: the killed pod had them, and may have done what they ask for. The \
+             interceptor sends a request again only when that is safe and it has kept a copy, as it does on connections that are \
+             new or were idle for 0.1 s",
+            tally.sent,
+            tally.failing().as_secs_f64()
+        )),
+    })
+}
+
+/// Waits until its container was started again and it answers.
+async fn is_back(space: &Space, app: &Workload, killed: &Pod) -> Result<()> {
+    let name = killed.name_any();
+    wait::until("the killed pod does not answer again", PATIENCE, async || {
+        let pods = app.pods().await.ok()?;
+        let pod = pods.iter().find(|pod| pod.name_any() == name)?;
+        let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+        let started_again = containers.iter().any(|container| container.restart_count > 0);
+        let answer = space.get("api", "/").await.ok()?;
+        (started_again && answer.pod() == name).then_some(())
+    })
+    .await
+    .with_context(|| name.clone())
+}
+
+/// Fails unless all failures are of requests that the killed pod can have had.
+fn broke_there(tally: &Tally, exposed: u64) -> Result<()> {
+    let broken = |what: &String| what.starts_with("502") && what.contains("broke the connection");
+    ensure!(
+        tally.failed.keys().all(broken)
+            && tally.failures() <= exposed
+            && tally.failing() <= AT_ONCE
+            && tally.slowest <= WARM,
+        "at most {exposed} requests broken off within {AT_ONCE:?} expected, not within {:?}: {tally}",
+        tally.failing()
+    );
+    Ok(())
+}
