@@ -29,7 +29,10 @@ use crate::{manifests, wait};
 
 /// How long KEDA and Kubernetes may take for what takes them seconds.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-/// How long a request may be held for an app that starts at once.
+/// How long a request to an app that is up may take. It takes milliseconds; the rest is for a machine with much to do.
+pub const WARM: Duration = Duration::from_secs(5);
+/// How long a request may be held beyond its app's own start. A wake takes a second; one operator of KEDA takes over from
+/// another, that was killed, after 15.
 pub const WAKE: Duration = Duration::from_secs(30);
 /// How long the horizontal pod autoscaler may take: it looks every 15 seconds, and needs more than one look.
 pub const AUTOSCALER: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ pub const HEAD: &str = "\
 
 What users do, told on a real one-node Kubernetes with stock KEDA by `make e2e`, which made this page. The stories are in `e2e/tests/stories`, each
 with a namespace of its own that goes with it. Those about TLS are not told yet: there are no TLS listeners. *wake*: from zero replicas to the first answer. *held*: requests that wait for a pod.
-*load*: requests at a constant rate to an app that is up.
+*load*: requests at a constant rate to an app that is up. Where nothing has to wake none of its answers may take longer than 5 s.
 
 The trace of the first story, as Jaeger gave it: [tracing-tutorial.json](tracing-tutorial.json), and as a picture:
 

@@ -9,12 +9,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keda_http_e2e::story::caller::Tally;
 use keda_http_e2e::story::cluster::INTERCEPTOR;
 use keda_http_e2e::story::node::API_SERVER;
+use keda_http_e2e::story::space::{WAKE, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::CHAPTER;
-use super::traffic::{RATE, STARTUP, Traffic, WAKE, WARM, node};
+use super::traffic::{RATE, STARTUP, Traffic, node};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

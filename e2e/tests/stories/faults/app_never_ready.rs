@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
+use keda_http_e2e::story::space::WARM;
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
 use super::broken_app::{BROKEN, gives_up};
-use super::traffic::{RATE, WARM};
+use super::traffic::RATE;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

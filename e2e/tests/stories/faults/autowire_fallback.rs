@@ -3,12 +3,12 @@
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::caller::{self, Load};
 use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
-use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::space::{PATIENCE, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 use keda_http_e2e::wait;
 
 use super::CHAPTER;
-use super::traffic::{RATE, WARM};
+use super::traffic::RATE;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

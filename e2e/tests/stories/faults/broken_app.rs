@@ -6,9 +6,7 @@ use anyhow::{Result, ensure};
 use keda_http_e2e::story::Space;
 use keda_http_e2e::story::caller::herd;
 use keda_http_e2e::story::cluster::Workload;
-use keda_http_e2e::story::space::PATIENCE;
-
-use super::traffic::WAKE;
+use keda_http_e2e::story::space::{PATIENCE, WAKE};
 
 /// What the app is called.
 pub const BROKEN: &str = "broken";

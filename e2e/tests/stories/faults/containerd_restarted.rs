@@ -1,10 +1,11 @@
 //! The node's containerd is restarted: containers do not depend on it while they run.
 
 use anyhow::Result;
+use keda_http_e2e::story::space::{WAKE, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
-use super::traffic::{STARTUP, Traffic, WAKE, WARM, next_wake, node};
+use super::traffic::{STARTUP, Traffic, next_wake, node};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

@@ -3,9 +3,10 @@
 //! What only the killed process knew is lost: the requests that it had. Everything else goes on.
 
 use anyhow::Result;
+use keda_http_e2e::story::space::{WAKE, WARM};
 use keda_http_e2e::story::{Space, Told};
 
-use super::traffic::{STARTUP, Traffic, WAKE, WARM, next_wake, node};
+use super::traffic::{STARTUP, Traffic, next_wake, node};
 
 /// All its pods at once, while requests are held; what was held had been told to KEDA before, the next wake was not.
 pub async fn nobody_can_tell(space: &Space, name: &'static str) -> Result<Told> {

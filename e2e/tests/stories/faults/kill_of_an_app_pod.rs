@@ -10,13 +10,13 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use keda_http_e2e::story::caller::{Load, Tally};
 use keda_http_e2e::story::cluster::Workload;
-use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::space::{PATIENCE, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 use keda_http_e2e::wait;
 use kube::ResourceExt;
 
 use super::CHAPTER;
-use super::traffic::{RATE, WARM, is_answered, node};
+use super::traffic::{RATE, is_answered, node};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

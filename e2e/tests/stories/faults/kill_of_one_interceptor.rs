@@ -6,11 +6,11 @@ use anyhow::{Context, Result, ensure};
 use keda_http_e2e::story::caller::Tally;
 use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
 use keda_http_e2e::story::node::Node;
-use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::space::{PATIENCE, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
-use super::traffic::{HELD, STARTUP, Traffic, WARM, node};
+use super::traffic::{HELD, STARTUP, Traffic, node};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

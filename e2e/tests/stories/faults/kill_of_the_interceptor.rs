@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::cluster::INTERCEPTOR;
-use keda_http_e2e::story::space::PATIENCE;
+use keda_http_e2e::story::space::{PATIENCE, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 use keda_http_e2e::wait;
 
 use super::CHAPTER;
-use super::traffic::{HELD, STARTUP, Traffic, WARM, node};
+use super::traffic::{HELD, STARTUP, Traffic, node};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use keda_http_e2e::story::space::{WAKE, WARM};
 use keda_http_e2e::story::{Space, Told};
 
-use super::traffic::{Traffic, WAKE, WARM};
+use super::traffic::Traffic;
 
 /// A rollout while requests are held for an app that takes `startup` to start, which must be longer than until the old pods
 /// are told to end.

@@ -5,10 +5,11 @@
 
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
+use keda_http_e2e::story::space::WARM;
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
-use super::traffic::{RATE, WARM, is_answered};
+use super::traffic::{RATE, is_answered};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,

@@ -15,11 +15,6 @@ pub const RATE: u32 = 20;
 pub const HELD: u64 = 20;
 /// How long the app of the held requests takes to start, where a story needs no longer.
 pub const STARTUP: Duration = Duration::from_secs(8);
-/// How long a request to an app that is up may take. It takes milliseconds; the rest is for a machine with much to do.
-pub const WARM: Duration = Duration::from_secs(5);
-/// How long a wake may take beyond the app's own start. It takes a second; one operator of KEDA takes over from another, that
-/// was killed, after 15.
-pub const WAKE: Duration = Duration::from_secs(30);
 
 /// A load on one app, and requests held for another one that takes a while to start.
 pub struct Traffic {

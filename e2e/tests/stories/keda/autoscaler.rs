@@ -1,10 +1,8 @@
 //! The horizontal pod autoscaler follows the request rate, from one replica to five and back.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
-use keda_http_e2e::story::space::AUTOSCALER;
+use keda_http_e2e::story::space::{AUTOSCALER, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 use tokio::time::Instant;
 
@@ -18,9 +16,6 @@ pub const STORY: Story = Story {
     tell: |space| Box::pin(tell(space)),
 };
 
-/// The app is up all the while.
-const SLOWEST: Duration = Duration::from_secs(5);
-
 async fn tell(space: Space) -> Result<Told> {
     let api = space.app("api", 1, &[]).await?;
     let more = [("targetValue", "5"), ("window", "10s")];
@@ -30,7 +25,7 @@ async fn tell(space: Space) -> Result<Told> {
     api.scaled(AUTOSCALER, |replicas| replicas == 5).await?;
     let up = started.elapsed();
     let tally = load.stop().await?;
-    tally.expect_all(SLOWEST)?;
+    tally.expect_all(WARM)?;
     let ended = Instant::now();
     api.scaled(AUTOSCALER, |replicas| replicas == 1).await?;
     Ok(Told::that(format!(

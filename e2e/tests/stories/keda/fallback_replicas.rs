@@ -1,12 +1,10 @@
 //! KEDA's `fallback`: while no interceptor tells the scaler anything, it says so to KEDA instead of guessing a number, and
 //! KEDA goes to the replicas that the ScaledObject names. Callers use the autowired Service meanwhile, which leads to the pods.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
-use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE};
+use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE, WARM};
 use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
@@ -18,9 +16,6 @@ pub const STORY: Story = Story {
     alone: true,
     tell: |space| Box::pin(tell(space)),
 };
-
-/// The app is up all the while.
-const SLOWEST: Duration = Duration::from_secs(5);
 
 async fn tell(space: Space) -> Result<Told> {
     let api = space.app("api", 1, &[]).await?;
@@ -47,6 +42,6 @@ async fn tell(space: Space) -> Result<Told> {
     then_put_back(fallen, put_back).await?;
     api.scaled(AUTOSCALER, |replicas| replicas == 1).await?;
     let tally = load.stop().await?;
-    tally.expect_all(SLOWEST)?;
+    tally.expect_all(WARM)?;
     Ok(Told::that(format!("1 -> 3 -> 1 replicas; {tally}")))
 }
