@@ -60,21 +60,23 @@ spec:
         - {name: IMAGE_REPOSITORY, value: "${IMAGE_REPOSITORY:-localhost}"}
         - {name: IMAGE_TAG, value: "${IMAGE_TAG:-dev}"}
 Y
-  "$kubectl" -n keda-http-stories wait pod/stories --for=jsonpath='{.status.containerStatuses[0].state}' --timeout=60s > /dev/null
   follow
 }
 
 # Shows what the pod says until it has ended, also where the connection breaks, and ends as it does.
 follow() {
-  local phase=Pending last='' at line
+  local phase=Pending last='' pending=0 at line
   while [ "$phase" != Succeeded ] && [ "$phase" != Failed ]; do
+    # What is asked for again begins with the second of the last line.
     while read -r at line; do
-      if [ "$at" != "$last" ]; then echo "$line" >&2; fi
-      last=$at
+      if [[ $at > $last ]]; then echo "$line" >&2; last=$at; fi
     done < <("$kubectl" -n keda-http-stories logs --follow --timestamps ${last:+--since-time="$last"} stories 2> /dev/null)
     phase=$(status '{.status.phase}')
-    [ "$phase" != Running ] || sleep 1
-    [ "$phase" != Pending ] || "$kubectl" -n keda-http-stories wait pod/stories --for=condition=Ready --timeout=60s > /dev/null || true
+    if [ "$phase" = Pending ] && [ $((pending += 1)) -gt 120 ]; then
+      echo "The pod that tells the stories does not start: $(status '{.status.containerStatuses[0].state.waiting}')" >&2
+      return 1
+    fi
+    sleep 1
   done
   return "$(status '{.status.containerStatuses[0].state.terminated.exitCode}')"
 }
