@@ -25,7 +25,7 @@ PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bi
 help: ## List these targets
 	@echo 'make TARGET, where TARGET is one of'
 	@echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r name text; do printf '  %-16s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r name text; do printf '  %-16s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'Examples: make run MANIFESTS=path/to/manifests    make bench CASE=get64'
 

@@ -104,13 +104,14 @@ impl Peers {
         }
         let all = states.iter().map(|(interceptor, peer)| match &peer.state {
             PeerState::Connecting => format!("{interceptor} has not answered yet"),
-            PeerState::Heard => format!("{interceptor} is heard, but not ready, or not for a whole window yet"),
+            PeerState::Heard => format!("{interceptor} is heard, but has not been ready for a whole window"),
             PeerState::Unreachable(reason) => format!("{interceptor} is not reachable ({reason})"),
         });
-        format!(
-            "no interceptor has a usable report: {}",
-            all.collect::<Vec<_>>().join("; ")
-        )
+        let all = all.collect::<Vec<_>>().join("; ");
+        match states.values().any(|peer| peer.state == PeerState::Heard) {
+            true => format!("too little is known: {all}"),
+            false => format!("no interceptor has a usable report: {all}"),
+        }
     }
 
     fn tell(&self) {

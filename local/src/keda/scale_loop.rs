@@ -6,8 +6,8 @@ use keda_http_runtime::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::client::{Client, Spec};
 use super::decision::{Decision, Situation, decide};
@@ -161,7 +161,11 @@ impl ScaleLoop {
                 Ok(now) => active |= now,
                 Err(status) => {
                     failed = true;
-                    let text = format!("{}: {:?} {}", self.plan.key, status.code(), status.message());
+                    let (key, message) = (&self.plan.key, status.message());
+                    let text = match status.code() {
+                        Code::Unavailable => format!("{key}: replicas stay as they are: {message}"),
+                        code => format!("{key}: {code:?} {message}"),
+                    };
                     self.output.line("keda", &text);
                 }
             }

@@ -92,7 +92,7 @@ async fn a_scaler_that_has_just_started_does_not_take_a_young_interceptor_for_on
         |answer: &Result<bool, Status>| !matches!(answer, Err(status) if status.message().contains("not answered yet"));
     let error = until(|| scaler.keda.is_active(&api), heard).await.unwrap_err();
     assert!(
-        error.message().contains("not for a whole window yet"),
+        error.message().contains("has not been ready for a whole window"),
         "{}",
         error.message()
     );
