@@ -13,10 +13,10 @@ use keda_http_runtime::readiness::Readiness;
 use keda_http_runtime::telemetry::LogLevel;
 
 use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::pending::PendingRequests;
-use crate::report::Reports;
+use crate::counters::pending::PendingRequests;
+use crate::counters::report::Reports;
 use crate::routing::{RouteView, Routes};
+use crate::telemetry::metrics::Metrics;
 
 /// What the admin port shows.
 #[derive(Clone)]

@@ -16,20 +16,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
-use crate::backends::{Backends, PoolSettings};
 use crate::config::{Config, Listen, RouteDefaults};
-use crate::listeners::{ListenerControl, ScopedListener, WantedListeners};
-use crate::metrics::Metrics;
-use crate::objects::Objects;
-use crate::pending::PendingRequests;
+use crate::counters::pending::PendingRequests;
+use crate::counters::report::{self, Reporter};
 use crate::proxy::Proxy;
-use crate::report::{self, Reporter};
+use crate::proxy::upgrade::Pipes;
+use crate::routing::source::Objects;
+use crate::routing::staleness::Staleness;
 use crate::routing::{Ownership, Routes, Routing, RoutingSettings};
-use crate::spans::Spans;
-use crate::staleness::Staleness;
+use crate::server::listeners::{ListenerControl, ScopedListener, WantedListeners};
+use crate::server::worker::{Lifetime, Worker};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::Spans;
 use crate::upstream::Upstream;
-use crate::upstream::upgrade::Pipes;
-use crate::worker::{Lifetime, Worker};
+use crate::upstream::backends::{Backends, PoolSettings};
 
 /// How many connections may wait to be accepted, per worker: a burst of first requests must not be turned away.
 const BACKLOG: i32 = 4096;
@@ -297,7 +297,7 @@ impl Background {
         let control = tokio::spawn(ended.clone().run_until_cancelled_owned(self.control.run()));
         let routing = tokio::spawn(self.routing.run(self.source, self.initial));
         let failed = tokio::select! {
-            () = crate::memory::give_back_after_crowds(self.connections) => "memory is no longer given back",
+            () = crate::server::memory::give_back_after_crowds(self.connections) => "memory is no longer given back",
             () = close_idle(self.backends, self.idle_timeout) => "the idle connections are no longer looked after",
             ((), ()) = async { tokio::join!(admin, metrics) } => "the admin and metrics ports are closed",
             never = self.staleness.watch() => match never {},

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
-use crate::record::Record;
+use crate::proxy::record::Record;
 use crate::upstream::Connection;
 
 /// What goes wrong while a body is passed on: the connection it goes to is closed then.

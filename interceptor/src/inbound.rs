@@ -5,6 +5,7 @@
 //! - [`framing`]: follows the client's bytes and finds what must not be let through.
 //! - [`ClientIo`]: the stream hyper serves. It stops such bytes, so that hyper answers 400 and closes.
 
+pub mod client;
 pub mod framing;
 
 use std::future::Future;

@@ -3,6 +3,15 @@
 //! Results are values and what must happen at the end is owned: a client that goes away drops the future, and with it
 //! the pending count, the wait and the call to the endpoint.
 
+pub mod error;
+pub mod exchange;
+pub mod headers;
+pub mod record;
+pub mod replay;
+pub mod session;
+pub mod static_response;
+pub mod upgrade;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +23,18 @@ use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
 use crate::body::{RequestBody, ResponseBody};
-use crate::client::Client;
-use crate::error::{ProxyError, is_grpc};
-use crate::exchange::{Attempts, earliest, exchange, is_past};
-use crate::metrics::{ColdStartOutcome, Metrics};
-use crate::record::Record;
-use crate::replay::Replay;
+use crate::inbound::client::Client;
+use crate::proxy::error::{ProxyError, is_grpc};
+use crate::proxy::exchange::{Attempts, earliest, exchange, is_past};
+use crate::proxy::headers::COLD_START;
+use crate::proxy::record::Record;
+use crate::proxy::replay::Replay;
+use crate::proxy::session::Sticky;
+use crate::proxy::static_response::{BoundResponse, has_body};
+use crate::proxy::upgrade::{Pipes, Upgrade};
 use crate::routing::{BoundRoute, Routes};
-use crate::session::Sticky;
-use crate::spans::{RequestSpan, Spans};
-use crate::static_response::{BoundResponse, has_body};
-use crate::upstream::headers::{self, COLD_START};
-use crate::upstream::upgrade::{Pipes, Upgrade};
+use crate::telemetry::metrics::{ColdStartOutcome, Metrics};
+use crate::telemetry::spans::{RequestSpan, Spans};
 use crate::upstream::{ConnectError, ConnectStages, Connection, Hold, Upstream, Wanted};
 
 /// How long a fallback that is not ready either is waited for; the route's own budget is spent by then.
@@ -299,7 +308,7 @@ impl Proxy {
             Some(_) => ColdStartOutcome::timeout,
         };
         route.metrics.observe_cold_start(outcome, held.elapsed());
-        let signalled = record.pending().and_then(crate::pending::Pending::signalled);
+        let signalled = record.pending().and_then(crate::counters::pending::Pending::signalled);
         if let Some(span) = record.span() {
             span.waited(held.into_std(), signalled, stages, error.map(ToString::to_string));
         }

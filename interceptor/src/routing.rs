@@ -1,6 +1,9 @@
 //! Takes the objects of the source in, and publishes the route table and the backends.
 
+pub mod own_config_map;
 mod ownership;
+pub mod source;
+pub mod staleness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
@@ -24,14 +27,14 @@ use keda_http_runtime::readiness::{PendingTask, Readiness};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::backends::{Backend, Backends, service_key};
 use crate::config::RouteDefaults;
-use crate::error::ProxyError;
-use crate::listeners::WantedListeners;
-use crate::metrics::{Metrics, SeriesCache};
-use crate::pending::{Pending, PendingRequests, Target};
-use crate::static_response::{BoundResponse, PublishedBodies};
+use crate::counters::pending::{Pending, PendingRequests, Target};
+use crate::proxy::error::ProxyError;
+use crate::proxy::static_response::{BoundResponse, PublishedBodies};
+use crate::server::listeners::WantedListeners;
+use crate::telemetry::metrics::{Metrics, SeriesCache};
 use crate::upstream::Hold;
+use crate::upstream::backends::{Backend, Backends, service_key};
 
 pub use ownership::Ownership;
 

@@ -1,10 +1,9 @@
 //! The way to an endpoint: get a connection, send one request over it, give it back.
 
+pub mod backends;
 pub mod connect;
-pub mod headers;
 pub mod pool;
 pub mod resolve;
-pub mod upgrade;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -15,9 +14,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::time::Instant;
 
-use crate::backends::{Backend, Lease, random_below};
 use crate::body::RequestBody;
-use crate::pending::{Pending, Waiting};
+use crate::counters::pending::{Pending, Waiting};
+use crate::upstream::backends::{Backend, Lease, random_below};
 use connect::DialError;
 use keda_http_core::session::EndpointId;
 use keda_http_kubernetes::endpoints::{Address, AppProtocol};

@@ -8,7 +8,7 @@ use keda_http_e2e::ports::free_port;
 use keda_http_e2e::wait;
 use keda_http_interceptor::app::{App, Bound};
 use keda_http_interceptor::config::{Config, SourceConfig};
-use keda_http_interceptor::objects::Objects;
+use keda_http_interceptor::routing::source::Objects;
 use keda_http_runtime::env::Environment;
 use keda_http_runtime::telemetry::{LogConfig, Telemetry};
 use tokio_util::sync::{CancellationToken, DropGuard};

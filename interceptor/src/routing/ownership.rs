@@ -11,7 +11,7 @@ use keda_http_kubernetes::hosts;
 use keda_http_kubernetes::source::Change;
 
 use crate::config::{HostOwnership, RoutingConfig};
-use crate::own_config_map::OwnConfigMap;
+use crate::routing::own_config_map::OwnConfigMap;
 
 /// The hosts that routes claim and do not have.
 pub type LostHosts = Arc<BTreeMap<TargetKey, Vec<Lost>>>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keda_http_interceptor::app::{App, Bound};
 use keda_http_interceptor::config::Config;
-use keda_http_interceptor::metrics::SERVICE_NAME;
+use keda_http_interceptor::telemetry::metrics::SERVICE_NAME;
 use keda_http_runtime::env::Environment;
 use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry};
 use serde_json::{Value, json};

@@ -18,8 +18,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::pending::PendingRequests;
-use crate::staleness;
+use crate::counters::pending::PendingRequests;
+use crate::routing::staleness;
 
 /// The service name, as upstream's.
 pub const SERVICE_NAME: &str = "keda-http-interceptor";

@@ -16,7 +16,7 @@ use keda_http_kubernetes::endpoints::{Address, AppProtocol, Endpoints, ReadyEndp
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::pending::nanos;
+use crate::counters::pending::nanos;
 use crate::upstream::connect::DialError;
 use crate::upstream::pool::Pool;
 

@@ -19,8 +19,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tonic::{Request, Response, Status};
 
-use crate::listeners::OpenPorts;
-use crate::pending::{Counts, PendingRequests, Quiet, Target, nanos};
+use crate::counters::pending::{Counts, PendingRequests, Quiet, Target, nanos};
+use crate::server::listeners::OpenPorts;
 use history::History;
 
 /// How long changes that are no edges are collected before they are reported.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::body::ResponseBody;
+use crate::proxy::headers::InvalidRequest;
 use crate::upstream::ConnectError;
-use crate::upstream::headers::InvalidRequest;
 
 /// Who failed decides status and log level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Listen;
-use crate::own_config_map::OwnConfigMap;
+use crate::routing::own_config_map::OwnConfigMap;
 
 const PROBLEM: &str = "listeners";
 /// How long after a port could not be opened it is tried again: who has it may go.

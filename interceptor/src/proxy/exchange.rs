@@ -9,10 +9,10 @@ use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use crate::body::{RequestBody, Sent};
-use crate::client::Client;
-use crate::error::ProxyError;
-use crate::record::Record;
-use crate::replay::Replay;
+use crate::inbound::client::Client;
+use crate::proxy::error::ProxyError;
+use crate::proxy::record::Record;
+use crate::proxy::replay::Replay;
 use crate::upstream::Connection;
 
 /// An upload that takes longer is watched for its client's leaving; most are over before, and cost nothing more.
@@ -179,7 +179,7 @@ impl Attempts {
         let tries = self.broken + self.unsent;
         if tries > 1 {
             let longest = 1_000_usize << tries.min(6);
-            let micros = longest / 2 + crate::backends::random_below(longest / 2);
+            let micros = longest / 2 + crate::upstream::backends::random_below(longest / 2);
             tokio::time::sleep(Duration::from_micros(micros as u64)).await;
         }
     }

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, header};
 use keda_http_core::session::{EndpointId, Session};
 
-use crate::client::Client;
-use crate::upstream::headers::X_FORWARDED_PROTO;
+use crate::inbound::client::Client;
+use crate::proxy::headers::X_FORWARDED_PROTO;
 
 /// The session of a request.
 pub struct Sticky<'a> {

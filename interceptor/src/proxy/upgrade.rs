@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::record::Record;
+use crate::proxy::record::Record;
 use crate::upstream::Connection;
 
 /// The pipes of a worker: waited for when it drains, and cut at the end of that.

@@ -9,7 +9,7 @@ use keda_http_core::route::scoped::Scope;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::upstream::headers::ClientFacts;
+use crate::proxy::headers::ClientFacts;
 
 /// A client connection. Lives inside the connection's own task, so never longer than its socket.
 pub struct Client {

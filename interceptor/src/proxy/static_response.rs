@@ -10,7 +10,7 @@ use keda_http_core::reply::{StaticBody, StaticResponse, key_of_path, media_type}
 use keda_http_kubernetes::response_bodies::ConfigMapKey;
 
 use crate::body::ResponseBody;
-use crate::error::ProxyError;
+use crate::proxy::error::ProxyError;
 use bodies::Published;
 pub use bodies::PublishedBodies;
 

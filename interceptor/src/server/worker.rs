@@ -22,10 +22,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::ResponseBody;
-use crate::client::Client;
+use crate::inbound::client::Client;
 use crate::inbound::{self, ClientIo};
-use crate::listeners::ScopedListener;
 use crate::proxy::Proxy;
+use crate::server::listeners::ScopedListener;
 
 /// Header fields of one HTTP/2 request in all; HTTP/1.1 heads are limited alike.
 const MAX_HEADER_LIST: u32 = 64 * 1024;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::access::AccessLine;
-use crate::error::CLIENT_CLOSED_REQUEST;
-use crate::metrics::{Method, Outcome, SeriesCache};
-use crate::pending::Pending;
-use crate::spans::RequestSpan;
+use crate::counters::pending::Pending;
+use crate::proxy::error::CLIENT_CLOSED_REQUEST;
+use crate::telemetry::access_log::AccessLine;
+use crate::telemetry::metrics::{Method, Outcome, SeriesCache};
+use crate::telemetry::spans::RequestSpan;
 
 /// The record of a request.
 pub struct Record {

@@ -1,0 +1,5 @@
+//! Accepts connections: the listeners, the worker threads, and the memory they leave behind.
+
+pub mod listeners;
+pub mod memory;
+pub mod worker;
