@@ -4,6 +4,7 @@
 //! untouched; an object whose triggers an update does not change is not judged again, so that old objects can always be
 //! edited and deleted.
 
+pub mod certificates;
 mod review;
 mod tls;
 
@@ -23,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::certificates::Serving;
+use crate::admission::certificates::Serving;
 use review::{AdmissionRequest, AdmissionReview, Answer};
 pub use tls::TlsListener;
 

@@ -1,5 +1,6 @@
 //! What only one replica does, the one that holds the Lease. The data path and KEDA's calls never need it.
 
+pub mod autowire;
 pub mod conditions;
 pub mod conversion;
 pub mod feed;
@@ -16,10 +17,9 @@ use futures_util::future::BoxFuture;
 use keda_http_kubernetes::source::Change;
 use tokio::sync::{mpsc, watch};
 
-use crate::autowire;
 use crate::config::{AdminService, ControllersConfig};
+use crate::interceptors::open_ports::OpenListeners;
 use crate::interceptors::slices::Pod;
-use crate::listeners::OpenListeners;
 
 /// What every controller works with. Cheap to clone.
 #[derive(Clone)]

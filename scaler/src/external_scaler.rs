@@ -1,5 +1,9 @@
 //! KEDA's external scaler service: translation between its messages and what is known. Every call is a pure read.
 
+pub mod activity;
+pub mod specs;
+pub mod subject;
+
 use std::pin::Pin;
 
 use futures_util::Stream;
@@ -11,13 +15,13 @@ use keda_http_proto::externalscaler::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::activity::ActivityStream;
 use crate::demand::SharedDemand;
+use crate::external_scaler::activity::ActivityStream;
+use crate::external_scaler::specs::SpecStream;
+use crate::external_scaler::subject::{Metric, Subject};
+use crate::interceptors::peers::Peers;
 use crate::metrics::Metrics;
 use crate::objects::Objects;
-use crate::peers::Peers;
-use crate::specs::{self, SpecStream};
-use crate::subject::{Metric, Subject};
 
 /// The service; cheap to clone.
 #[derive(Clone)]

@@ -2,7 +2,11 @@
 //! published through a watch.
 
 pub mod discovery;
+pub mod open_ports;
+pub mod peers;
+pub mod queue;
 pub mod slices;
+pub mod subscription;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,27 +5,24 @@
 //! In the order in which a report travels:
 //!
 //! - [`interceptors`]: who they are, as a set that is published through a watch.
-//! - [`peers`]: how each of them is doing: streaming, polled, or not reachable and why.
-//! - [`listeners`]: on which ports they take the traffic of autowired Services.
-//! - [`subscription`]: one task per interceptor, which keeps its reports coming; [`queue`] reads peers that only have `GET /queue`.
+//! - [`interceptors::peers`]: how each of them is doing: streaming, polled, or not reachable and why.
+//! - [`interceptors::open_ports`]: on which ports they take the traffic of autowired Services.
+//! - [`interceptors::subscription`]: one task per interceptor, which keeps its reports coming; [`interceptors::queue`] reads peers that only have `GET /queue`.
 //! - [`demand`]: the reports of all interceptors folded, and a signal to those who wait for a target's rising edge.
 //! - [`objects`]: upstream's objects, which say what their targets are scaled by.
-//! - [`subject`]: what a call of KEDA is about, worked out once from its metadata.
-//! - [`external_scaler`]: KEDA's gRPC service: translation only. [`activity`] and [`specs`] are its two streams.
+//! - [`external_scaler::subject`]: what a call of KEDA is about, worked out once from its metadata.
+//! - [`external_scaler`]: KEDA's gRPC service: translation only. [`external_scaler::activity`] and [`external_scaler::specs`] are its two streams.
 //!
 //! - [`leader`]: which replica leads. [`controllers`]: what only the leader does.
-//! - [`autowire`]: leads Services through the data path, and back.
-//! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`certificates`] are its own.
+//! - [`controllers::autowire`]: leads Services through the data path, and back.
+//! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`admission::certificates`] are its own.
 //!
 //! Around it: [`command`] (what the program was called for), [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`cause`] for what fails.
 
-pub mod activity;
 pub mod admin;
 pub mod admission;
 pub mod app;
-pub mod autowire;
 pub mod cause;
-pub mod certificates;
 pub mod command;
 pub mod config;
 pub mod controllers;
@@ -34,11 +31,5 @@ pub mod events;
 pub mod external_scaler;
 pub mod interceptors;
 pub mod leader;
-pub mod listeners;
 pub mod metrics;
 pub mod objects;
-pub mod peers;
-pub mod queue;
-pub mod specs;
-pub mod subject;
-pub mod subscription;

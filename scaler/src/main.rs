@@ -7,9 +7,9 @@ use keda_http_runtime::env::{EnvError, Environment};
 use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 use keda_http_scaler::app::App;
-use keda_http_scaler::autowire::command::{self, Cluster};
 use keda_http_scaler::command::Command;
 use keda_http_scaler::config::{AutowireCommandConfig, Config, HELP};
+use keda_http_scaler::controllers::autowire::command::{self, Cluster};
 use keda_http_scaler::metrics::SERVICE_NAME;
 use tracing::{error, info};
 

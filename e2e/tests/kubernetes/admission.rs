@@ -11,7 +11,7 @@ use keda_http_e2e::wait;
 use keda_http_kubernetes::resources::ScaledObject;
 use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::admission;
-use keda_http_scaler::certificates::{self, Names, Serving};
+use keda_http_scaler::admission::certificates::{self, Names, Serving};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client, Error, ResourceExt};

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::certificates::tests::serving;
+use crate::admission::certificates::tests::serving;
 
 fn scaled_object(target: &str) -> Value {
     json!({

@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use crate::certificates::Serving;
+use crate::admission::certificates::Serving;
 
 /// For a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -17,14 +17,14 @@ use crate::controllers::{self, Context, DataPath};
 use crate::demand::SharedDemand;
 use crate::external_scaler::Service;
 use crate::interceptors::discovery::Discovery;
+use crate::interceptors::open_ports::Listeners;
+use crate::interceptors::peers::Peers;
+use crate::interceptors::queue::QueueClient;
+use crate::interceptors::subscription::Subscriptions;
 use crate::interceptors::{self, Interceptors};
 use crate::leader::Candidate;
-use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::objects::Objects;
-use crate::peers::Peers;
-use crate::queue::QueueClient;
-use crate::subscription::Subscriptions;
 
 /// All that the scaler consists of, before anything runs.
 pub(super) struct Parts {

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission;
-use crate::certificates::{self, Names, Serving};
+use crate::admission::certificates::{self, Names, Serving};
 use crate::config::AdmissionConfig;
 use crate::controllers::Context;
 

@@ -12,9 +12,9 @@ use tonic::Status;
 
 use crate::demand::{Edges, SharedDemand, Watcher};
 use crate::external_scaler::Service;
+use crate::external_scaler::subject::{Subject, SubjectError};
 use crate::metrics::{Metrics, OpenStream, StreamKind};
 use crate::objects::Objects;
-use crate::subject::{Subject, SubjectError};
 
 /// KEDA can drop a signal, for instance while the HPA is not made yet. As long as requests wait without an endpoint it is told again.
 const REPEAT_EVERY: Duration = Duration::from_secs(2);

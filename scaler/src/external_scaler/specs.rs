@@ -6,10 +6,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::external_scaler::subject::{Metric, Subject, SubjectError};
 use crate::external_scaler::{Service, whole};
 use crate::metrics::{OpenStream, StreamKind};
 use crate::objects::Objects;
-use crate::subject::{Metric, Subject, SubjectError};
 
 /// One open stream.
 pub struct SpecStream {

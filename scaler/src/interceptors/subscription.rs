@@ -25,11 +25,11 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::cause::innermost;
 use crate::demand::SharedDemand;
+use crate::interceptors::open_ports::Listeners;
+use crate::interceptors::peers::{PeerState, Peers};
+use crate::interceptors::queue::{self, CONNECT_TIMEOUT, QueueClient};
 use crate::interceptors::{Interceptor, Interceptors};
-use crate::listeners::Listeners;
 use crate::metrics::{Metrics, ReportKind};
-use crate::peers::{PeerState, Peers};
-use crate::queue::{self, CONNECT_TIMEOUT, QueueClient};
 
 /// The first pause: a restarted interceptor is heard again within the blink that its restart takes.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

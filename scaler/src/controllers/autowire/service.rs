@@ -11,8 +11,8 @@
 //! - [`plan`]: all of these together, as a list of writes; [`write`](mod@write) does them.
 
 pub mod health;
-pub mod listeners;
 pub mod plan;
+pub mod port_allocation;
 pub mod slices;
 pub mod survey;
 pub mod world;
@@ -26,8 +26,8 @@ use tracing::warn;
 
 use crate::config::AutowireConfig;
 use crate::controllers::Context;
+use crate::interceptors::open_ports::OpenListeners;
 use crate::interceptors::slices::Pod;
-use crate::listeners::OpenListeners;
 use health::{DataPath, Interceptor};
 use plan::{Mode, Plan, Planner};
 use world::{Touched, World};

@@ -7,7 +7,7 @@ use keda_http_core::demand::{Report, TargetReport};
 use keda_http_core::target::TargetKey;
 use keda_http_runtime::readiness::Readiness;
 
-use crate::peers::Peers;
+use crate::interceptors::peers::Peers;
 
 fn service() -> Service {
     Service {

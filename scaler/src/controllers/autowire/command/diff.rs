@@ -8,10 +8,10 @@ use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
 use keda_http_kubernetes::wired::{STATE, annotation};
 
-use crate::autowire::notice::Notice;
-use crate::autowire::service::plan::{Mode, Plan, Write};
-use crate::autowire::service::slices::SliceWrite;
-use crate::autowire::service::world::World;
+use crate::controllers::autowire::notice::Notice;
+use crate::controllers::autowire::service::plan::{Mode, Plan, Write};
+use crate::controllers::autowire::service::slices::SliceWrite;
+use crate::controllers::autowire::service::world::World;
 
 /// What is written, as what goes (`-`) and what comes (`+`), Service by Service; then what people have to mend. `before`:
 /// the ports that are given out now.
@@ -113,8 +113,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::autowire::service::health::DataPath;
-    use crate::autowire::service::plan::Planner;
+    use crate::controllers::autowire::service::health::DataPath;
+    use crate::controllers::autowire::service::plan::Planner;
 
     fn world(objects: &[Value]) -> World {
         let mut world = World::new("keda");

@@ -5,11 +5,11 @@ use tokio::time::Instant;
 
 use super::diff;
 use super::reading::{Cluster, Reading};
-use crate::autowire::restored::Restored;
-use crate::autowire::service::health::DataPath;
-use crate::autowire::service::plan::{Mode, Plan, Planner, Write};
-use crate::autowire::service::world::World;
 use crate::config::AutowireCommandConfig;
+use crate::controllers::autowire::restored::Restored;
+use crate::controllers::autowire::service::health::DataPath;
+use crate::controllers::autowire::service::plan::{Mode, Plan, Planner, Write};
+use crate::controllers::autowire::service::world::World;
 
 /// What autowire would write now, in words. Every ready interceptor is taken to listen where it should, as it does a moment
 /// after it has been told to.

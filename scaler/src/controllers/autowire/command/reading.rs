@@ -11,10 +11,10 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::time::timeout;
 
-use crate::autowire::kinds::Kinds;
-use crate::autowire::service::health::{DataPath, Interceptor};
-use crate::autowire::service::world::World;
 use crate::config::AutowireCommandConfig;
+use crate::controllers::autowire::kinds::Kinds;
+use crate::controllers::autowire::service::health::{DataPath, Interceptor};
+use crate::controllers::autowire::service::world::World;
 use crate::controllers::feed;
 use crate::interceptors::slices::Slices;
 

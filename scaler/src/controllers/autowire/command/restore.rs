@@ -17,12 +17,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use super::reading::{Cluster, Reading};
-use crate::autowire::restored;
-use crate::autowire::service::health::DataPath;
-use crate::autowire::service::plan::{Mode, Planner, Write};
-use crate::autowire::service::world::{RESTORED, Touched, World};
-use crate::autowire::service::write::Writer;
 use crate::config::AutowireCommandConfig;
+use crate::controllers::autowire::restored;
+use crate::controllers::autowire::service::health::DataPath;
+use crate::controllers::autowire::service::plan::{Mode, Planner, Write};
+use crate::controllers::autowire::service::world::{RESTORED, Touched, World};
+use crate::controllers::autowire::service::write::Writer;
 
 /// For how long nothing may have to be put right again: a leader that still runs learns of the mark within this time, and
 /// what it was writing meanwhile is seen.

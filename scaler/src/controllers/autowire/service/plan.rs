@@ -11,11 +11,11 @@ use keda_http_kubernetes::listeners::Listeners;
 use tokio::time::Instant;
 
 use super::health::{Asked, DataPath, FIRST_WORD, Health, Traffic};
-use super::listeners::{Keeper, Ports, port_of};
+use super::port_allocation::{Keeper, Ports, port_of};
 use super::slices::{self, SliceWrite, Task, has_pods, is_wired, listeners_used};
 use super::survey::{Survey, Wire, behind, port_text, survey};
 use super::world::World;
-use crate::autowire::notice::Notice;
+use crate::controllers::autowire::notice::Notice;
 
 /// One write.
 #[derive(Debug, Clone, PartialEq)]

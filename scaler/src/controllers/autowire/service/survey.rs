@@ -6,7 +6,7 @@ use keda_http_core::route::{PortRef, ServiceRef};
 use keda_http_kubernetes::endpoints::ServiceKey;
 
 use super::world::{Owner, ServiceFacts, Shape, Want, World};
-use crate::autowire::notice::Notice;
+use crate::controllers::autowire::notice::Notice;
 
 /// A Service port that is to lead to the data path.
 #[derive(Debug, Clone, PartialEq, Eq)]

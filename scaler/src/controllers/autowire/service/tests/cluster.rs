@@ -11,11 +11,11 @@ use keda_http_kubernetes::wired::{self, is_ours};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::autowire::notice::Notice;
-use crate::autowire::service::health::{DataPath, Interceptor};
-use crate::autowire::service::plan::{Mode, Plan, Planner, Write};
-use crate::autowire::service::slices::SliceWrite;
-use crate::autowire::service::world::World;
+use crate::controllers::autowire::notice::Notice;
+use crate::controllers::autowire::service::health::{DataPath, Interceptor};
+use crate::controllers::autowire::service::plan::{Mode, Plan, Planner, Write};
+use crate::controllers::autowire::service::slices::SliceWrite;
+use crate::controllers::autowire::service::world::World;
 
 /// Addresses by namespace, Service and port.
 pub type Leads = BTreeMap<(String, String, String), BTreeSet<String>>;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::cluster::*;
-use crate::autowire::service::plan::Mode;
+use crate::controllers::autowire::service::plan::Mode;
 
 /// What happens to the cluster.
 #[derive(Debug, Clone)]

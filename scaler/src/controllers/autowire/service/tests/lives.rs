@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::time::{Instant, advance};
 
 use super::cluster::*;
-use crate::autowire::service::plan::{Mode, Write};
-use crate::autowire::service::slices::SliceWrite;
-use crate::autowire::service::world::Touched;
+use crate::controllers::autowire::service::plan::{Mode, Write};
+use crate::controllers::autowire::service::slices::SliceWrite;
+use crate::controllers::autowire::service::world::Touched;
 
 const WIRED: &str = "api-keda-http-http-ipv4 wired 10.1.0.1 -> 20000";
 const FALLBACK: &str = "api-keda-http-http-ipv4 fallback 10.0.0.1,10.0.0.2 -> 8080";

@@ -4,8 +4,8 @@ use keda_http_kubernetes::object::{Kind, Object};
 use serde_json::{Value, json};
 
 use super::cluster::*;
-use crate::autowire::service::plan::Write;
-use crate::autowire::service::slices::SliceWrite;
+use crate::controllers::autowire::service::plan::Write;
+use crate::controllers::autowire::service::slices::SliceWrite;
 
 fn slice(cluster: &Cluster, name: &str) -> Value {
     let Object::EndpointSlice(slice) = &cluster.objects[&id(Kind::EndpointSlice, name)] else {
