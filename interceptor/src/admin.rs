@@ -15,7 +15,7 @@ use keda_http_runtime::telemetry::LogLevel;
 use crate::config::Config;
 use crate::counters::pending::PendingRequests;
 use crate::counters::report::Reports;
-use crate::routing::{RouteView, Routes};
+use crate::proxy::routes::{RouteView, Routes};
 use crate::telemetry::metrics::Metrics;
 
 /// What the admin port shows.

@@ -3,11 +3,13 @@
 //! Results are values and what must happen at the end is owned: a client that goes away drops the future, and with it
 //! the pending count, the wait and the call to the endpoint.
 
+pub mod deadline;
 pub mod error;
 pub mod exchange;
 pub mod headers;
 pub mod record;
 pub mod replay;
+pub mod routes;
 pub mod session;
 pub mod static_response;
 pub mod upgrade;
@@ -29,10 +31,10 @@ use crate::proxy::exchange::{Attempts, earliest, exchange, is_past};
 use crate::proxy::headers::COLD_START;
 use crate::proxy::record::Record;
 use crate::proxy::replay::Replay;
+use crate::proxy::routes::{BoundRoute, Routes};
 use crate::proxy::session::Sticky;
 use crate::proxy::static_response::{BoundResponse, has_body};
 use crate::proxy::upgrade::{Pipes, Upgrade};
-use crate::routing::{BoundRoute, Routes};
 use crate::telemetry::metrics::{ColdStartOutcome, Metrics};
 use crate::telemetry::spans::{RequestSpan, Spans};
 use crate::upstream::{ConnectError, ConnectStages, Connection, Hold, Upstream, Wanted};

@@ -4,107 +4,30 @@ pub mod own_config_map;
 mod ownership;
 pub mod source;
 pub mod staleness;
+pub mod wanted_listeners;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::num::NonZeroU32;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
-use http::{HeaderMap, Request, header};
-use keda_http_core::claims::Lost;
-use keda_http_core::reply::{self, Requests, When};
-use keda_http_core::route::scoped::{Scope, ScopedTable};
+use keda_http_core::route::scoped::ScopedTable;
 use keda_http_core::route::{Route, RouteTable};
-use keda_http_core::session::Session;
 use keda_http_core::target::TargetKey;
-use keda_http_kubernetes::endpoints::{Address, EndpointIndex, ServiceKey};
+use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
 use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
 use keda_http_kubernetes::source::{Change, Problem, Source};
 use keda_http_runtime::memory::{Leftovers, give_back};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
-use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::config::RouteDefaults;
-use crate::counters::pending::{Pending, PendingRequests, Target};
-use crate::proxy::error::ProxyError;
+use crate::counters::pending::PendingRequests;
+use crate::proxy::routes::{BoundReply, BoundRoute, LostHosts, Placeholder, Routes};
 use crate::proxy::static_response::{BoundResponse, PublishedBodies};
-use crate::server::listeners::WantedListeners;
-use crate::telemetry::metrics::{Metrics, SeriesCache};
-use crate::upstream::Hold;
-use crate::upstream::backends::{Backend, Backends, service_key};
+use crate::routing::wanted_listeners::WantedListeners;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::backends::{Backends, service_key};
 
 pub use ownership::Ownership;
-
-/// The route table as it is now. Cheap to clone; a change is published whole.
-#[derive(Clone)]
-pub struct Routes {
-    table: Arc<ArcSwap<RouteTable<Arc<BoundRoute>>>>,
-    autowired: Arc<ArcSwap<ScopedTable<Arc<BoundRoute>>>>,
-    lost_hosts: Arc<ArcSwap<BTreeMap<TargetKey, Vec<Lost>>>>,
-    live: Arc<AtomicBool>,
-}
-
-/// A route with everything a request of it needs, worked out when the route was made.
-pub struct BoundRoute {
-    /// What is counted for it.
-    pub key: TargetKey,
-    /// Its counters.
-    pub target: Arc<Target>,
-    /// Its series.
-    pub metrics: Arc<SeriesCache>,
-    /// Where requests go.
-    pub upstream: Arc<Backend>,
-    /// Where they go when that is not ready in time.
-    pub fallback: Option<Arc<Backend>>,
-    /// How long a request may be held.
-    pub readiness: Option<Duration>,
-    /// How long a request may take in all.
-    pub request: Option<Duration>,
-    /// From the request sent to the first response header.
-    pub response_header: Option<Duration>,
-    /// Keeps clients at the endpoint that answered them first.
-    pub session: Option<Box<Session>>,
-    /// How many requests may be held; `None`: any number.
-    max_pending: Option<NonZeroU32>,
-    replies: Box<[BoundReply]>,
-    placeholder: Option<Box<Placeholder>>,
-}
-
-/// Requests of a route that do not count, and the response that some of them get.
-pub struct BoundReply {
-    to: Requests,
-    /// When they get it.
-    pub when: When,
-    /// The response.
-    pub response: BoundResponse,
-}
-
-/// What is answered instead of holding.
-struct Placeholder {
-    response: BoundResponse,
-    /// Whether it is only for the requests above `max_pending`.
-    overflow_only: bool,
-}
-
-/// What `/routes` shows of a route.
-#[derive(Debug, Serialize)]
-pub struct RouteView {
-    route: TargetKey,
-    upstream: String,
-    ready_endpoints: Vec<Address>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fallback: Option<String>,
-    /// The hosts that it claims and another namespace has, with that namespace.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    lost_hosts: BTreeMap<String, String>,
-    pending: u64,
-    waiting: u64,
-}
 
 /// What is made of routes.
 pub struct RoutingSettings {
@@ -132,134 +55,6 @@ pub struct Routing {
     readiness: Readiness,
 }
 
-impl Default for Routes {
-    fn default() -> Self {
-        Self {
-            table: Arc::new(ArcSwap::from_pointee(RouteTable::new())),
-            autowired: Arc::new(ArcSwap::from_pointee(ScopedTable::default())),
-            lost_hosts: Arc::default(),
-            live: Arc::default(),
-        }
-    }
-}
-
-impl Routes {
-    /// The table, for one look-up.
-    pub fn load(&self) -> Guard<Arc<RouteTable<Arc<BoundRoute>>>> {
-        self.table.load()
-    }
-
-    /// The route of a request that came through an autowired Service: never another Service's.
-    pub fn find_autowired(
-        &self,
-        scope: &Scope,
-        host: &str,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Option<Arc<BoundRoute>> {
-        self.autowired.load().find(scope, host, path, headers).cloned()
-    }
-
-    /// All of them, as people are shown them.
-    pub fn views(&self) -> Vec<RouteView> {
-        let (table, lost) = (self.table.load(), self.lost_hosts.load());
-        let view = |route: &Arc<BoundRoute>| route.view(lost.get(&route.key));
-        let mut views: Vec<RouteView> = table.values().map(view).collect();
-        views.sort_by(|one, other| one.route.cmp(&other.route));
-        views
-    }
-
-    /// Whether the source's first state is in the table; before that there is no route at all.
-    pub fn are_live(&self) -> bool {
-        self.live.load(Ordering::Acquire)
-    }
-}
-
-impl BoundRoute {
-    /// The static route or health check that takes a request: it does not count then, whoever answers it.
-    pub fn reply<B>(&self, request: &Request<B>) -> Option<&BoundReply> {
-        if self.replies.is_empty() {
-            return None;
-        }
-        let host = request.headers().get(header::HOST);
-        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let requests = self.replies.iter().map(|reply| &reply.to);
-        let first = reply::first_match(requests, host, request.uri().path(), request.headers())?;
-        self.replies.get(first)
-    }
-
-    /// Whether a request may be held.
-    pub fn hold<'a>(&self, pending: Option<&'a Pending>) -> Hold<'a> {
-        match (pending, &self.placeholder) {
-            (None, _) => Hold::Never,
-            (_, Some(placeholder)) if !placeholder.overflow_only => Hold::Never,
-            (Some(pending), _) => Hold::Among(pending, self.max_pending),
-        }
-    }
-
-    /// Whether there may be an [`instead`](Self::instead).
-    pub fn has_own_answers(&self) -> bool {
-        self.placeholder.is_some() || !self.replies.is_empty()
-    }
-
-    /// What is answered to a request that `reply` takes, or that counts, because it was not held.
-    pub fn instead<'a>(&'a self, error: &ProxyError, reply: Option<&'a BoundReply>) -> Option<&'a BoundResponse> {
-        match error {
-            ProxyError::Unavailable | ProxyError::TooManyPending => {
-                let reply = reply.map(|reply| &reply.response);
-                reply.or_else(|| self.placeholder.as_ref().map(|placeholder| &placeholder.response))
-            }
-            _ => None,
-        }
-    }
-
-    /// When a request that arrives now must have ended: by the route's limit, or sooner by its own `grpc-timeout`.
-    pub fn deadline(&self, headers: &HeaderMap) -> Option<Instant> {
-        let own = headers
-            .get("grpc-timeout")
-            .and_then(|value| value.to_str().ok())
-            .and_then(grpc_timeout);
-        let limit = match (self.request, own) {
-            (Some(limit), Some(own)) => Some(limit.min(own)),
-            (limit, own) => limit.or(own),
-        };
-        limit.map(|limit| Instant::now() + limit)
-    }
-
-    fn view(&self, lost: Option<&Vec<Lost>>) -> RouteView {
-        let counts = self.target.now();
-        let lost = lost.into_iter().flatten();
-        RouteView {
-            route: self.key.clone(),
-            upstream: self.upstream.service.to_string(),
-            ready_endpoints: self.upstream.addresses(),
-            problem: self.upstream.problem(),
-            fallback: self.fallback.as_ref().map(|fallback| fallback.service.to_string()),
-            lost_hosts: lost.map(|lost| (lost.host.to_string(), lost.owner.clone())).collect(),
-            pending: counts.pending,
-            waiting: counts.waiting,
-        }
-    }
-}
-
-/// gRPC's own deadline: up to eight digits and a unit.
-fn grpc_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let amount = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(amount * 3600)),
-        "M" => Some(Duration::from_secs(amount * 60)),
-        "S" => Some(Duration::from_secs(amount)),
-        "m" => Some(Duration::from_millis(amount)),
-        "u" => Some(Duration::from_micros(amount)),
-        "n" => Some(Duration::from_nanos(amount)),
-        _ => None,
-    }
-}
-
 impl Routing {
     /// Nothing taken in yet.
     pub fn new(
@@ -271,7 +66,11 @@ impl Routing {
         readiness: Readiness,
     ) -> Self {
         if settings.ownership.is_kept() {
-            routes.table.store(Arc::new(RouteTable::of_owned_hosts()));
+            routes.publish(
+                RouteTable::of_owned_hosts(),
+                ScopedTable::default(),
+                LostHosts::default(),
+            );
         }
         Self {
             routes,
@@ -299,7 +98,7 @@ impl Routing {
         self.place(self.bound.keys().cloned().collect());
         let mut problems = source.problems();
         self.tell_problems(&problems.borrow_and_update());
-        self.routes.live.store(true, Ordering::Release);
+        self.routes.set_live();
         drop(initial);
         give_back();
         let mut leftovers = Leftovers::default();
@@ -384,7 +183,7 @@ impl Routing {
     fn place(&mut self, mut changed: BTreeSet<TargetKey>) {
         changed.extend(self.ownership.settle(&changed));
         let mut table = RouteTable::clone(&self.routes.load());
-        let mut autowired = ScopedTable::clone(&self.routes.autowired.load());
+        let mut autowired = ScopedTable::clone(&self.routes.load_autowired());
         for key in &changed {
             match self.bound.get(key) {
                 Some((route, bound)) => {
@@ -398,9 +197,7 @@ impl Routing {
             }
         }
         self.metrics.routes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
-        self.routes.table.store(Arc::new(table));
-        self.routes.autowired.store(Arc::new(autowired));
-        self.routes.lost_hosts.store(self.ownership.lost().clone());
+        self.routes.publish(table, autowired, self.ownership.lost().clone());
     }
 
     fn bind(&self, route: &Route) -> Arc<BoundRoute> {
@@ -484,6 +281,3 @@ fn services(route: &BoundRoute) -> Vec<ServiceKey> {
         .map(|backend| service_key(&backend.service))
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
 //! Which hosts of a route lead to it: those that its namespace has.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keda_http_core::claims::{Claimant, Claims, Lost};
@@ -11,10 +11,8 @@ use keda_http_kubernetes::hosts;
 use keda_http_kubernetes::source::Change;
 
 use crate::config::{HostOwnership, RoutingConfig};
+use crate::proxy::routes::LostHosts;
 use crate::routing::own_config_map::OwnConfigMap;
-
-/// The hosts that routes claim and do not have.
-pub type LostHosts = Arc<BTreeMap<TargetKey, Vec<Lost>>>;
 
 /// Who has which host.
 pub struct Ownership {

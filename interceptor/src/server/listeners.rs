@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use keda_http_core::route::ServiceRef;
 use keda_http_core::route::scoped::Scope;
-use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
-use keda_http_kubernetes::source::Change;
+use keda_http_kubernetes::listeners::Listeners;
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,18 +18,11 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Listen;
-use crate::routing::own_config_map::OwnConfigMap;
+use crate::routing::wanted_listeners::WantedListeners;
 
 const PROBLEM: &str = "listeners";
 /// How long after a port could not be opened it is tried again: who has it may go.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// What the scaler wants, as it is read. Cheap to clone.
-#[derive(Clone)]
-pub struct WantedListeners {
-    written: OwnConfigMap,
-    wanted: watch::Sender<Listeners>,
-}
 
 /// A worker's share of a listener.
 pub struct ScopedListener {
@@ -70,38 +62,6 @@ struct Open {
     sockets: TaskTracker,
 }
 
-impl WantedListeners {
-    /// Those that are written down in this namespace; nobody else's count.
-    pub fn of_namespace(namespace: String) -> Self {
-        Self {
-            written: OwnConfigMap::new(namespace, CONFIG_MAP),
-            wanted: watch::Sender::default(),
-        }
-    }
-
-    /// Takes a change in; most are about something else.
-    pub fn apply(&self, change: &Change) {
-        let Some(config_map) = self.written.after(change) else {
-            return;
-        };
-        let (wanted, problems) = config_map.map(listeners::read).unwrap_or_default();
-        for problem in problems {
-            tracing::warn!("{problem}");
-        }
-        self.set(wanted);
-    }
-
-    fn set(&self, wanted: Listeners) {
-        self.wanted.send_if_modified(|now| {
-            let changed = *now != wanted;
-            if changed {
-                *now = wanted;
-            }
-            changed
-        });
-    }
-}
-
 impl ListenerControl {
     /// Nothing is open yet. `workers` are where each worker takes its share; with `close` all listeners close.
     pub fn new(
@@ -113,7 +73,7 @@ impl ListenerControl {
     ) -> Self {
         Self {
             listen,
-            wanted: wanted.wanted.subscribe(),
+            wanted: wanted.subscribe(),
             workers,
             close,
             open: BTreeMap::new(),
