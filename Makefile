@@ -92,9 +92,9 @@ advisories: cargo-deny ## Look for known vulnerabilities in the dependencies (sk
 	then '$(DENY_DIRECTORY)/bin/cargo-deny' --locked check --disable-fetch advisories; \
 	else echo 'Skipped: the RustSec database at github.com cannot be reached.'; fi
 
-bench: toolchain nginx $(if $(filter all cluster,$(CASE)),control-plane) ## Measure: one case with CASE=name, otherwise all (signal ready get64 held routes tracing cluster)
+bench: toolchain nginx $(if $(filter all cluster,$(CASE)),control-plane) ## Measure one case (CASE=name) or all: signal ready get64 held routes tracing cluster (BEFORE=dir: and compare with the programs there)
 	@cargo build --release --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-bench --bins
-	@exec $(TARGET)/release/keda-http-bench '$(CASE)'
+	@exec $(TARGET)/release/keda-http-bench '$(CASE)' $(if $(BEFORE),'$(abspath $(BEFORE))')
 
 clean: ## Remove what was built and what `make run` left
 	@cargo clean

@@ -12,6 +12,7 @@ use std::io::Write as _;
 
 use anyhow::{Context, Result, bail};
 
+use crate::build::Builds;
 use crate::report::Report;
 
 /// One thing that is measured.
@@ -58,24 +59,28 @@ impl Case {
         Ok(selected)
     }
 
-    async fn measure(self) -> Result<Report> {
+    /// Cases that compare servers measure both builds in the same rounds, the others one build after the other.
+    async fn measure(self, builds: &Builds) -> Result<Report> {
         match self {
-            Self::Signal => signal::run().await,
-            Self::Ready => ready::run().await,
-            Self::Get64 => get64::run().await,
-            Self::Held => held::run().await,
-            Self::Routes => routes::run().await,
-            Self::Tracing => tracing::run().await,
-            Self::Cluster => cluster::run().await,
+            Self::Signal => builds.measure_each(signal::run).await,
+            Self::Ready => builds.measure_each(ready::run).await,
+            Self::Get64 => get64::run(builds).await,
+            Self::Held => builds.measure_each(held::run).await,
+            Self::Routes => builds.measure_each(routes::run).await,
+            Self::Tracing => tracing::run(builds).await,
+            Self::Cluster => builds.measure_each(cluster::run).await,
         }
     }
 }
 
-/// Runs the cases one after the other, and prints and saves what each has found.
-pub async fn run(cases: &[Case]) -> Result<()> {
+/// Runs the cases one after the other and prints their results. They are also saved, but not those of a comparison: the
+/// saved figures are those of one build.
+pub async fn run(cases: &[Case], builds: &Builds) -> Result<()> {
     for case in cases {
-        let report = case.measure().await.with_context(|| format!("{case:?}"))?;
-        report.save()?;
+        let report = case.measure(builds).await.with_context(|| format!("{case:?}"))?;
+        if builds.before.is_none() {
+            report.save()?;
+        }
         std::io::stdout().write_all(format!("\n{}", report.text()).as_bytes())?;
     }
     Ok(())

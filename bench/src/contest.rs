@@ -29,7 +29,7 @@ const MOST_DRIFT: f64 = 0.25;
 #[derive(Debug, Clone)]
 pub struct Contestant {
     /// Its name in the table.
-    pub name: &'static str,
+    pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
     /// Its process.
@@ -56,7 +56,7 @@ pub struct Sample {
 /// The rounds that count.
 #[derive(Debug, Serialize)]
 pub struct Rounds {
-    names: Vec<&'static str>,
+    names: Vec<String>,
     kept: Vec<Vec<Sample>>,
     requests: Vec<usize>,
     /// How many rounds were taken again.
@@ -69,7 +69,7 @@ pub async fn run(contestants: &[Contestant]) -> Result<Rounds> {
         check(contestant).await?;
     }
     let mut rounds = Rounds {
-        names: contestants.iter().map(|one| one.name).collect(),
+        names: contestants.iter().map(|one| one.name.clone()).collect(),
         kept: vec![],
         requests: vec![0; contestants.len()],
         rejected: 0,
@@ -120,7 +120,7 @@ impl Rounds {
             let of = |figure: fn(&Sample) -> f64| Spread::of(self.kept.iter().map(|round| figure(&round[index])));
             let cpu = of(|sample| sample.cpu);
             table.row(vec![
-                (*name).to_owned(),
+                name.clone(),
                 format!("{:.2}", cpu.median),
                 format!("[{:.2}-{:.2}]", cpu.min, cpu.max),
                 format!("{:.0}", of(|sample| sample.rate).median),
@@ -239,7 +239,7 @@ mod tests {
             vec![sample(10.0, 1.0), sample(15.0, 1.0)],
         ];
         let rounds = Rounds {
-            names: vec!["nginx", "ours"],
+            names: vec!["nginx".to_owned(), "ours".to_owned()],
             kept,
             requests: vec![],
             rejected: 0,

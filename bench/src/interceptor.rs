@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::build::Build;
 use crate::manifests::Manifests;
 use crate::program::{self, Program};
 use crate::{client, cores};
@@ -23,24 +24,24 @@ pub struct Interceptor {
 
 impl Interceptor {
     /// Starts one that is not ready yet, with more environment where given.
-    pub fn start(manifests: &Manifests, environment: &[(&str, &str)]) -> Result<Self> {
+    pub fn start(build: &Build, manifests: &Manifests, environment: &[(&str, &str)]) -> Result<Self> {
         let directory = manifests.directory();
         let source = ("KEDA_HTTP_MANIFESTS", directory.as_os_str());
-        Self::start_with(source, manifests.scratch(), environment)
+        Self::start_with(build, source, manifests.scratch(), environment)
     }
 
     /// The same on a cluster, with its logs in `scratch`.
-    pub fn on_cluster(kubeconfig: &Path, scratch: &Path) -> Result<Self> {
-        Self::start_with(("KUBECONFIG", kubeconfig.as_os_str()), scratch, &[])
+    pub fn on_cluster(build: &Build, kubeconfig: &Path, scratch: &Path) -> Result<Self> {
+        Self::start_with(build, ("KUBECONFIG", kubeconfig.as_os_str()), scratch, &[])
     }
 
-    fn start_with(source: (&str, &OsStr), scratch: &Path, environment: &[(&str, &str)]) -> Result<Self> {
+    fn start_with(build: &Build, source: (&str, &OsStr), scratch: &Path, environment: &[(&str, &str)]) -> Result<Self> {
         let (proxy, admin, metrics) = (
             program::free_address()?,
             program::free_address()?,
             program::free_address()?,
         );
-        let mut command = program::command(program::binary("keda-http-interceptor")?);
+        let mut command = program::command(build.program("keda-http-interceptor"));
         command
             .env("KEDA_HTTP_BIND_ADDRESS", proxy.ip().to_string())
             .env("KEDA_HTTP_PROXY_PORT", proxy.port().to_string())
@@ -54,8 +55,8 @@ impl Interceptor {
     }
 
     /// Starts one and waits until it is ready.
-    pub async fn ready(manifests: &Manifests, environment: &[(&str, &str)]) -> Result<Self> {
-        let mut interceptor = Self::start(manifests, environment)?;
+    pub async fn ready(build: &Build, manifests: &Manifests, environment: &[(&str, &str)]) -> Result<Self> {
+        let mut interceptor = Self::start(build, manifests, environment)?;
         interceptor.until_ready().await?;
         Ok(interceptor)
     }

@@ -6,6 +6,7 @@
 //! # Layout
 //!
 //! - [`cases`]: one file each: `signal`, `ready`, `get64`, `held`, `routes`, `tracing`.
+//! - [`build`]: which build of the programs is measured, and which earlier one it is compared with.
 //! - [`program`]: starts a program on its core, reads what it has used, and ends it.
 //! - [`interceptor`], [`scaler`], [`nginx`]: how each of them is started, and when it is ready.
 //! - [`manifests`]: the directory that the programs read, and the objects in it.
@@ -15,6 +16,7 @@
 //! - [`cores`], [`statistics`], [`report`], [`machine`]: pinning, percentiles, tables and JSON, the machine's facts.
 
 pub mod app;
+pub mod build;
 pub mod cases;
 pub mod client;
 pub mod collector;

@@ -1,6 +1,9 @@
-//! Runs the benchmark that is named, or all of them.
+//! `keda-http-bench CASE [BEFORE]` runs one benchmark, or all of them, and compares with the build in directory BEFORE.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
+use keda_http_bench::build::Builds;
 use keda_http_bench::cases::{self, Case};
 use keda_http_bench::{app, cores};
 use tokio::runtime::LocalOptions;
@@ -17,8 +20,9 @@ fn main() -> Result<()> {
             return app::run().await;
         }
         let selected = Case::select(&argument)?;
+        let builds = Builds::find(std::env::args_os().nth(2).map(PathBuf::from))?;
         tokio::select! {
-            done = cases::run(&selected) => done,
+            done = cases::run(&selected, &builds) => done,
             _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
         }
     })

@@ -92,16 +92,6 @@ impl Drop for Program {
     }
 }
 
-/// A release binary of this workspace, which stands beside this one.
-pub fn binary(name: &str) -> Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    if path.exists() {
-        Ok(path)
-    } else {
-        Err(anyhow!("{name} is not built: `make bench` builds it"))
-    }
-}
-
 /// A command without our environment, except for where programs are found.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);

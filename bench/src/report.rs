@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::machine::Machine;
+use crate::statistics::Spread;
 
 /// A figure, and what it must not exceed.
 #[derive(Debug, Clone, Serialize)]
@@ -15,6 +16,9 @@ pub struct Figure {
     pub what: String,
     /// The figure.
     pub value: f64,
+    /// The same figure of the earlier build, in a comparison.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<f64>,
     /// Its unit.
     pub unit: &'static str,
     /// The goal, where there is one.
@@ -77,6 +81,22 @@ impl Table {
     }
 }
 
+impl Figure {
+    fn row(&self) -> Vec<String> {
+        let verdict = self
+            .must
+            .map_or("", |must| if self.value <= must { "met" } else { "MISSED" });
+        vec![
+            self.what.clone(),
+            format!("{:.2}", self.value),
+            self.before.map_or(String::new(), |before| format!("{before:.2}")),
+            self.unit.to_owned(),
+            self.must.map_or(String::new(), |must| format!("<= {must}")),
+            verdict.to_owned(),
+        ]
+    }
+}
+
 impl Report {
     /// Without figures yet.
     pub fn new(name: &'static str, method: impl Into<String>) -> Self {
@@ -94,6 +114,7 @@ impl Report {
         self.figures.push(Figure {
             what: what.into(),
             value,
+            before: None,
             unit,
             must: Some(must),
         });
@@ -104,31 +125,30 @@ impl Report {
         self.figures.push(Figure {
             what: what.into(),
             value,
+            before: None,
             unit,
             must: None,
         });
     }
 
+    /// Adds the median, the least and the greatest of the ratios of each round.
+    pub fn ratio(&mut self, what: &str, ratio: Spread) {
+        self.figure(what, ratio.median, "x");
+        self.figure(format!("{what}: least"), ratio.min, "x");
+        self.figure(format!("{what}: greatest"), ratio.max, "x");
+    }
+
+    /// Puts the figures of an earlier build beside those with the same description.
+    pub fn compare_with(&mut self, earlier: &Self) {
+        for figure in &mut self.figures {
+            let same = earlier.figures.iter().find(|other| other.what == figure.what);
+            figure.before = same.map(|other| other.value);
+        }
+    }
+
     /// The whole, with the figures that have goals in the last line.
     pub fn text(&self) -> String {
-        let mut figures = Table::new(["figure", "value", "unit", "must", ""]);
-        for Figure {
-            what,
-            value,
-            unit,
-            must,
-        } in &self.figures
-        {
-            let verdict = must.map_or("", |must| if *value <= must { "met" } else { "MISSED" });
-            let must = must.map_or(String::new(), |must| format!("<= {must}"));
-            figures.row(vec![
-                what.clone(),
-                format!("{value:.2}"),
-                (*unit).to_owned(),
-                must,
-                verdict.to_owned(),
-            ]);
-        }
+        let figures = self.figures_table();
         let tables: String = self
             .tables
             .iter()
@@ -142,6 +162,21 @@ impl Report {
             self.machine,
             self.last_line()
         )
+    }
+
+    /// The column `before` is there where there is something to compare with.
+    fn figures_table(&self) -> Table {
+        let compared = self.figures.iter().any(|figure| figure.before.is_some());
+        let head = ["figure", "value", "before", "unit", "must", ""].map(str::to_owned);
+        let rows = self.figures.iter().map(Figure::row);
+        let mut lines: Vec<Vec<String>> = std::iter::once(head.to_vec()).chain(rows).collect();
+        if !compared {
+            for line in &mut lines {
+                line.remove(2);
+            }
+        }
+        let head = lines.remove(0);
+        Table { head, rows: lines }
     }
 
     /// Writes the JSON into `bench/results`.
@@ -180,5 +215,22 @@ mod tests {
             median.split_whitespace().collect::<Vec<_>>(),
             ["median", "2.50", "ms", "<=", "2", "MISSED"]
         );
+    }
+
+    #[test]
+    fn the_figures_of_an_earlier_build_stand_beside_those_with_the_same_description() {
+        let (mut report, mut earlier) = (Report::new("signal", "method"), Report::new("signal", "method"));
+        earlier.goal("median", 3.0, "ms", 2.0);
+        report.figure("least", 1.0, "ms");
+        report.goal("median", 2.5, "ms", 2.0);
+        report.compare_with(&earlier);
+        let text = report.text();
+        let words = |start: &str| {
+            let line = text.lines().find(|line| line.starts_with(start)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>()
+        };
+        assert_eq!(words("figure"), ["figure", "value", "before", "unit", "must"]);
+        assert_eq!(words("median"), ["median", "2.50", "3.00", "ms", "<=", "2", "MISSED"]);
+        assert_eq!(words("least"), ["least", "1.00", "ms"]);
     }
 }

@@ -10,6 +10,7 @@ use keda_http_proto::externalscaler::{IsActiveResponse, ScaledObjectRef};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::build::Build;
 use crate::cores;
 use crate::interceptor::Interceptor;
 use crate::manifests::{Manifests, NAMESPACE};
@@ -25,9 +26,9 @@ pub struct Scaler {
 
 impl Scaler {
     /// Starts one beside `interceptor` and waits until it can say of `route` that nobody waits for it.
-    pub async fn ready(manifests: &Manifests, interceptor: &Interceptor, route: &str) -> Result<Self> {
+    pub async fn ready(build: &Build, manifests: &Manifests, interceptor: &Interceptor, route: &str) -> Result<Self> {
         let (grpc, metrics) = (program::free_address()?, program::free_address()?);
-        let mut command = program::command(program::binary("keda-http-scaler")?);
+        let mut command = program::command(build.program("keda-http-scaler"));
         command
             .env("KEDA_HTTP_BIND_ADDRESS", grpc.ip().to_string())
             .env("KEDA_HTTP_SCALER_PORT", grpc.port().to_string())
@@ -52,9 +53,14 @@ impl Scaler {
     }
 
     /// Starts the leader of a cluster: it reads the objects and looks after them, beside `interceptor`.
-    pub fn leader(kubeconfig: &Path, scratch: &Path, interceptor: &Interceptor) -> Result<(Program, SocketAddr)> {
+    pub fn leader(
+        build: &Build,
+        kubeconfig: &Path,
+        scratch: &Path,
+        interceptor: &Interceptor,
+    ) -> Result<(Program, SocketAddr)> {
         let (grpc, metrics) = (program::free_address()?, program::free_address()?);
-        let mut command = program::command(program::binary("keda-http-scaler")?);
+        let mut command = program::command(build.program("keda-http-scaler"));
         command
             .env("KUBECONFIG", kubeconfig)
             .env("KEDA_HTTP_BIND_ADDRESS", grpc.ip().to_string())

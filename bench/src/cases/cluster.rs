@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::build::Build;
 use crate::client::{self, Connection, get};
 use crate::interceptor::Interceptor;
 use crate::manifests::host;
@@ -48,7 +49,7 @@ EndpointSlice is created; from the moment another watch of the same API server h
 Memory: RSS in MB of 1024 KB, after the start; of the scaler as the leader, with all
 controllers but autowire, which looks for interceptors in the cluster.";
 
-pub(super) async fn run() -> Result<Report> {
+pub(super) async fn run(build: &Build) -> Result<Report> {
     let apps = [
         app::spawn_at(own_address()?).await?,
         app::spawn_at(own_address()?).await?,
@@ -62,7 +63,7 @@ pub(super) async fn run() -> Result<Report> {
     eprintln!("created in {:.0?}", created.elapsed());
     let scratch = tempfile::tempdir()?;
     let mut report = Report::new("cluster", METHOD);
-    let interceptor = start(&control_plane, scratch.path(), &mut report).await?;
+    let interceptor = start(build, &control_plane, scratch.path(), &mut report).await?;
     let resident = program::resident_memory(interceptor.program.id())?;
     report.goal("RSS of the interceptor", resident as f64 / 1024.0, "MB", 60.0);
     let changes = changes(&client, &interceptor).await?;
@@ -71,7 +72,7 @@ pub(super) async fn run() -> Result<Report> {
     let wakes = wakes(&client, &interceptor).await?;
     report.goal("endpoint ready, p99", percentile(&wakes, 0.99), "ms", 5.0);
     report.figure("endpoint ready, median", percentile(&wakes, 0.5), "ms");
-    scaler(&control_plane, scratch.path(), &interceptor, &mut report).await?;
+    scaler(build, &control_plane, scratch.path(), &interceptor, &mut report).await?;
     outage(&control_plane, &interceptor, &mut report).await?;
     let resident = program::resident_memory(interceptor.program.id())?;
     report.figure("RSS of the interceptor at the end", resident as f64 / 1024.0, "MB");
@@ -105,8 +106,13 @@ fn cold_places() -> Vec<Place> {
         .collect()
 }
 
-async fn start(control_plane: &ControlPlane, scratch: &std::path::Path, report: &mut Report) -> Result<Interceptor> {
-    let mut interceptor = Interceptor::on_cluster(&control_plane.kubeconfig(), scratch)?;
+async fn start(
+    build: &Build,
+    control_plane: &ControlPlane,
+    scratch: &std::path::Path,
+    report: &mut Report,
+) -> Result<Interceptor> {
+    let mut interceptor = Interceptor::on_cluster(build, &control_plane.kubeconfig(), scratch)?;
     let started = interceptor.program.started;
     interceptor.until_ready().await?;
     report.goal("start to /readyz", started.elapsed().as_secs_f64(), "s", 5.0);
@@ -217,12 +223,13 @@ async fn until_seen(events: &mut mpsc::UnboundedReceiver<(String, Instant)>, ser
 
 /// The leader's memory, when it has seen everything.
 async fn scaler(
+    build: &Build,
     control_plane: &ControlPlane,
     scratch: &std::path::Path,
     interceptor: &Interceptor,
     report: &mut Report,
 ) -> Result<()> {
-    let (mut scaler, metrics) = Scaler::leader(&control_plane.kubeconfig(), scratch, interceptor)?;
+    let (mut scaler, metrics) = Scaler::leader(build, &control_plane.kubeconfig(), scratch, interceptor)?;
     let started = scaler.started;
     scaler
         .until("/readyz", async || {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinSet;
 
+use crate::build::Build;
 use crate::client::{Connection, get};
 use crate::interceptor::Interceptor;
 use crate::manifests::{Manifests, host, key, route, service, slice};
@@ -32,12 +33,12 @@ into the directory, and every client must read a 200. Memory is the growth of th
 only, KB of 1024 bytes) over that before the first request, divided by the requests. Times run from just before the
 rename.";
 
-pub(super) async fn run() -> Result<Report> {
+pub(super) async fn run(build: &Build) -> Result<Report> {
     let count = REQUESTS.min(cores::descriptor_limit().saturating_sub(OTHER_FILES));
     let manifests = Manifests::new()?;
     let (_program, address) = app::start(manifests.scratch()).await?;
     manifests.write("held", &[route("held", &host("held")), service("held")])?;
-    let interceptor = Interceptor::ready(&manifests, &[]).await?;
+    let interceptor = Interceptor::ready(build, &manifests, &[]).await?;
     let process = interceptor.program.id();
     let mut pending = Pending::watch(&interceptor).await?;
     let before = program::proportional_memory(process)?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::app;
+use crate::build::Build;
 use crate::client::{Connection, get};
 use crate::interceptor::Interceptor;
 use crate::manifests::{Manifests, host, key, route, service, slice};
@@ -26,13 +27,13 @@ Prompt (200 wakes): the app listens before; time from just before the rename unt
 Late (200 wakes): the app listens 50 to 200 ms after the rename and refuses connections until then; time from just
 before listen() until the app can read. Each app has a port of its own, so every first byte needs a new connection.";
 
-pub(super) async fn run() -> Result<Report> {
+pub(super) async fn run(build: &Build) -> Result<Report> {
     let manifests = Manifests::new()?;
     for index in 0..2 * WAKES {
         let name = name(index);
         manifests.write(&name, &[route(&name, &host(&name)), service(&name)])?;
     }
-    let interceptor = Interceptor::ready(&manifests, &[]).await?;
+    let interceptor = Interceptor::ready(build, &manifests, &[]).await?;
     let mut cold = Cold {
         pending: Pending::watch(&interceptor).await?,
         interceptor,

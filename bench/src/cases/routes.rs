@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::build::Build;
 use crate::client::{self, Connection, get};
 use crate::contest::{self, Contestant, Rounds};
 use crate::interceptor::Interceptor;
@@ -32,12 +33,12 @@ the whole list must then answer too. Change: a route's file is renamed into plac
 that host is answered with 200, asked every 1 to 2 ms on one connection; 20 changes.
 Memory: RSS in MB of 1024 KB with 10,000 routes, after the start.";
 
-pub(super) async fn run() -> Result<Report> {
+pub(super) async fn run(build: &Build) -> Result<Report> {
     let app = app::spawn().await?;
     let (few, many) = (manifests(FEW, app)?, manifests(MANY, app)?);
-    let mut small = Interceptor::ready(&few, &[]).await?;
+    let mut small = Interceptor::ready(build, &few, &[]).await?;
     small.until_served(&host(&name(FEW - 1))).await?;
-    let (large, start) = start(&many).await?;
+    let (large, start) = start(build, &many).await?;
     let resident = program::resident_memory(large.program.id())?;
     let rounds = contest::run(&[
         contestant("10 routes", &small, FEW),
@@ -73,8 +74,8 @@ struct Start {
     live: f64,
 }
 
-async fn start(manifests: &Manifests) -> Result<(Interceptor, Start)> {
-    let mut interceptor = Interceptor::start(manifests, &[])?;
+async fn start(build: &Build, manifests: &Manifests) -> Result<(Interceptor, Start)> {
+    let mut interceptor = Interceptor::start(build, manifests, &[])?;
     let started = interceptor.program.started;
     interceptor.until_ready().await?;
     let ready = started.elapsed().as_secs_f64();
@@ -91,10 +92,10 @@ async fn start(manifests: &Manifests) -> Result<(Interceptor, Start)> {
     Ok((interceptor, Start { ready, live }))
 }
 
-fn contestant(name: &'static str, interceptor: &Interceptor, routes: usize) -> Contestant {
+fn contestant(name: &str, interceptor: &Interceptor, routes: usize) -> Contestant {
     let request = get(&host(&self::name(routes - 1)), "/", "");
     Contestant {
-        name,
+        name: name.to_owned(),
         address: interceptor.proxy,
         process: interceptor.program.id(),
         request,

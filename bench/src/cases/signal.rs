@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::build::Build;
 use crate::client::{Connection, get};
 use crate::interceptor::Interceptor;
 use crate::manifests::{Manifests, host, route, service};
@@ -23,14 +24,14 @@ One GET for each route on a new connection, 20 to 70 ms apart, so that every wak
 from when the client has written the request (so the way to the interceptor is in it) until KEDA has read `true`
 from its stream.";
 
-pub(super) async fn run() -> Result<Report> {
+pub(super) async fn run(build: &Build) -> Result<Report> {
     let manifests = Manifests::new()?;
     let names: Vec<String> = (0..WAKES).map(|index| format!("idle-{index}")).collect();
     for name in &names {
         manifests.write(name, &[route(name, &host(name)), service(name)])?;
     }
-    let interceptor = Interceptor::ready(&manifests, &[]).await?;
-    let scaler = Scaler::ready(&manifests, &interceptor, &names[WAKES - 1]).await?;
+    let interceptor = Interceptor::ready(build, &manifests, &[]).await?;
+    let scaler = Scaler::ready(build, &manifests, &interceptor, &names[WAKES - 1]).await?;
     let mut streams = Vec::new();
     for name in &names {
         streams.push(scaler.stream(name).await?);

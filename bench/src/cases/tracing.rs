@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::app;
+use crate::build::{Build, Builds};
 use crate::client::get;
 use crate::collector::Collector;
 use crate::contest::{self, Contestant, Rounds};
@@ -28,6 +29,8 @@ const OFF: &str = "off";
 const SAMPLED: &str = "100 % sampled";
 const OFF_PARENT: &str = "off, with traceparent";
 const UNSAMPLED_PARENT: &str = "on, unsampled parent";
+/// What the names of an earlier build's servers end in.
+const BEFORE: &str = " (before)";
 
 const METHOD: &str = "\
 As get64, with two interceptors on core 0: one without tracing, one that samples by parent, else all
@@ -36,9 +39,9 @@ and drops them, on core 1 beside load generator and app. Each of the four server
 rounds.
 Sampled: requests without a parent over the same with tracing off. Unsampled: requests with an unsampled
 `traceparent` over the same with tracing off. The export's own CPU is in the figure. Medians of the ratios of each
-round.";
+round. With BEFORE, two interceptors of that build are measured in the same rounds.";
 
-pub(super) async fn run() -> Result<Report> {
+pub(super) async fn run(builds: &Builds) -> Result<Report> {
     let (manifests, app) = (Manifests::new()?, app::spawn().await?);
     let host = host("traced");
     manifests.write(
@@ -47,24 +50,69 @@ pub(super) async fn run() -> Result<Report> {
     )?;
     let collector = Collector::spawn().await?;
     let endpoint = format!("http://{}", collector.address);
-    let mut off = Interceptor::ready(&manifests, &[]).await?;
-    let mut on = Interceptor::ready(&manifests, &environment(&endpoint)).await?;
-    off.until_served(&host).await?;
-    on.until_served(&host).await?;
-    let server = |name, interceptor: &Interceptor, headers| Contestant {
-        name,
-        address: interceptor.proxy,
-        process: interceptor.program.id(),
-        request: get(&host, "/", headers),
-    };
-    let contestants = [
-        server(OFF, &off, ""),
-        server(SAMPLED, &on, ""),
-        server(OFF_PARENT, &off, UNSAMPLED),
-        server(UNSAMPLED_PARENT, &on, UNSAMPLED),
-    ];
+    let mut pairs = vec![Pair::start(&builds.current, "", &manifests, &endpoint).await?];
+    if let Some(before) = &builds.before {
+        pairs.push(Pair::start(before, BEFORE, &manifests, &endpoint).await?);
+    }
+    for pair in &mut pairs {
+        pair.off.until_served(&host).await?;
+        pair.on.until_served(&host).await?;
+    }
+    let contestants: Vec<Contestant> = pairs.iter().flat_map(|pair| pair.contestants(&host)).collect();
     let rounds = contest::run(&contestants).await?;
-    Ok(report(&rounds, collector.settled(QUIET).await))
+    let mut report = report(&rounds, "");
+    let sampled: usize = pairs
+        .iter()
+        .map(|pair| rounds.requests(&format!("{SAMPLED}{}", pair.suffix)))
+        .sum();
+    let arrived = collector.settled(QUIET).await as f64;
+    if builds.before.is_some() {
+        report.compare_with(&self::report(&rounds, BEFORE));
+        for name in [OFF, SAMPLED, OFF_PARENT, UNSAMPLED_PARENT] {
+            let ratio = rounds.ratio(name, &format!("{name}{BEFORE}"));
+            report.ratio(&format!("{name}: CPU per request over the earlier build's"), ratio);
+        }
+    }
+    report.figure(
+        "spans that arrived",
+        100.0 * arrived / (sampled as f64 * SPANS_EACH),
+        "% of 2 for each sampled request",
+    );
+    report.figure("rounds taken again", rounds.rejected as f64, "");
+    report.tables.push(rounds.table());
+    Ok(report)
+}
+
+/// The two interceptors of one build.
+struct Pair {
+    suffix: &'static str,
+    off: Interceptor,
+    on: Interceptor,
+}
+
+impl Pair {
+    async fn start(build: &Build, suffix: &'static str, manifests: &Manifests, endpoint: &str) -> Result<Self> {
+        Ok(Self {
+            suffix,
+            off: Interceptor::ready(build, manifests, &[]).await?,
+            on: Interceptor::ready(build, manifests, &environment(endpoint)).await?,
+        })
+    }
+
+    fn contestants(&self, host: &str) -> [Contestant; 4] {
+        let server = |name: &str, interceptor: &Interceptor, headers| Contestant {
+            name: format!("{name}{}", self.suffix),
+            address: interceptor.proxy,
+            process: interceptor.program.id(),
+            request: get(host, "/", headers),
+        };
+        [
+            server(OFF, &self.off, ""),
+            server(SAMPLED, &self.on, ""),
+            server(OFF_PARENT, &self.off, UNSAMPLED),
+            server(UNSAMPLED_PARENT, &self.on, UNSAMPLED),
+        ]
+    }
 }
 
 fn environment(endpoint: &str) -> [(&str, &str); 7] {
@@ -79,9 +127,10 @@ fn environment(endpoint: &str) -> [(&str, &str); 7] {
     ]
 }
 
-fn report(rounds: &Rounds, spans: usize) -> Report {
-    let (sampled, unsampled) = (rounds.ratio(SAMPLED, OFF), rounds.ratio(UNSAMPLED_PARENT, OFF_PARENT));
-    let sent = rounds.requests(SAMPLED) as f64 * SPANS_EACH;
+/// The figures of the build whose servers have this suffix.
+fn report(rounds: &Rounds, suffix: &str) -> Report {
+    let ratio = |of: &str, over: &str| rounds.ratio(&format!("{of}{suffix}"), &format!("{over}{suffix}"));
+    let (sampled, unsampled) = (ratio(SAMPLED, OFF), ratio(UNSAMPLED_PARENT, OFF_PARENT));
     let mut report = Report::new("tracing", METHOD);
     report.goal("100 % sampled over off", sampled.median, "x the CPU per request", 1.40);
     report.goal("with unsampled parents", unsampled.median, "x", 1.08);
@@ -89,12 +138,5 @@ fn report(rounds: &Rounds, spans: usize) -> Report {
     report.figure("sampled: greatest ratio of a round", sampled.max, "x");
     report.figure("unsampled: least ratio of a round", unsampled.min, "x");
     report.figure("unsampled: greatest ratio of a round", unsampled.max, "x");
-    report.figure(
-        "spans that arrived",
-        100.0 * spans as f64 / sent,
-        "% of 2 for each sampled request",
-    );
-    report.figure("rounds taken again", rounds.rejected as f64, "");
-    report.tables.push(rounds.table());
     report
 }
