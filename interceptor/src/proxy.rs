@@ -25,6 +25,7 @@ use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
 use crate::body::{RequestBody, ResponseBody};
+use crate::counters::pending::Pending;
 use crate::inbound::client::Client;
 use crate::proxy::error::{ProxyError, is_grpc};
 use crate::proxy::exchange::{Attempts, earliest, exchange, is_past};
@@ -310,9 +311,10 @@ impl Proxy {
             Some(_) => ColdStartOutcome::timeout,
         };
         route.metrics.observe_cold_start(outcome, held.elapsed());
-        let signalled = record.pending().and_then(crate::counters::pending::Pending::signalled);
+        let arrived = record.pending().map_or(record.arrived().into_std(), Pending::arrived);
+        let signalled = record.pending().and_then(Pending::signalled);
         if let Some(span) = record.span() {
-            span.waited(held.into_std(), signalled, stages, error.map(ToString::to_string));
+            span.waited(arrived, signalled, stages, error.map(ToString::to_string));
         }
     }
 

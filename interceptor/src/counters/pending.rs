@@ -289,6 +289,10 @@ impl Target {
 }
 
 impl Pending {
+    pub(crate) fn arrived(&self) -> Instant {
+        self.target.boot + self.entered
+    }
+
     /// When scalers were told of this request, or of an earlier one that kept them informed; `None` when nobody listened.
     pub fn signalled(&self) -> Option<Instant> {
         let at = Duration::from_nanos(self.target.signalled.load(Ordering::Relaxed));

@@ -20,7 +20,7 @@ use crate::upstream::ConnectStages;
 pub const SERVER_SPAN: &str = "keda-http-interceptor";
 /// The name of the span that the wait is.
 pub const COLD_START_SPAN: &str = "cold start";
-/// The stage from the arrival until scalers were told.
+/// The stage from the arrival until a report of it left for the scalers.
 pub const SIGNAL_STAGE: &str = "signal";
 /// The stage until an endpoint was ready.
 pub const READY_STAGE: &str = "wait for endpoint";
@@ -144,19 +144,26 @@ impl RequestSpan {
             .set_attribute(KeyValue::new("keda.service.name", service.to_owned()));
     }
 
-    /// The request had to wait from `held`: the wait and its stages, made when the wait has ended.
-    pub fn waited(&mut self, held: Instant, signalled: Option<Instant>, stages: &ConnectStages, error: Option<String>) {
+    /// The request had to wait: the wait and its stages, made when the wait has ended. All of them are counted from the
+    /// arrival, because the report often leaves before the request finds out that it has to wait.
+    pub fn waited(
+        &mut self,
+        arrived: Instant,
+        signalled: Option<Instant>,
+        stages: &ConnectStages,
+        error: Option<String>,
+    ) {
         let clock = Clock::now();
         let server = self.server.span_context().clone();
         let mut wait = self
             .spans
-            .child(&server, COLD_START_SPAN, SpanKind::Internal, clock.at(held));
+            .child(&server, COLD_START_SPAN, SpanKind::Internal, clock.at(arrived));
         let parent = wait.span_context().clone();
         if let Some(signalled) = signalled {
-            self.stage(&parent, SIGNAL_STAGE, clock.at(held), clock.at(signalled));
+            self.stage(&parent, SIGNAL_STAGE, clock.at(arrived), clock.at(signalled));
         }
         let ready = stages.ready.map(|ready| clock.at(ready.into_std()));
-        self.stage(&parent, READY_STAGE, clock.at(held), ready.unwrap_or(clock.wall));
+        self.stage(&parent, READY_STAGE, clock.at(arrived), ready.unwrap_or(clock.wall));
         if let Some(ready) = ready {
             self.stage(&parent, CONNECT_STAGE, ready, clock.wall);
         }
@@ -256,5 +263,57 @@ impl Clock {
     fn at(&self, instant: Instant) -> SystemTime {
         let ago: Duration = self.monotonic.saturating_duration_since(instant);
         self.wall.checked_sub(ago).unwrap_or(self.wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Debug, Default, Clone)]
+    struct Collected(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Collected {
+        async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().extend(spans);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn fault_c10_the_signal_lasts_from_the_arrival_to_the_report() {
+        let collected = Collected::default();
+        let spans = Spans::new(&Tracing {
+            provider: SdkTracerProvider::builder()
+                .with_simple_exporter(collected.clone())
+                .build(),
+            propagation: Propagation::NONE,
+            sampling: Sampling {
+                parent_based: true,
+                root_ratio: 1.0,
+            },
+        });
+        let mut span = spans.begin(&Request::new(())).unwrap();
+        let arrived = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
+        span.waited(
+            arrived,
+            Some(arrived + Duration::from_micros(30)),
+            &ConnectStages::default(),
+            None,
+        );
+        let spans = collected.0.lock();
+        let duration = |name: &str| {
+            let span = spans.iter().find(|span| span.name == name).unwrap();
+            span.end_time.duration_since(span.start_time).unwrap()
+        };
+        assert_eq!(duration(SIGNAL_STAGE), Duration::from_micros(30));
+        assert!(duration(READY_STAGE) >= Duration::from_millis(50));
+        assert_eq!(duration(COLD_START_SPAN), duration(READY_STAGE));
     }
 }
