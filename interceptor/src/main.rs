@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use keda_http_interceptor::SERVICE_NAME;
 use keda_http_interceptor::app::App;
 use keda_http_interceptor::config::{self, Config};
-use keda_http_interceptor::telemetry::metrics::SERVICE_NAME;
 use keda_http_kubernetes::source::cluster::ClientError;
 use keda_http_kubernetes::source::directory::DirectoryError;
 use keda_http_runtime::env::{EnvError, Environment};

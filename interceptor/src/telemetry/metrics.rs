@@ -97,7 +97,10 @@ pub enum ColdStartOutcome {
 
 /// The request method as a label: the nine of the standard, and one for all others, so that clients cannot make series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(missing_docs, reason = "the names say it")]
+#[expect(
+    clippy::upper_case_acronyms,
+    reason = "the variants are the label values of upstream's metric"
+)]
 pub enum Method {
     GET,
     HEAD,

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use keda_http_interceptor::SERVICE_NAME;
 use keda_http_interceptor::app::{App, Bound};
 use keda_http_interceptor::config::Config;
-use keda_http_interceptor::telemetry::metrics::SERVICE_NAME;
 use keda_http_runtime::env::Environment;
 use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry};
 use serde_json::{Value, json};
