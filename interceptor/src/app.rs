@@ -31,7 +31,8 @@ use crate::server::worker::{Lifetime, Worker};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::Spans;
 use crate::upstream::Upstream;
-use crate::upstream::backends::{Backends, PoolSettings};
+use crate::upstream::backends::Backends;
+use crate::upstream::endpoint::PoolSettings;
 
 /// How many connections may wait to be accepted, per worker: a burst of first requests must not be turned away.
 const BACKLOG: i32 = 4096;

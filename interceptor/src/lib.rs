@@ -12,7 +12,6 @@
 
 mod admin;
 pub mod app;
-mod body;
 pub mod config;
 mod counters;
 mod inbound;

@@ -3,13 +3,14 @@
 //! Results are values and what must happen at the end is owned: a client that goes away drops the future, and with it
 //! the pending count, the wait and the call to the endpoint.
 
-pub mod deadline;
+pub(crate) mod deadline;
 pub mod error;
-pub mod exchange;
+mod exchange;
 pub mod headers;
 pub mod record;
-pub mod replay;
-pub mod routes;
+pub(crate) mod response_body;
+mod retry;
+pub(crate) mod routes;
 pub mod session;
 pub mod static_response;
 pub mod upgrade;
@@ -24,21 +25,24 @@ use keda_http_core::session::EndpointId;
 use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
-use crate::body::{RequestBody, ResponseBody};
 use crate::counters::pending::Pending;
 use crate::inbound::client::Client;
+use crate::proxy::deadline::{earliest, is_past};
 use crate::proxy::error::{ProxyError, is_grpc};
-use crate::proxy::exchange::{Attempts, earliest, exchange, is_past};
+use crate::proxy::exchange::exchange;
 use crate::proxy::headers::COLD_START;
 use crate::proxy::record::Record;
-use crate::proxy::replay::Replay;
+use crate::proxy::response_body::ResponseBody;
+use crate::proxy::retry::{Attempts, Replay};
 use crate::proxy::routes::{BoundRoute, Routes};
 use crate::proxy::session::Sticky;
 use crate::proxy::static_response::{BoundResponse, has_body};
 use crate::proxy::upgrade::{Pipes, Upgrade};
 use crate::telemetry::metrics::{ColdStartOutcome, Metrics};
 use crate::telemetry::spans::{RequestSpan, Spans};
-use crate::upstream::{ConnectError, ConnectStages, Connection, Hold, Upstream, Wanted};
+use crate::upstream::connection::Connection;
+use crate::upstream::request_body::RequestBody;
+use crate::upstream::{ConnectError, ConnectStages, Hold, Upstream, Wanted};
 
 /// How long a fallback that is not ready either is waited for; the route's own budget is spent by then.
 const FALLBACK_LIMIT: Duration = Duration::from_secs(30);

@@ -1,25 +1,25 @@
 //! The way to an endpoint: get a connection, send one request over it, give it back.
 
 pub mod backends;
-pub mod connect;
-pub mod pool;
-pub mod resolve;
+pub(crate) mod connect;
+pub(crate) mod connection;
+pub(crate) mod endpoint;
+pub(crate) mod pool;
+pub(crate) mod request_body;
+pub(crate) mod resolve;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use futures_util::future::Either;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use keda_http_core::session::EndpointId;
+use keda_http_kubernetes::endpoints::AppProtocol;
 use tokio::time::Instant;
 
-use crate::body::RequestBody;
 use crate::counters::pending::{Pending, Waiting};
-use crate::upstream::backends::{Backend, Lease, random_below};
-use connect::DialError;
-use keda_http_core::session::EndpointId;
-use keda_http_kubernetes::endpoints::{Address, AppProtocol};
+use crate::upstream::backends::Backend;
+use crate::upstream::connect::{DialError, Sender};
+use crate::upstream::connection::Connection;
+use crate::upstream::endpoint::PickedEndpoint;
 
 /// For how long an endpoint that is ready but cannot be reached is tried when nothing else bounds the request (upstream's limit).
 const DIAL_LIMIT: Duration = Duration::from_secs(60);
@@ -36,23 +36,6 @@ pub struct Upstream {
     pub worker: usize,
     /// For one dial; zero is no limit.
     pub connect_timeout: Duration,
-}
-
-/// The sending half of a connection.
-pub enum Sender {
-    /// One request at a time.
-    Http1(http1::SendRequest<RequestBody>),
-    /// Shared by many requests.
-    Http2(http2::SendRequest<RequestBody>),
-}
-
-/// A connection in the hands of one request.
-pub struct Connection {
-    sender: Sender,
-    lease: Lease,
-    worker: usize,
-    /// For how long it was idle before; `None` when it is new.
-    idle: Option<Duration>,
 }
 
 /// What a request asks for.
@@ -122,24 +105,15 @@ impl Upstream {
         self.idle_connection(backend.pick(preferred)?).ok()
     }
 
-    fn idle_connection(&self, lease: Lease) -> Result<Connection, Lease> {
-        let pool = lease.pool(self.worker);
-        let found = match lease.protocol {
+    fn idle_connection(&self, picked: PickedEndpoint) -> Result<Connection, PickedEndpoint> {
+        let pool = picked.pool(self.worker);
+        let found = match picked.protocol {
             AppProtocol::Http1 => pool.take().map(|(sender, idle)| (Sender::Http1(sender), idle)),
             AppProtocol::H2c => pool.shared().map(|sender| (Sender::Http2(sender), Duration::ZERO)),
         };
         match found {
-            Some((sender, idle)) => Ok(self.connection(sender, lease, Some(idle))),
-            None => Err(lease),
-        }
-    }
-
-    fn connection(&self, sender: Sender, lease: Lease, idle: Option<Duration>) -> Connection {
-        Connection {
-            sender,
-            lease,
-            worker: self.worker,
-            idle,
+            Some((sender, idle)) => Ok(Connection::new(sender, picked, self.worker, Some(idle))),
+            None => Err(picked),
         }
     }
 
@@ -171,18 +145,18 @@ impl Upstream {
         let backend = wanted.backend;
         let mut give_up = None;
         loop {
-            let lease = match backend.pick(wanted.preferred) {
-                Some(lease) => lease,
+            let picked = match backend.pick(wanted.preferred) {
+                Some(picked) => picked,
                 None => {
                     // Being not ready again is no failure of a dial any more.
                     give_up = None;
                     stages.wait(wanted.hold)?;
-                    let lease = backend.ready(wanted.preferred).await;
+                    let picked = backend.ready(wanted.preferred).await;
                     stages.ready = Some(Instant::now());
-                    lease
+                    picked
                 }
             };
-            match self.open(lease, backend).await {
+            match self.open(picked, backend).await {
                 Opened::Connected(connection) => return Ok(Some(connection)),
                 Opened::Gone => {}
                 Opened::Failed(error) => {
@@ -199,20 +173,20 @@ impl Upstream {
 
     /// Waits for its turn at the endpoint, then takes an idle connection or dials. A failed dial is followed by a
     /// pause before the next in turn may dial, unless there is another endpoint to try.
-    async fn open(&self, lease: Lease, backend: &Backend) -> Opened {
-        let lease = match self.idle_connection(lease) {
+    async fn open(&self, picked: PickedEndpoint, backend: &Backend) -> Opened {
+        let picked = match self.idle_connection(picked) {
             Ok(connection) => return Opened::Connected(connection),
-            Err(lease) => lease,
+            Err(picked) => picked,
         };
-        let endpoint = std::sync::Arc::clone(&lease);
+        let endpoint = std::sync::Arc::clone(&picked);
         let Some(permit) = endpoint.pool(self.worker).permit().await else {
             return Opened::Gone;
         };
-        let lease = match self.idle_connection(lease) {
+        let picked = match self.idle_connection(picked) {
             Ok(connection) => return Opened::Connected(connection),
-            Err(lease) => lease,
+            Err(picked) => picked,
         };
-        if endpoint.is_avoided() && backend.has_alternative(&endpoint) {
+        if endpoint.is_ejected() && backend.has_alternative(&endpoint) {
             return Opened::Gone;
         }
         match connect::dial(&endpoint.address, endpoint.protocol, self.connect_timeout).await {
@@ -221,11 +195,11 @@ impl Upstream {
                 if let Sender::Http2(sender) = &sender {
                     endpoint.pool(self.worker).share(sender);
                 }
-                Opened::Connected(self.connection(sender, lease, None))
+                Opened::Connected(Connection::new(sender, picked, self.worker, None))
             }
             Err(error) => {
-                drop(lease);
-                let failing_for = endpoint.quarantine();
+                drop(picked);
+                let failing_for = endpoint.eject();
                 if !backend.has_alternative(&endpoint) {
                     tokio::time::sleep(pause(failing_for)).await;
                 }
@@ -250,8 +224,7 @@ fn pause(failing_for: Duration) -> Duration {
         LONG_PAUSE
     };
     let longest = longest.min(failing_for.max(Duration::from_millis(1)));
-    let micros = usize::try_from(longest.as_micros()).unwrap_or(usize::MAX);
-    Duration::from_micros((micros / 2 + random_below(micros / 2 + 1)) as u64)
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 impl ConnectStages {
@@ -279,60 +252,6 @@ impl ConnectStages {
         }
         if self.failures.len() < Self::KEPT {
             self.failures.push((Instant::now(), error.to_string()));
-        }
-    }
-}
-
-impl Connection {
-    /// For how long it was idle before this request; `None` when it is new.
-    pub fn idle(&self) -> Option<Duration> {
-        self.idle
-    }
-
-    /// The endpoint has answered: whatever was held against it is forgotten.
-    pub fn answered(&self) {
-        self.lease.trust();
-    }
-
-    /// The endpoint took the connection and did not answer: another one is preferred for a while.
-    pub fn failed(&self) {
-        self.lease.quarantine();
-    }
-
-    /// How it speaks.
-    pub fn protocol(&self) -> AppProtocol {
-        self.lease.protocol
-    }
-
-    /// Where it goes.
-    pub fn address(&self) -> &Address {
-        &self.lease.address
-    }
-
-    /// What the endpoint is called in cookies.
-    pub fn endpoint(&self) -> EndpointId {
-        self.lease.id
-    }
-
-    /// Sends a request whose headers and URI are fit for the connection's protocol, up to the response's head. A
-    /// request of which nothing was sent comes back in the error.
-    pub fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        match &mut self.sender {
-            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
-            Sender::Http2(sender) => Either::Right(sender.try_send_request(request)),
-        }
-    }
-
-    /// Back to the pool, when it can carry another request; otherwise it is closed.
-    pub fn give_back(self) {
-        if let Sender::Http1(sender) = self.sender
-            && sender.is_ready()
-            && !self.lease.is_removed()
-        {
-            self.lease.pool(self.worker).put(sender);
         }
     }
 }

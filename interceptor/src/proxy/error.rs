@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::body::ResponseBody;
 use crate::proxy::headers::InvalidRequest;
+use crate::proxy::response_body::ResponseBody;
 use crate::upstream::ConnectError;
 
 /// Who failed decides status and log level.

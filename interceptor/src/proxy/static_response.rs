@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use keda_http_core::reply::{StaticBody, StaticResponse, key_of_path, media_type};
 use keda_http_kubernetes::response_bodies::ConfigMapKey;
 
-use crate::body::ResponseBody;
 use crate::proxy::error::ProxyError;
+use crate::proxy::response_body::ResponseBody;
 use bodies::Published;
 pub use bodies::PublishedBodies;
 

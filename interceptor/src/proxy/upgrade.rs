@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::proxy::record::Record;
-use crate::upstream::Connection;
+use crate::upstream::connection::Connection;
 
 /// The pipes of a worker: waited for when it drains, and cut at the end of that.
 #[derive(Clone)]

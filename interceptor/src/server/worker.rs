@@ -21,10 +21,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::ResponseBody;
 use crate::inbound::client::Client;
 use crate::inbound::{self, ClientIo};
 use crate::proxy::Proxy;
+use crate::proxy::response_body::ResponseBody;
 use crate::server::listeners::ScopedListener;
 
 /// Header fields of one HTTP/2 request in all; HTTP/1.1 heads are limited alike.

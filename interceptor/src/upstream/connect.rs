@@ -9,16 +9,25 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keda_http_kubernetes::endpoints::{Address, AppProtocol};
 use tokio::net::TcpStream;
 
-use super::{Sender, resolve};
+use crate::upstream::request_body::RequestBody;
+use crate::upstream::resolve;
 
 /// A shared HTTP/2 connection that says nothing for this long is asked for a sign of life.
 const H2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// And is given up when none comes within this.
 const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The sending half of a connection.
+pub(crate) enum Sender {
+    /// One request at a time.
+    Http1(http1::SendRequest<RequestBody>),
+    /// Shared by many requests.
+    Http2(http2::SendRequest<RequestBody>),
+}
+
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// The name leads nowhere, or not where we would go.
     #[error(transparent)]
     Resolve(#[from] resolve::ResolveError),
@@ -50,7 +59,7 @@ pub enum DialError {
 
 /// Opens a connection; `timeout` is for one socket, zero is none. Of the sockets behind a name the first that answers is
 /// taken.
-pub async fn dial(address: &Address, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+pub(crate) async fn dial(address: &Address, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
     match address {
         Address::Socket(socket) => dial_socket(*socket, protocol, timeout).await,
         // Apart, since few endpoints are names and every dial would carry it.

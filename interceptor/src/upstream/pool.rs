@@ -7,14 +7,14 @@ use hyper::client::conn::{http1, http2};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::body::RequestBody;
+use crate::upstream::request_body::RequestBody;
 
 /// New connections that are dialled to one endpoint at a time by one worker, once it has answered. Before that one
 /// request tries on behalf of all, so that 10,000 held requests do not knock on a closed door together.
 const DIALS: usize = 32;
 
 /// The connections of one worker to one endpoint. Empty ones take no memory beyond a pointer.
-pub struct Pool {
+pub(crate) struct Pool {
     max_idle: usize,
     inner: OnceLock<Box<Inner>>,
 }
@@ -33,14 +33,14 @@ struct Idle {
 }
 
 /// The right to dial.
-pub struct DialPermit<'a> {
+pub(crate) struct DialPermit<'a> {
     inner: &'a Inner,
     _permit: SemaphorePermit<'a>,
 }
 
 impl Pool {
     /// An empty pool that keeps at most `max_idle` connections.
-    pub fn new(max_idle: usize) -> Self {
+    pub(crate) fn new(max_idle: usize) -> Self {
         Self {
             max_idle,
             inner: OnceLock::new(),
@@ -59,7 +59,7 @@ impl Pool {
     }
 
     /// An idle HTTP/1.1 connection, and for how long it was idle.
-    pub fn take(&self) -> Option<(http1::SendRequest<RequestBody>, Duration)> {
+    pub(crate) fn take(&self) -> Option<(http1::SendRequest<RequestBody>, Duration)> {
         let mut idle = self.inner.get()?.idle.lock();
         loop {
             let Idle { sender, since } = idle.pop()?;
@@ -70,7 +70,7 @@ impl Pool {
     }
 
     /// The HTTP/2 connection that all requests share.
-    pub fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
+    pub(crate) fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
         let mut shared = self.inner.get()?.shared.lock();
         if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
             *shared = None;
@@ -79,12 +79,12 @@ impl Pool {
     }
 
     /// Keeps the HTTP/2 connection for all requests.
-    pub fn share(&self, sender: &http2::SendRequest<RequestBody>) {
+    pub(crate) fn share(&self, sender: &http2::SendRequest<RequestBody>) {
         *self.inner().shared.lock() = Some(sender.clone());
     }
 
     /// Keeps a connection for the next request, when there is room.
-    pub fn put(&self, sender: http1::SendRequest<RequestBody>) {
+    pub(crate) fn put(&self, sender: http1::SendRequest<RequestBody>) {
         let mut idle = self.inner().idle.lock();
         if idle.len() < self.max_idle {
             idle.push(Idle {
@@ -95,14 +95,14 @@ impl Pool {
     }
 
     /// Waits for the right to dial, in the order of asking. `None` when the endpoint has been removed.
-    pub async fn permit(&self) -> Option<DialPermit<'_>> {
+    pub(crate) async fn permit(&self) -> Option<DialPermit<'_>> {
         let inner = self.inner();
         let permit = inner.dials.acquire().await.ok()?;
         Some(DialPermit { inner, _permit: permit })
     }
 
     /// Closes the connections that have been idle for longer than `limit`.
-    pub fn close_idle(&self, limit: Duration) {
+    pub(crate) fn close_idle(&self, limit: Duration) {
         if let Some(inner) = self.inner.get() {
             let mut idle = inner.idle.lock();
             idle.retain(|idle| idle.since.elapsed() < limit && !idle.sender.is_closed());
@@ -111,7 +111,7 @@ impl Pool {
     }
 
     /// The endpoint is gone: nothing is kept, nobody dials.
-    pub fn close_all(&self) {
+    pub(crate) fn close_all(&self) {
         let inner = self.inner();
         inner.idle.lock().clear();
         *inner.shared.lock() = None;
@@ -121,7 +121,7 @@ impl Pool {
 
 impl DialPermit<'_> {
     /// The endpoint has answered a dial: from now on several are dialled at a time.
-    pub fn proven(&self) {
+    pub(crate) fn proven(&self) {
         if self.inner.proven.set(()).is_ok() {
             self.inner.dials.add_permits(DIALS - 1);
         }

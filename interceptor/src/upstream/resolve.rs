@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a name has no sockets.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// The resolver said no.
     #[error("resolving {host}: {source}")]
     Failed {
@@ -39,7 +39,7 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// When there is none.
-pub async fn sockets(host: &str, port: u16) -> Result<(SocketAddr, Vec<SocketAddr>), ResolveError> {
+pub(crate) async fn sockets(host: &str, port: u16) -> Result<(SocketAddr, Vec<SocketAddr>), ResolveError> {
     let found = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host((host, port))).await;
     let found = found.map_err(|_| ResolveError::NoAnswer(host.to_owned()))?;
     let found = found.map_err(|source| ResolveError::Failed {

@@ -43,11 +43,11 @@ fn endpoints_that_stay_keep_their_counters() {
     let backends = backends();
     let backend = backends.backend(&service());
     publish(&backends, &backend, &[1]);
-    let lease = backend.pick(None).unwrap();
+    let picked = backend.pick(None).unwrap();
     publish(&backends, &backend, &[1, 2]);
     assert_eq!(backend.endpoint(&address(1)).unwrap().in_flight(), 1);
     publish(&backends, &backend, &[2]);
-    assert!(lease.is_removed());
+    assert!(picked.is_removed());
     publish(&backends, &backend, &[1, 2]);
     assert_eq!(
         backend.endpoint(&address(1)).unwrap().in_flight(),
@@ -61,41 +61,38 @@ fn the_less_busy_of_two_is_picked() {
     let backends = backends();
     let backend = backends.backend(&service());
     publish(&backends, &backend, &[1, 2]);
-    let leases: Vec<Lease> = (0..100).map(|_| backend.pick(None).unwrap()).collect();
+    let picked: Vec<PickedEndpoint> = (0..100).map(|_| backend.pick(None).unwrap()).collect();
     let busy = |last| backend.endpoint(&address(last)).unwrap().in_flight();
     assert_eq!(
         (busy(1), busy(2)),
         (50, 50),
         "with two endpoints both are compared each time"
     );
-    drop(leases);
+    drop(picked);
     assert_eq!((busy(1), busy(2)), (0, 0));
 }
 
 #[test]
-fn a_quarantined_endpoint_is_the_last_choice() {
+fn an_ejected_endpoint_is_the_last_choice() {
     let backends = backends();
     let backend = backends.backend(&service());
     publish(&backends, &backend, &[1, 2, 3]);
-    backend.endpoint(&address(1)).unwrap().quarantine();
-    backend.endpoint(&address(2)).unwrap().quarantine();
+    backend.endpoint(&address(1)).unwrap().eject();
+    backend.endpoint(&address(2)).unwrap().eject();
     assert!((0..100).all(|_| backend.pick(None).unwrap().address == address(3)));
-    backend.endpoint(&address(3)).unwrap().quarantine();
-    assert!(
-        backend.pick(None).is_some(),
-        "all are quarantined: any is better than none"
-    );
+    backend.endpoint(&address(3)).unwrap().eject();
+    assert!(backend.pick(None).is_some(), "all are ejected: any is better than none");
 }
 
 #[test]
-fn the_preferred_one_is_picked_while_it_is_ready_and_not_quarantined() {
+fn the_preferred_one_is_picked_while_it_is_ready_and_not_ejected() {
     let backends = backends();
     let backend = backends.backend(&service());
     publish(&backends, &backend, &[1, 2, 3]);
     let all = |id, last| (0..100).all(|_| backend.pick(Some(EndpointId(id))).unwrap().address == address(last));
     assert!(all(2, 2));
     assert!(!all(9, 2), "nobody of that name: any");
-    backend.endpoint(&address(2)).unwrap().quarantine();
+    backend.endpoint(&address(2)).unwrap().eject();
     assert!((0..100).all(|_| backend.pick(Some(EndpointId(2))).unwrap().address != address(2)));
     publish(&backends, &backend, &[1]);
     assert!(all(2, 1), "it has gone");
@@ -136,13 +133,13 @@ async fn who_waits_for_one_service_is_not_woken_by_another() {
     publish(&backends, &other, &[9]);
     assert!(futures_util::poll!(&mut waiting).is_pending());
     publish(&backends, &mine, &[1]);
-    let std::task::Poll::Ready(lease) = futures_util::poll!(&mut waiting) else {
+    let std::task::Poll::Ready(picked) = futures_util::poll!(&mut waiting) else {
         panic!("an endpoint is ready");
     };
-    assert_eq!(lease.address, address(1));
+    assert_eq!(picked.address, address(1));
 }
 
-fn waiter(backend: Arc<Backend>) -> std::pin::Pin<Box<dyn Future<Output = Lease>>> {
+fn waiter(backend: Arc<Backend>) -> std::pin::Pin<Box<dyn Future<Output = PickedEndpoint>>> {
     Box::pin(async move { backend.ready(None).await })
 }
 
@@ -186,11 +183,4 @@ fn a_service_that_cannot_be_resolved_says_why() {
     assert_eq!(backend.problem().as_deref(), Some("there is no Service shop/api"));
     publish(&backends, &backend, &[1]);
     assert_eq!(backend.problem(), None);
-}
-
-#[test]
-fn random_numbers_cover_the_range() {
-    let mut seen = [0_u32; 3];
-    (0..3_000).for_each(|_| seen[random_below(3)] += 1);
-    assert!(seen.iter().all(|count| *count > 800), "{seen:?}");
 }

@@ -1,17 +1,15 @@
-//! The two body types of the data path: concrete, never boxed, with what must happen at the end of the body inside.
+//! The body of a response: concrete, never boxed. Dropping it is the end of the request.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use crate::proxy::record::Record;
-use crate::upstream::Connection;
+use crate::upstream::connection::Connection;
 
 /// What goes wrong while a body is passed on: the connection it goes to is closed then.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -114,98 +112,6 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.give_back();
-        }
-    }
-}
-
-/// A request body on its way to an endpoint.
-pub enum RequestBody {
-    /// There is none.
-    Empty,
-    /// The client's, with a mark that is set when all of it has been handed on.
-    Client {
-        /// The body.
-        body: Incoming,
-        /// The mark.
-        sent: Arc<Sent>,
-    },
-}
-
-/// Tells when a request body has been handed on whole, or will never be.
-#[derive(Default)]
-pub struct Sent {
-    done: Notify,
-}
-
-impl Sent {
-    /// Waits until it has. For one waiter.
-    pub async fn wait(&self) {
-        self.done.notified().await;
-    }
-}
-
-impl RequestBody {
-    /// Wraps the client's body.
-    pub fn new(body: Incoming) -> Self {
-        if body.is_end_stream() {
-            return Self::Empty;
-        }
-        Self::Client {
-            body,
-            sent: Arc::default(),
-        }
-    }
-
-    /// The mark; `None` when there is nothing to send.
-    pub fn sent(&self) -> Option<Arc<Sent>> {
-        match self {
-            Self::Empty => None,
-            Self::Client { sent, .. } => Some(sent.clone()),
-        }
-    }
-
-    /// Whether there is no body.
-    pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Client { body, sent } => {
-                let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
-                if frame.is_none() || body.is_end_stream() {
-                    sent.done.notify_one();
-                }
-                Poll::Ready(frame)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Client { body, .. } => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client { body, .. } => body.size_hint(),
-        }
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        if let Self::Client { sent, .. } = self {
-            sent.done.notify_one();
         }
     }
 }

@@ -1,0 +1,86 @@
+//! A connection to an endpoint in the hands of one request.
+
+use std::time::Duration;
+
+use futures_util::future::Either;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use keda_http_core::session::EndpointId;
+use keda_http_kubernetes::endpoints::{Address, AppProtocol};
+
+use crate::upstream::connect::Sender;
+use crate::upstream::endpoint::PickedEndpoint;
+use crate::upstream::request_body::RequestBody;
+
+/// A connection in the hands of one request.
+pub(crate) struct Connection {
+    sender: Sender,
+    endpoint: PickedEndpoint,
+    worker: usize,
+    idle: Option<Duration>,
+}
+
+impl Connection {
+    /// A connection of `worker`; `idle` is for how long it was idle before, `None` when it is new.
+    pub(crate) fn new(sender: Sender, endpoint: PickedEndpoint, worker: usize, idle: Option<Duration>) -> Self {
+        Self {
+            sender,
+            endpoint,
+            worker,
+            idle,
+        }
+    }
+
+    /// For how long it was idle before this request; `None` when it is new.
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+
+    /// The endpoint has answered: whatever was held against it is forgotten.
+    pub(crate) fn answered(&self) {
+        self.endpoint.reinstate();
+    }
+
+    /// The endpoint took the connection and did not answer: another one is preferred for a while.
+    pub(crate) fn failed(&self) {
+        self.endpoint.eject();
+    }
+
+    /// How it speaks.
+    pub(crate) fn protocol(&self) -> AppProtocol {
+        self.endpoint.protocol
+    }
+
+    /// Where it goes.
+    pub(crate) fn address(&self) -> &Address {
+        &self.endpoint.address
+    }
+
+    /// What the endpoint is called in cookies.
+    pub(crate) fn endpoint(&self) -> EndpointId {
+        self.endpoint.id
+    }
+
+    /// Sends a request whose headers and URI are fit for the connection's protocol, up to the response's head. A
+    /// request of which nothing was sent comes back in the error.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        match &mut self.sender {
+            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
+            Sender::Http2(sender) => Either::Right(sender.try_send_request(request)),
+        }
+    }
+
+    /// Back to the pool, when it can carry another request; otherwise it is closed.
+    pub(crate) fn give_back(self) {
+        if let Sender::Http1(sender) = self.sender
+            && sender.is_ready()
+            && !self.endpoint.is_removed()
+        {
+            self.endpoint.pool(self.worker).put(sender);
+        }
+    }
+}
