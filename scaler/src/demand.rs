@@ -1,7 +1,7 @@
-//! The reports of all interceptors, folded and shared, and a signal for those who wait for a target's rising edge.
+//! The combined demand of all interceptors, and a signal for streams that wait for a target to become active.
 //!
-//! A rising edge is found where the report is taken in: the target is judged right before and right after it. So no timer
-//! has to notice that a window ran out, and no edge between two looks is missed.
+//! A rising edge is detected where a report is applied: the target's activity is compared right before and right after it.
+//! So no timer has to notice that a window ran out, and no edge between two polls is missed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -16,19 +16,18 @@ use tokio::time::Instant;
 /// The demand of all targets; cheap to clone.
 #[derive(Clone)]
 pub struct SharedDemand {
-    inner: Arc<Mutex<Inner>>,
+    state: Arc<Mutex<DemandState>>,
     /// The clock's origin.
     origin: Instant,
 }
 
-/// What is asked about.
+/// What a call asks about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum ActivityScope {
     /// One target: active while something is pending or arrived within the window.
     Target {
-        /// Which.
         key: TargetKey,
-        /// How long arrivals keep it active.
+        /// How long an arrival keeps the target active.
         window: Duration,
     },
     /// All targets together, for scaling the interceptor itself: active while anything is pending, or was within ten seconds.
@@ -42,11 +41,11 @@ pub enum Measure {
     Concurrency(TargetKey),
     /// Arrivals of a target.
     Rate {
-        /// Which target.
+        /// The target whose arrivals are counted.
         key: TargetKey,
-        /// Over how long the average is taken.
+        /// The time over which the average is taken.
         window: Duration,
-        /// The unit of time of the average.
+        /// The unit of time of the average: arrivals per granularity.
         granularity: Duration,
     },
     /// Pending requests of all targets together.
@@ -55,99 +54,100 @@ pub enum Measure {
 
 /// A subscription to the rising edges of a scope. Dropping it ends it.
 #[derive(Debug)]
-pub struct Watcher {
-    signal: Arc<Signal>,
+pub(crate) struct Watcher {
+    subscriber: Arc<Subscriber>,
     changes: watch::Receiver<Edges>,
 }
 
-/// What a watcher is told. Every report that touches its scope is a change.
+/// The rising edges that a watcher has seen. Every report about its scope notifies the watcher.
 #[derive(Debug, Clone, Copy)]
-pub struct Edges {
-    /// How many rising edges there have been.
-    pub risen: u64,
-    /// When the report of the last one was taken in.
-    pub at: Instant,
+pub(crate) struct Edges {
+    /// The number of rising edges so far.
+    pub(crate) count: u64,
+    /// When the report that caused the last one was applied.
+    pub(crate) at: Instant,
 }
 
 #[derive(Debug)]
-struct Signal {
-    scope: Scope,
+struct Subscriber {
+    scope: ActivityScope,
     edges: watch::Sender<Edges>,
 }
 
-struct Inner {
+struct DemandState {
     demand: Demand,
-    targets: HashMap<TargetKey, Vec<Weak<Signal>>>,
-    everything: Vec<Weak<Signal>>,
+    targets: HashMap<TargetKey, Vec<Weak<Subscriber>>>,
+    everything: Vec<Weak<Subscriber>>,
     expired: Instant,
 }
 
-/// How often what has outlived its use is dropped, at most: only memory depends on it.
+/// The shortest time between two removals of expired data. Only memory depends on it.
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 
 impl SharedDemand {
     /// As [`Demand::new`].
     pub fn new(retention: Duration, debounce: Duration) -> Self {
         let origin = Instant::now();
-        let inner = Inner {
+        let state = DemandState {
             demand: Demand::new(retention, debounce),
             targets: HashMap::new(),
             everything: Vec::new(),
             expired: origin,
         };
         Self {
-            inner: Arc::new(Mutex::new(inner)),
+            state: Arc::new(Mutex::new(state)),
             origin,
         }
     }
 
-    /// Takes a report in and tells those who watch a target that it touches.
-    pub fn observe(&self, interceptor: &str, report: Report) {
+    /// Applies a report and notifies the watchers of its targets.
+    pub(crate) fn observe(&self, interceptor: &str, report: Report) {
         let at = Instant::now();
         let now = at - self.origin;
-        let mut inner = self.inner.lock();
-        inner.expire(at, now);
-        let watched = inner.watched_by(&report);
-        let before: Vec<bool> = watched
+        let mut state = self.state.lock();
+        state.expire(at, now);
+        let subscribers = state.subscribers_of(&report);
+        let before: Vec<bool> = subscribers
             .iter()
-            .map(|signal| signal.is_active(&inner.demand, now))
+            .map(|subscriber| subscriber.is_active(&state.demand, now))
             .collect();
-        inner.demand.observe(interceptor, report, now);
-        for (signal, was_active) in watched.iter().zip(before) {
-            signal.tell(!was_active && signal.is_active(&inner.demand, now), at);
+        state.demand.observe(interceptor, report, now);
+        for (subscriber, was_active) in subscribers.iter().zip(before) {
+            subscriber.notify(!was_active && subscriber.is_active(&state.demand, now), at);
         }
     }
 
-    /// Requests reach these interceptors and no others, as the cluster says.
-    pub fn reached(&self, interceptors: HashSet<String>) {
-        self.inner.lock().demand.reached(interceptors, self.now());
+    /// Sets the interceptors that new requests can reach: those whose pods the cluster reports as ready.
+    pub(crate) fn set_reachable(&self, interceptors: HashSet<String>) {
+        self.state.lock().demand.reached(interceptors, self.now());
     }
 
-    /// The interceptor's reports have stopped: its last one counts for the retention time.
-    pub fn disconnect(&self, interceptor: &str) {
-        self.inner.lock().demand.disconnect(interceptor, self.now());
+    /// The interceptor's reports have stopped: its last one stays in force for the retention time.
+    pub(crate) fn disconnect(&self, interceptor: &str) {
+        self.state.lock().demand.disconnect(interceptor, self.now());
     }
 
-    /// The interceptor is gone for good.
-    pub fn forget(&self, interceptor: &str) {
-        self.inner.lock().demand.forget(interceptor);
+    /// The interceptor no longer exists.
+    pub(crate) fn forget(&self, interceptor: &str) {
+        self.state.lock().demand.forget(interceptor);
     }
 
-    /// Whether the scope is active.
-    pub fn is_active(&self, scope: &Scope) -> Reading<bool> {
-        scope.is_active(&self.inner.lock().demand, self.now())
+    pub(crate) fn is_active(&self, scope: &ActivityScope) -> Reading<bool> {
+        scope.is_active(&self.state.lock().demand, self.now())
     }
 
-    /// Whether requests of the scope wait without an endpoint; with no data nobody is known to wait.
-    pub fn anybody_waits(&self, scope: &Scope) -> bool {
-        let Scope::Target { key, .. } = scope else { return false };
-        matches!(self.inner.lock().demand.waiting(key, self.now()), Reading::Known(waiting) if waiting > 0)
+    /// Whether requests of the scope are held without an endpoint. Without data the answer is `false`.
+    pub(crate) fn has_waiting_requests(&self, scope: &ActivityScope) -> bool {
+        let ActivityScope::Target { key, .. } = scope else {
+            return false;
+        };
+        matches!(self.state.lock().demand.waiting(key, self.now()), Reading::Known(waiting) if waiting > 0)
     }
 
-    /// The value: a pure read.
+    /// The current value; changes nothing.
     pub fn measure(&self, measure: &Measure) -> Reading<f64> {
         let now = self.now();
-        let demand = &self.inner.lock().demand;
+        let demand = &self.state.lock().demand;
         match measure {
             Measure::Concurrency(key) => demand.concurrency(key, now),
             Measure::Rate {
@@ -159,18 +159,18 @@ impl SharedDemand {
         }
     }
 
-    /// Subscribes to the scope's rising edges, and says whether it is active at this very moment.
-    pub fn watch(&self, scope: Scope) -> (Watcher, Reading<bool>) {
+    /// Subscribes to the scope's rising edges, and returns whether it is active now.
+    pub(crate) fn watch(&self, scope: ActivityScope) -> (Watcher, Reading<bool>) {
         let edges = watch::Sender::new(Edges {
-            risen: 0,
+            count: 0,
             at: Instant::now(),
         });
         let changes = edges.subscribe();
-        let signal = Arc::new(Signal { scope, edges });
-        let mut inner = self.inner.lock();
-        inner.subscribe(&signal);
-        let active = signal.scope.is_active(&inner.demand, self.now());
-        (Watcher { signal, changes }, active)
+        let subscriber = Arc::new(Subscriber { scope, edges });
+        let mut state = self.state.lock();
+        state.subscribe(&subscriber);
+        let active = subscriber.scope.is_active(&state.demand, self.now());
+        (Watcher { subscriber, changes }, active)
     }
 
     fn now(&self) -> Duration {
@@ -179,29 +179,28 @@ impl SharedDemand {
 }
 
 impl Watcher {
-    /// What is watched.
-    pub fn scope(&self) -> &Scope {
-        &self.signal.scope
+    pub(crate) fn scope(&self) -> &ActivityScope {
+        &self.subscriber.scope
     }
 
-    /// Waits for the next report that touches the scope; what has come since the last look counts.
-    pub async fn changed(&mut self) -> Edges {
-        // The sender lives in `self.signal`, so the channel cannot close.
+    /// Waits for the next report about the scope. A report since the last call counts.
+    pub(crate) async fn changed(&mut self) -> Edges {
+        // The sender lives in `self.subscriber`, so the channel cannot close.
         let _ = self.changes.changed().await;
         *self.changes.borrow_and_update()
     }
 }
 
 impl Measure {
-    /// Whether it is about the interceptors themselves.
-    pub fn is_of_interceptors(&self) -> bool {
+    /// Whether it is about the scaling of the interceptors themselves.
+    pub(crate) fn scales_interceptors(&self) -> bool {
         matches!(self, Self::TotalConcurrency)
     }
 }
 
-impl Scope {
-    /// Whether it is about the interceptors themselves.
-    pub fn is_of_interceptors(&self) -> bool {
+impl ActivityScope {
+    /// Whether it is about the scaling of the interceptors themselves.
+    pub(crate) fn scales_interceptors(&self) -> bool {
         matches!(self, Self::Everything)
     }
 
@@ -213,16 +212,16 @@ impl Scope {
     }
 }
 
-impl Signal {
+impl Subscriber {
     fn is_active(&self, demand: &Demand, now: Duration) -> bool {
         self.scope.is_active(demand, now) == Reading::Known(true)
     }
 
-    fn tell(&self, rises: bool, at: Instant) {
+    fn notify(&self, rising: bool, at: Instant) {
         self.edges.send_modify(|edges| {
-            if rises {
+            if rising {
                 *edges = Edges {
-                    risen: edges.risen + 1,
+                    count: edges.count + 1,
                     at,
                 };
             }
@@ -230,17 +229,17 @@ impl Signal {
     }
 }
 
-impl Inner {
-    fn subscribe(&mut self, signal: &Arc<Signal>) {
-        let signals = match &signal.scope {
-            Scope::Target { key, .. } => self.targets.entry(key.clone()).or_default(),
-            Scope::Everything => &mut self.everything,
+impl DemandState {
+    fn subscribe(&mut self, subscriber: &Arc<Subscriber>) {
+        let subscribers = match &subscriber.scope {
+            ActivityScope::Target { key, .. } => self.targets.entry(key.clone()).or_default(),
+            ActivityScope::Everything => &mut self.everything,
         };
-        signals.retain(|other| other.strong_count() > 0);
-        signals.push(Arc::downgrade(signal));
+        subscribers.retain(|other| other.strong_count() > 0);
+        subscribers.push(Arc::downgrade(subscriber));
     }
 
-    fn watched_by(&self, report: &Report) -> Vec<Arc<Signal>> {
+    fn subscribers_of(&self, report: &Report) -> Vec<Arc<Subscriber>> {
         let targets = report
             .targets
             .iter()
@@ -255,9 +254,9 @@ impl Inner {
         }
         self.expired = at;
         self.demand.expire(now);
-        self.targets.retain(|_, signals| {
-            signals.retain(|signal| signal.strong_count() > 0);
-            !signals.is_empty()
+        self.targets.retain(|_, subscribers| {
+            subscribers.retain(|subscriber| subscriber.strong_count() > 0);
+            !subscribers.is_empty()
         });
     }
 }

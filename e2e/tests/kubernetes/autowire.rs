@@ -15,7 +15,8 @@ use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::config::{AdminService, AutowireCommandConfig, AutowireConfig, ClusterConfig};
 use keda_http_scaler::controllers::autowire;
 use keda_http_scaler::controllers::autowire::command::{Cluster, dry_run, restore};
-use keda_http_scaler::controllers::{Context, DataPath, feed};
+use keda_http_scaler::controllers::context::{Context, InterceptorView};
+use keda_http_scaler::controllers::feed;
 use keda_http_scaler::interceptors::Interceptor;
 use keda_http_scaler::interceptors::open_ports::OpenListeners;
 use keda_http_scaler::interceptors::slices::Pod;
@@ -163,10 +164,10 @@ impl Stage {
             namespace: self.own.clone(),
             scaler_address: "scaler.keda:9090".to_owned(),
         };
-        let data_path = DataPath {
+        let data_path = InterceptorView {
             service: self.admin_service(),
             pods: self.pods.subscribe(),
-            listeners: self.listeners.subscribe(),
+            open_ports: self.listeners.subscribe(),
         };
         let (sender, news) = mpsc::unbounded_channel();
         let source = feed::open(self.scaler.clone(), &self.own, Some(self.namespace.clone()), true);

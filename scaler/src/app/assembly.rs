@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ClusterConfig, Config, Find, InterceptorsConfig, ObjectsFrom};
+use crate::controllers;
+use crate::controllers::context::{Context, InterceptorView};
 use crate::controllers::feed;
 use crate::controllers::running::{Controllers, OpenSource};
-use crate::controllers::{self, Context, DataPath};
 use crate::demand::SharedDemand;
 use crate::external_scaler::Service;
 use crate::interceptors::discovery::Discovery;
@@ -61,10 +62,10 @@ impl Parts {
         let (objects, source) = objects(&config.objects, cluster).await?;
         let finder = Finder::make(&config.interceptors, cluster, telling)?;
         let subscriptions = subscriptions(&config.interceptors, telling)?;
-        let data_path = finder.data_path(&subscriptions);
+        let interceptors = finder.view(&subscriptions);
         Ok(Self {
             service: service(&subscriptions, objects),
-            leadership: leadership(config, cluster, data_path.as_ref(), telling)?,
+            leadership: leadership(config, cluster, interceptors.as_ref(), telling)?,
             context: cluster.map(|cluster| context(config, cluster)),
             source,
             finder,
@@ -93,13 +94,13 @@ impl Finder {
         }
     }
 
-    fn data_path(&self, subscriptions: &Subscriptions) -> Option<DataPath> {
+    fn view(&self, subscriptions: &Subscriptions) -> Option<InterceptorView> {
         match self {
             Self::Fixed(_) => None,
-            Self::Discovery(discovery) => Some(DataPath {
+            Self::Discovery(discovery) => Some(InterceptorView {
                 service: discovery.service().clone(),
                 pods: discovery.pods(),
-                listeners: subscriptions.listeners.subscribe(),
+                open_ports: subscriptions.listeners.subscribe(),
             }),
         }
     }
@@ -189,7 +190,7 @@ fn service(subscriptions: &Subscriptions, objects: Objects) -> Service {
 fn leadership(
     config: &Config,
     cluster: Option<&Cluster>,
-    data_path: Option<&DataPath>,
+    interceptors: Option<&InterceptorView>,
     telling: &Telling,
 ) -> Result<Option<(Candidate, Controllers)>> {
     let Some(settings) = &config.controllers else {
@@ -216,7 +217,7 @@ fn leadership(
     });
     let controllers = Controllers {
         context: context(config, cluster),
-        list: controllers::all(settings, data_path).into(),
+        list: controllers::all(settings, interceptors).into(),
         open,
         readiness,
         metrics,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission;
 use crate::admission::certificates::{self, Names, Serving};
 use crate::config::AdmissionConfig;
-use crate::controllers::Context;
+use crate::controllers::context::Context;
 
 /// The webhook with its port bound.
 pub(super) struct Webhook {

@@ -19,7 +19,7 @@ use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::config::AutowireConfig;
-use crate::controllers::{Context, DataPath, News, NewsReceiver};
+use crate::controllers::context::{Context, InterceptorView, Update, Updates};
 use events::Told;
 use kinds::Kinds;
 use restored::Restored;
@@ -32,7 +32,7 @@ struct Autowire {
     kinds: Kinds,
     told: Told,
     restored: Restored,
-    data_path: DataPath,
+    interceptors: InterceptorView,
     /// Everything that was there at the beginning is known.
     complete: bool,
     /// Something must be looked at now.
@@ -42,42 +42,47 @@ struct Autowire {
     unsettled: bool,
 }
 
-/// Runs the controller until its news end.
+/// Runs the controller until its updates end.
 ///
 /// # Errors
 /// None: what cannot be done is told and tried again.
-pub async fn run(context: Context, config: AutowireConfig, data_path: DataPath, mut news: NewsReceiver) -> Result<()> {
+pub async fn run(
+    context: Context,
+    config: AutowireConfig,
+    interceptors: InterceptorView,
+    mut updates: Updates,
+) -> Result<()> {
     let mut autowire = Autowire {
         services: Services::new(&context, &config),
         kinds: Kinds::default(),
         told: Told::new(context.client.clone()),
-        restored: Restored::new(context.client.clone(), data_path.service.clone()),
-        data_path: data_path.clone(),
+        restored: Restored::new(context.client.clone(), interceptors.service.clone()),
+        interceptors: interceptors.clone(),
         complete: false,
         due: false,
         unsettled: false,
     };
-    let DataPath {
+    let InterceptorView {
         mut pods,
-        mut listeners,
+        mut open_ports,
         ..
-    } = data_path;
+    } = interceptors;
     let mut ticks = interval(config.sync_period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let deadline = autowire.services.deadline();
         tokio::select! {
-            told = news.recv() => match told {
-                Some(told) => autowire.take(&told),
+            update = updates.recv() => match update {
+                Some(update) => autowire.apply(&update),
                 None => return Ok(()),
             },
             Ok(()) = pods.changed() => autowire.due = true,
-            Ok(()) = listeners.changed() => autowire.due = true,
+            Ok(()) = open_ports.changed() => autowire.due = true,
             () = until(deadline) => autowire.due = true,
             _ = ticks.tick(), if autowire.unsettled => autowire.due = true,
         }
-        while let Ok(told) = news.try_recv() {
-            autowire.take(&told);
+        while let Ok(update) = updates.try_recv() {
+            autowire.apply(&update);
         }
         if autowire.complete && std::mem::take(&mut autowire.due) {
             autowire.round().await;
@@ -86,9 +91,9 @@ pub async fn run(context: Context, config: AutowireConfig, data_path: DataPath, 
 }
 
 impl Autowire {
-    fn take(&mut self, news: &News) {
-        match news {
-            News::Changed(changes) => {
+    fn apply(&mut self, update: &Update) {
+        match update {
+            Update::Changed(changes) => {
                 let touched = self.services.apply(changes);
                 let mut told = false;
                 for change in changes.iter() {
@@ -97,7 +102,7 @@ impl Autowire {
                 self.due |= touched == Touched::Ground || told;
                 self.unsettled |= touched == Touched::Own;
             }
-            News::Complete => {
+            Update::Complete => {
                 self.complete = true;
                 self.due = true;
             }
@@ -105,7 +110,7 @@ impl Autowire {
     }
 
     async fn round(&mut self) {
-        let data_path = service::data_path(&self.data_path.pods.borrow(), &self.data_path.listeners.borrow());
+        let data_path = service::data_path(&self.interceptors.pods.borrow(), &self.interceptors.open_ports.borrow());
         let (mode, again) = self.restored.mode(self.services.restored()).await;
         let round = self.services.round(&data_path, mode).await;
         self.unsettled = again || !round.settled;

@@ -23,8 +23,8 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Error};
 use serde_json::{Value, json};
 
+use super::context::{Context, Update, Updates};
 use super::refusal::refusal;
-use super::{Context, News, NewsReceiver};
 use verdict::Verdict;
 
 const MANAGER: &str = "keda-http-controllers";
@@ -57,11 +57,11 @@ struct Conditions {
     complete: bool,
 }
 
-/// Writes conditions until the news end. `cluster_domain` is the DNS domain of Services.
+/// Writes conditions until the updates end. `cluster_domain` is the DNS domain of Services.
 ///
 /// # Errors
 /// When the API server does not take what is written.
-pub async fn run(context: Context, cluster_domain: String, mut news: NewsReceiver) -> Result<()> {
+pub async fn run(context: Context, cluster_domain: String, mut updates: Updates) -> Result<()> {
     let mut conditions = Conditions {
         context,
         cluster_domain,
@@ -77,9 +77,9 @@ pub async fn run(context: Context, cluster_domain: String, mut news: NewsReceive
         complete: false,
     };
     conditions.read_record().await?;
-    while let Some(first) = news.recv().await {
+    while let Some(first) = updates.recv().await {
         conditions.hear(first);
-        conditions.work_off(&mut news).await?;
+        conditions.work_off(&mut updates).await?;
     }
     Ok(())
 }
@@ -97,14 +97,14 @@ impl Conditions {
         Ok(())
     }
 
-    /// Takes news in: what they concern is due.
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Changed(changes) => {
+    /// Applies an update: the objects that it concerns are due.
+    fn hear(&mut self, update: Update) {
+        match update {
+            Update::Changed(changes) => {
                 let concerned = self.take(&changes);
                 self.due.extend(concerned);
             }
-            News::Complete => {
+            Update::Complete => {
                 self.complete = true;
                 self.due.extend(self.subjects.keys().cloned());
             }
@@ -113,9 +113,9 @@ impl Conditions {
 
     /// Writes all that is due. What is told meanwhile is heard before the next is written: ten thousand conditions take a
     /// minute, each is told as a change, and none is to be written that is out of date.
-    async fn work_off(&mut self, news: &mut NewsReceiver) -> Result<()> {
+    async fn work_off(&mut self, updates: &mut Updates) -> Result<()> {
         while self.complete {
-            while let Ok(more) = news.try_recv() {
+            while let Ok(more) = updates.try_recv() {
                 self.hear(more);
             }
             self.settle().await?;

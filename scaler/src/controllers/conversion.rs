@@ -13,19 +13,19 @@ use kube::core::Status;
 use kube::{Client, Error};
 use tracing::{debug, info};
 
+use super::context::{Context, Update, Updates};
 use super::refusal::{Refused, refusal};
-use super::{Context, News, NewsReceiver};
 use crate::events::Events;
 
 const REFUSED: &str = "TriggerRefused";
 /// The API server, or another webhook, does not take the conversion.
 const NOT_TAKEN: &str = "ConversionRefused";
 
-/// Converts until the news end.
+/// Converts until the updates end.
 ///
 /// # Errors
 /// When the API server does not take a patch.
-pub async fn run(context: Context, mut news: NewsReceiver) -> Result<()> {
+pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
     let mut controller = Controller {
         events: Events::new(context.client.clone()),
         refused: Refused::default(),
@@ -33,13 +33,13 @@ pub async fn run(context: Context, mut news: NewsReceiver) -> Result<()> {
     };
     loop {
         tokio::select! {
-            told = news.recv() => match told {
-                Some(News::Changed(changes)) => {
+            update = updates.recv() => match update {
+                Some(Update::Changed(changes)) => {
                     for change in changes.iter() {
                         controller.take(change).await?;
                     }
                 }
-                Some(News::Complete) => {}
+                Some(Update::Complete) => {}
                 None => return Ok(()),
             },
             objects = controller.refused.due() => {

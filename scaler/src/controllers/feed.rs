@@ -1,4 +1,4 @@
-//! One source of objects, told to several controllers.
+//! Delivers one source of objects to several controllers.
 
 use keda_http_kubernetes::listeners;
 use keda_http_kubernetes::object::Kind;
@@ -8,9 +8,9 @@ use keda_http_runtime::memory::Leftovers;
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::News;
+use super::context::Update;
 
-/// What controllers are told of; endpoints are autowire's business alone.
+/// The kinds that all controllers follow. Only autowire needs endpoints.
 const KINDS: [Kind; 4] = [
     Kind::InterceptorRoute,
     Kind::HttpScaledObject,
@@ -18,8 +18,11 @@ const KINDS: [Kind; 4] = [
     Kind::Service,
 ];
 
-/// The objects that controllers are told of. `namespace`: that of the scaler. Autowire also looks after what it has
-/// written for objects that are gone.
+/// The name under which `/readyz` shows which objects the leader cannot read.
+pub const PROBLEM: &str = "objects of the controllers";
+
+/// Opens the source of the objects that controllers follow. `namespace`: that of the scaler. With `autowire` it also has
+/// EndpointSlices, the ConfigMap of the listeners, and what autowire wrote for objects that were deleted since.
 pub fn open(client: kube::Client, namespace: &str, watch_namespace: Option<String>, autowire: bool) -> Source {
     let own_config_maps = autowire.then(|| (namespace.to_owned(), vec![listeners::CONFIG_MAP.to_owned()]));
     let settings = ClusterSettings {
@@ -34,12 +37,9 @@ pub fn open(client: kube::Client, namespace: &str, watch_namespace: Option<Strin
     cluster::open(client, settings)
 }
 
-/// Under which name `/readyz` tells what the leader cannot read.
-pub const PROBLEM: &str = "objects of the controllers";
-
-/// Tells all that comes from the source to all who listen, until the source ends: the initial state piece by piece,
-/// [`News::Complete`], and every change.
-pub async fn feed(mut source: Source, listeners: Vec<UnboundedSender<News>>, readiness: Readiness) {
+/// Sends everything that comes from the source to all receivers, until the source ends: the initial state in batches, then
+/// [`Update::Complete`], then every change.
+pub async fn feed(mut source: Source, receivers: Vec<UnboundedSender<Update>>, readiness: Readiness) {
     let mut problems = source.problems();
     report(&problems.borrow_and_update(), &readiness);
     let mut leftovers = Leftovers::default();
@@ -49,12 +49,12 @@ pub async fn feed(mut source: Source, listeners: Vec<UnboundedSender<News>>, rea
             changes = next(&mut source, complete) => match changes {
                 Some(changes) => {
                     leftovers.add(changes.len());
-                    tell(&listeners, &News::Changed(changes.into()));
+                    send(&receivers, &Update::Changed(changes.into()));
                 }
                 None if complete => return,
                 None => {
                     complete = true;
-                    tell(&listeners, &News::Complete);
+                    send(&receivers, &Update::Complete);
                 }
             },
             () = leftovers.give_back() => {}
@@ -63,7 +63,7 @@ pub async fn feed(mut source: Source, listeners: Vec<UnboundedSender<News>>, rea
     }
 }
 
-/// The next piece of the initial state, or the next changes. Cancelling loses nothing.
+/// The next batch of the initial state, or the next changes. Cancelling loses nothing.
 async fn next(source: &mut Source, complete: bool) -> Option<Vec<Change>> {
     if complete {
         source.next().await
@@ -72,16 +72,16 @@ async fn next(source: &mut Source, complete: bool) -> Option<Vec<Change>> {
     }
 }
 
-/// One that listens no more has ended, and is started again with a feed of its own.
-fn tell(listeners: &[UnboundedSender<News>], news: &News) {
-    for listener in listeners {
-        let _ = listener.send(news.clone());
+/// A controller whose receiver is closed has ended, and is started again with a feed of its own.
+fn send(receivers: &[UnboundedSender<Update>], update: &Update) {
+    for receiver in receivers {
+        let _ = receiver.send(update.clone());
     }
 }
 
 fn report(problems: &[Problem], readiness: &Readiness) {
-    let told = problems
+    let problems = problems
         .iter()
         .map(|problem| format!("{}: {}", problem.place, problem.reason));
-    readiness.set_problems(PROBLEM, told.collect());
+    readiness.set_problems(PROBLEM, problems.collect());
 }

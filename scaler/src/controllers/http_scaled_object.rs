@@ -19,8 +19,8 @@ use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use tracing::info;
 
+use super::context::{Context, Update, Updates};
 use super::refusal::{Refused, refusal};
-use super::{Context, News, NewsReceiver};
 use crate::events::Events;
 use desired::{scaled_object, target_service, target_workload};
 
@@ -41,11 +41,11 @@ struct Controller {
     refused: Refused,
 }
 
-/// Follows the objects until the news end.
+/// Follows the objects until the updates end.
 ///
 /// # Errors
 /// When the API server does not take what is written.
-pub async fn run(context: Context, mut news: NewsReceiver) -> Result<()> {
+pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
     let mut controller = Controller {
         events: Events::new(context.client.clone()),
         context,
@@ -55,13 +55,13 @@ pub async fn run(context: Context, mut news: NewsReceiver) -> Result<()> {
     };
     loop {
         tokio::select! {
-            told = news.recv() => match told {
-                Some(News::Changed(changes)) => {
+            update = updates.recv() => match update {
+                Some(Update::Changed(changes)) => {
                     for change in changes.iter() {
                         controller.take(change).await?;
                     }
                 }
-                Some(News::Complete) => {}
+                Some(Update::Complete) => {}
                 None => return Ok(()),
             },
             objects = controller.refused.due() => {

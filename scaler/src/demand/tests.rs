@@ -10,8 +10,8 @@ fn key() -> TargetKey {
     TargetKey::object("shop", "api")
 }
 
-fn scope(window: u64) -> Scope {
-    Scope::Target {
+fn scope(window: u64) -> ActivityScope {
+    ActivityScope::Target {
         key: key(),
         window: Duration::from_secs(window),
     }
@@ -19,7 +19,7 @@ fn scope(window: u64) -> Scope {
 
 /// How many rising edges the watcher knows of, when it has been told anything.
 fn told(watcher: &mut Watcher) -> u64 {
-    watcher.changed().now_or_never().unwrap().risen
+    watcher.changed().now_or_never().unwrap().count
 }
 
 fn report(origin: Instant, key: TargetKey, arrivals: u64, pending: u64) -> Report {
@@ -64,7 +64,7 @@ async fn reports_of_other_targets_wake_nobody_but_those_who_watch_everything() {
     let (demand, origin) = (SharedDemand::new(RETENTION, DEBOUNCE), Instant::now());
     let (watcher, active) = demand.watch(scope(10));
     assert_eq!(active, Reading::NoData);
-    let (mut everything, _) = demand.watch(Scope::Everything);
+    let (mut everything, _) = demand.watch(ActivityScope::Everything);
     demand.observe("a", report(origin, TargetKey::object("shop", "other"), 1, 1));
     assert!(!watcher.changes.has_changed().unwrap());
     assert_eq!(told(&mut everything), 1);
@@ -77,5 +77,5 @@ async fn watchers_that_are_gone_are_dropped() {
     drop(demand.watch(scope(10)));
     tokio::time::advance(EXPIRE_EVERY).await;
     demand.observe("a", report(origin, TargetKey::object("shop", "other"), 1, 1));
-    assert!(demand.inner.lock().targets.is_empty());
+    assert!(demand.state.lock().targets.is_empty());
 }

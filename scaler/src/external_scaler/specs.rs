@@ -3,83 +3,72 @@
 use futures_util::{Stream, stream};
 use keda_http_proto::externalscaler::{GetMetricSpecResponse, MetricSpec, ScaledObjectRef};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::external_scaler::subject::{Metric, Subject, SubjectError};
-use crate::external_scaler::{Service, whole};
-use crate::metrics::{OpenStream, StreamKind};
+use super::subject::{Metric, Subject, SubjectError, round_up};
+use crate::metrics::{Metrics, OpenStream, StreamKind};
 use crate::objects::Objects;
 
-/// One open stream.
-pub struct SpecStream {
+pub(super) struct SpecStream {
     call: ScaledObjectRef,
     objects: Objects,
     changes: watch::Receiver<()>,
-    /// What is to be told next.
+    /// The message that is due.
     due: Option<GetMetricSpecResponse>,
-    /// What was told last.
-    told: GetMetricSpecResponse,
-    shutdown: CancellationToken,
+    /// The last message that was sent.
+    sent: GetMetricSpecResponse,
     _open: OpenStream,
 }
 
-/// The specs of a subject.
-pub fn specs(subject: &Subject) -> GetMetricSpecResponse {
+pub(super) fn specs(subject: &Subject) -> GetMetricSpecResponse {
     GetMetricSpecResponse {
         metric_specs: subject.metrics.iter().map(spec).collect(),
     }
 }
 
-/// `targetSize` is for versions of KEDA that know only that: rounded up, so that it is never a target of 0.
+/// `targetSize` is for versions of KEDA that know only that: rounded up, so that a target is never 0.
 fn spec(metric: &Metric) -> MetricSpec {
     MetricSpec {
         metric_name: metric.name.clone(),
-        target_size: whole(metric.target),
-        target_size_float: if metric.whole { 0.0 } else { metric.target },
+        target_size: round_up(metric.target),
+        target_size_float: if metric.integers_only { 0.0 } else { metric.target },
     }
 }
 
 impl SpecStream {
-    /// The current specs come first.
-    ///
-    /// # Errors
-    /// When the call has no subject.
-    pub fn open(call: ScaledObjectRef, service: &Service) -> Result<Self, SubjectError> {
-        let changes = service.objects.changes();
-        let current = specs(&Subject::of(&call, &service.objects)?);
+    /// The current specs are the first message.
+    pub(super) fn open(call: ScaledObjectRef, objects: Objects, metrics: &Metrics) -> Result<Self, SubjectError> {
+        let changes = objects.changes();
+        let current = specs(&Subject::resolve(&call, &objects)?);
         Ok(Self {
             call,
-            objects: service.objects.clone(),
+            objects,
             changes,
             due: Some(current),
-            told: GetMetricSpecResponse::default(),
-            shutdown: service.shutdown.clone(),
-            _open: service.metrics.stream_opened(StreamKind::StreamMetricSpec),
+            sent: GetMetricSpecResponse::default(),
+            _open: metrics.stream_opened(StreamKind::StreamMetricSpec),
         })
     }
 
-    /// The messages; they end with OK on shutdown.
-    pub fn messages(self) -> impl Stream<Item = Result<GetMetricSpecResponse, Status>> {
+    pub(super) fn messages(self) -> impl Stream<Item = Result<GetMetricSpecResponse, Status>> {
         stream::unfold(self, async |mut this| Some((Ok(this.next_specs().await?), this)))
     }
 
+    /// `None` when the objects are no longer followed.
     async fn next_specs(&mut self) -> Option<GetMetricSpecResponse> {
         loop {
             if let Some(due) = self.due.take() {
-                self.told = due.clone();
+                self.sent = due.clone();
                 return Some(due);
             }
-            tokio::select! {
-                () = self.shutdown.cancelled() => return None,
-                Ok(()) = self.changes.changed() => self.look(),
-            }
+            self.changes.changed().await.ok()?;
+            self.update();
         }
     }
 
-    /// While the object is gone the last specs stand: the HPA keeps what it has.
-    fn look(&mut self) {
-        let current = Subject::of(&self.call, &self.objects).map(|subject| specs(&subject));
-        self.due = current.ok().filter(|current| *current != self.told);
+    /// While the object is missing the last specs stay in force: the HPA keeps what it has.
+    fn update(&mut self) {
+        let current = Subject::resolve(&self.call, &self.objects).map(|subject| specs(&subject));
+        self.due = current.ok().filter(|current| *current != self.sent);
     }
 }

@@ -1,6 +1,6 @@
-//! What a call of KEDA is about, worked out once from its metadata: which target, which metrics, by which names.
+//! The subject of a call of KEDA, resolved once from its metadata: which target, which metrics, by which names.
 
-pub mod names;
+mod names;
 
 use std::collections::HashMap;
 
@@ -9,64 +9,53 @@ use keda_http_core::trigger::{KedifyHttp, Scaling, Trigger, TriggerError};
 use keda_http_proto::externalscaler::ScaledObjectRef;
 use tonic::Status;
 
-use crate::demand::{Measure, Scope};
+use crate::demand::{ActivityScope, Measure};
 use crate::objects::Objects;
 
-/// The subject of a call.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Subject {
-    /// What must be active.
-    pub scope: Scope,
-    /// What it is scaled by, in the order KEDA is told.
-    pub metrics: Vec<Metric>,
+pub(super) struct Subject {
+    /// What decides whether the workload must be active.
+    pub(super) scope: ActivityScope,
+    /// In the order in which KEDA receives them.
+    pub(super) metrics: Vec<Metric>,
 }
 
-/// One metric of a subject.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Metric {
-    /// Its name, without KEDA's `s<index>-` prefix. HPAs refer to it.
-    pub name: String,
-    /// What is measured.
-    pub measure: Measure,
-    /// The target per replica.
-    pub target: f64,
-    /// Whether target and value are whole numbers only, as upstream does for HTTPScaledObjects.
-    pub whole: bool,
+pub(super) struct Metric {
+    /// Without KEDA's `s<index>-` prefix. HPAs refer to it.
+    pub(super) name: String,
+    pub(super) measure: Measure,
+    /// The target value per replica.
+    pub(super) target: f64,
+    /// Whether target and value are sent as integers only, as upstream does for HTTPScaledObjects.
+    pub(super) integers_only: bool,
 }
 
-/// Why a call has no subject.
+/// Why the subject of a call cannot be resolved.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum SubjectError {
-    /// The metadata cannot be used.
+pub(super) enum SubjectError {
+    /// The metadata is not valid.
     #[error("ScaledObject {namespace}/{name}: {error}")]
     Metadata {
-        /// The ScaledObject's namespace.
         namespace: String,
-        /// The ScaledObject's name.
         name: String,
-        /// What is wrong with its metadata.
         error: TriggerError,
     },
-    /// The metadata refers to an object that is not there.
+    /// The metadata refers to an object that does not exist.
     #[error("{kind} {namespace}/{name} was not found {place}")]
     NotFound {
-        /// The object's kind.
         kind: &'static str,
-        /// Its namespace: the ScaledObject's.
         namespace: String,
-        /// Its name.
         name: String,
-        /// Where it was looked for.
         place: String,
     },
     /// The metadata refers to an object, and not all objects are known yet.
-    #[error("{kind} {namespace}/{name} is not known yet: the objects of the API server are being read")]
+    #[error(
+        "{kind} {namespace}/{name} is not known yet: the initial list of objects from the API server is not complete"
+    )]
     NotKnownYet {
-        /// The object's kind.
         kind: &'static str,
-        /// Its namespace: the ScaledObject's.
         namespace: String,
-        /// Its name.
         name: String,
     },
 }
@@ -82,11 +71,7 @@ impl From<SubjectError> for Status {
 }
 
 impl Subject {
-    /// Works out what a call is about.
-    ///
-    /// # Errors
-    /// When the metadata cannot be used, or refers to an object that is not there.
-    pub fn of(call: &ScaledObjectRef, objects: &Objects) -> Result<Self, SubjectError> {
+    pub(super) fn resolve(call: &ScaledObjectRef, objects: &Objects) -> Result<Self, SubjectError> {
         let ScaledObjectRef {
             namespace,
             name,
@@ -114,7 +99,7 @@ impl Subject {
         Self::with_both(key, &format!("http_{route}"), scaling)
     }
 
-    /// Upstream's former kind: one metric of whole numbers; the rate goes first.
+    /// Upstream's former kind: one metric with integer values; a rate takes precedence over concurrency.
     fn http_scaled_object(namespace: &str, object: &str, scaling: Scaling) -> Self {
         let key = TargetKey::object(namespace, object);
         let (measure, target) = rate(&key, scaling).or_else(|| concurrency(&key, scaling)).unzip();
@@ -123,7 +108,7 @@ impl Subject {
             name,
             measure,
             target,
-            whole: true,
+            integers_only: true,
         });
         Self {
             scope: scope(key, scaling),
@@ -131,22 +116,23 @@ impl Subject {
         }
     }
 
-    /// The interceptor's own scaling: pending requests of all targets together.
+    /// The scaling of the interceptors themselves: the pending requests of all targets together.
     fn interceptor(namespace: &str, scaled_object: &str, target: f64) -> Self {
         let name = names::escape(&format!("http-{namespace}/{scaled_object}"));
         let metric = Metric {
             name,
             measure: Measure::TotalConcurrency,
             target,
-            whole: false,
+            integers_only: false,
         };
         Self {
-            scope: Scope::Everything,
+            scope: ActivityScope::Everything,
             metrics: vec![metric],
         }
     }
 
-    /// A `kedify-http` trigger: complete in itself; the name of one of several triggers is part of key and metric name.
+    /// A `kedify-http` trigger refers to no object. With several triggers, the trigger's name is part of the target key and
+    /// of the metric names.
     fn kedify_http(namespace: &str, scaled_object: &str, trigger: &KedifyHttp) -> Self {
         let object = names::escape(scaled_object);
         let (key, base) = match &trigger.name {
@@ -164,7 +150,7 @@ impl Subject {
             name: format!("{base}_{suffix}"),
             measure,
             target,
-            whole: false,
+            integers_only: false,
         };
         let concurrency = concurrency(&key, scaling).map(|measured| metric("concurrency", measured));
         let rate = rate(&key, scaling).map(|measured| metric("rate", measured));
@@ -197,8 +183,8 @@ fn not_found(kind: &'static str, namespace: &str, name: &str, objects: &Objects)
     }
 }
 
-fn scope(key: TargetKey, scaling: Scaling) -> Scope {
-    Scope::Target {
+fn scope(key: TargetKey, scaling: Scaling) -> ActivityScope {
+    ActivityScope::Target {
         key,
         window: scaling.activity_window(),
     }
@@ -219,6 +205,15 @@ fn rate(key: &TargetKey, scaling: Scaling) -> Option<(Measure, f64)> {
         };
         (measure, rate.value)
     })
+}
+
+/// The smallest integer that is not less, for fields without a fraction.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "`as` saturates, which is right for a value above the range of i64"
+)]
+pub(super) fn round_up(value: f64) -> i64 {
+    value.ceil() as i64
 }
 
 #[cfg(test)]

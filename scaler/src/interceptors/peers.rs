@@ -92,7 +92,7 @@ impl Peers {
     }
 
     /// Whether the list of interceptors has been read and nobody is on it.
-    pub fn nobody_is_there(&self) -> bool {
+    pub fn has_none(&self) -> bool {
         self.listed.load(Ordering::Acquire) && self.states.lock().is_empty()
     }
 
@@ -141,7 +141,7 @@ mod tests {
         peers.add(&lost);
         drop(starting);
         assert!(!readiness.report().ready);
-        assert!(!peers.nobody_is_there());
+        assert!(!peers.has_none());
 
         assert!(peers.set(&lost, PeerState::Unreachable("connection refused".to_owned())));
         assert!(readiness.report().ready);
@@ -169,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_there_only_once_the_list_has_been_read() {
+    fn there_are_none_only_once_the_list_has_been_read() {
         let peers = Peers::new(Readiness::new(), Metrics::default());
-        assert!(!peers.nobody_is_there());
+        assert!(!peers.has_none());
         peers.list_is_read();
-        assert!(peers.nobody_is_there());
+        assert!(peers.has_none());
         peers.add(&"127.0.0.1:1".parse().unwrap());
-        assert!(!peers.nobody_is_there());
+        assert!(!peers.has_none());
     }
 }

@@ -132,7 +132,7 @@ impl Running {
     fn adjust(&mut self, wanted: BTreeMap<Interceptor, bool>) {
         let ready = wanted.iter().filter(|(_, ready)| **ready);
         let ready = ready.map(|(interceptor, _)| interceptor.as_str().to_owned());
-        self.shared.demand.reached(ready.collect());
+        self.shared.demand.set_reachable(ready.collect());
         for (interceptor, listed) in &self.listed {
             let now = wanted.contains_key(interceptor);
             listed.send_if_modified(|before| std::mem::replace(before, now) != now);

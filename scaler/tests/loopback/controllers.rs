@@ -8,8 +8,8 @@ use anyhow::ensure;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::source::{Change, directory};
 use keda_http_runtime::readiness::Readiness;
-use keda_http_scaler::controllers::running::Controllers;
-use keda_http_scaler::controllers::{Context, Controller, News, NewsReceiver};
+use keda_http_scaler::controllers::context::{Context, Update, Updates};
+use keda_http_scaler::controllers::running::{Controller, Controllers};
 use keda_http_scaler::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -45,11 +45,11 @@ impl Drop for Ends {
 fn watching(name: &'static str, seen: &mpsc::UnboundedSender<Seen>) -> Controller {
     let seen = seen.clone();
     let well = Arc::new(AtomicBool::new(name != "failing"));
-    Controller::new(name, move |_: Context, mut news: NewsReceiver| {
+    Controller::new(name, move |_: Context, mut updates: Updates| {
         let (seen, well) = (seen.clone(), well.clone());
         async move {
             let _ends = Ends(name, seen.clone());
-            while let Some(news) = news.recv().await {
+            while let Some(news) = updates.recv().await {
                 let told = describe(&news);
                 seen.send((name, told.clone())).unwrap();
                 let mishap = matches!(told.as_str(), "fail" | "panic");
@@ -63,10 +63,10 @@ fn watching(name: &'static str, seen: &mpsc::UnboundedSender<Seen>) -> Controlle
     })
 }
 
-fn describe(news: &News) -> String {
-    match news {
-        News::Complete => "complete".to_owned(),
-        News::Changed(changes) => changes.iter().filter_map(name).collect::<Vec<_>>().join(" "),
+fn describe(update: &Update) -> String {
+    match update {
+        Update::Complete => "complete".to_owned(),
+        Update::Changed(changes) => changes.iter().filter_map(name).collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::AutowireConfig;
-use crate::controllers::Context;
+use crate::controllers::context::Context;
 use crate::interceptors::open_ports::OpenListeners;
 use crate::interceptors::slices::Pod;
 use health::{DataPath, Interceptor};

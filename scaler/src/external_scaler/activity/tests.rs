@@ -5,21 +5,17 @@ use std::collections::HashMap;
 use futures_util::{FutureExt, StreamExt};
 use keda_http_core::demand::{Report, TargetReport};
 use keda_http_core::target::TargetKey;
-use keda_http_runtime::readiness::Readiness;
 
-use crate::interceptors::peers::Peers;
-
-fn service() -> Service {
-    Service {
-        demand: SharedDemand::new(Duration::from_secs(30), Duration::from_secs(1)),
-        objects: Objects::none(),
-        peers: Peers::new(Readiness::new(), Metrics::default()),
-        metrics: Metrics::default(),
-        shutdown: CancellationToken::new(),
-    }
+fn demand() -> SharedDemand {
+    SharedDemand::new(Duration::from_secs(30), Duration::from_secs(1))
 }
 
-fn report(service: &Service, origin: Instant, pending: u64, waiting: u64) {
+fn open(demand: &SharedDemand) -> impl Stream<Item = Result<IsActiveResponse, Status>> {
+    let stream = ActivityStream::open(call(), demand.clone(), Objects::none(), Metrics::default());
+    stream.unwrap().messages()
+}
+
+fn report(demand: &SharedDemand, origin: Instant, pending: u64, waiting: u64) {
     let key = TargetKey::object("shop", "api");
     let target = TargetReport {
         key,
@@ -37,7 +33,7 @@ fn report(service: &Service, origin: Instant, pending: u64, waiting: u64) {
         targets: vec![target],
         removed: Vec::new(),
     };
-    service.demand.observe("a", report);
+    demand.observe("a", report);
 }
 
 fn call() -> ScaledObjectRef {
@@ -64,30 +60,21 @@ async fn next(messages: &mut (impl Stream<Item = Result<IsActiveResponse, Status
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_requests_wait_in_vain_the_signal_is_repeated_and_no_longer() {
-    let (service, origin) = (service(), Instant::now());
-    report(&service, origin, 1, 1);
-    let mut messages = std::pin::pin!(ActivityStream::open(call(), &service).unwrap().messages());
+async fn the_signal_is_repeated_only_while_requests_wait_without_an_endpoint() {
+    let (demand, origin) = (demand(), Instant::now());
+    report(&demand, origin, 1, 1);
+    let mut messages = std::pin::pin!(open(&demand));
     assert_eq!(next(&mut messages).await, Some(true));
     for times in 1..=3 {
         assert_eq!(next(&mut messages).await, Some(true));
         assert_eq!(origin.elapsed(), REPEAT_EVERY * times);
     }
 
-    // The requests have an endpoint now: they are pending, and nobody must be woken.
-    report(&service, origin, 1, 0);
+    // The requests have an endpoint now: they are pending, and no wake is needed.
+    report(&demand, origin, 1, 0);
     assert!(tokio::time::timeout(REPEAT_EVERY * 100, messages.next()).await.is_err());
 
-    // They wait again, though the target was active all the time: that is told at once, for the last signal is long ago.
-    report(&service, origin, 1, 1);
+    // They wait again, although the target was active all the time: the last signal is old, so the next one is sent at once.
+    report(&demand, origin, 1, 1);
     assert!(messages.next().now_or_never().is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_with_nothing_to_say_ends_on_shutdown() {
-    let service = service();
-    let mut messages = std::pin::pin!(ActivityStream::open(call(), &service).unwrap().messages());
-    assert!(messages.next().now_or_never().is_none());
-    service.shutdown.cancel();
-    assert_eq!(next(&mut messages).await, None);
 }

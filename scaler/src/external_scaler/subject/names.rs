@@ -1,10 +1,10 @@
-//! Characters that metric names may hold.
+//! Names of metrics as upstream escapes them.
 
 use std::fmt::Write;
 
 /// Writes every character outside `[-.0-9A-Za-z]` as `_` and the upper-case hexadecimal of its UTF-8 bytes, at least
 /// four digits, as upstream does: `shop/api` becomes `shop_002Fapi`.
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_ascii_alphanumeric() || matches!(character, '-' | '.') {
@@ -30,7 +30,7 @@ mod tests {
     use super::escape;
 
     #[test]
-    fn characters_that_metric_names_may_not_hold_become_hexadecimal() {
+    fn characters_that_are_not_allowed_in_metric_names_become_hexadecimal() {
         for (text, escaped) in [
             ("plain-Name.0", "plain-Name.0"),
             ("http-shop/api", "http-shop_002Fapi"),

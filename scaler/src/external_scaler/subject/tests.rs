@@ -20,14 +20,14 @@ fn names(subject: &Subject) -> Vec<(&str, f64, bool)> {
     subject
         .metrics
         .iter()
-        .map(|metric| (metric.name.as_str(), metric.target, metric.whole))
+        .map(|metric| (metric.name.as_str(), metric.target, metric.integers_only))
         .collect()
 }
 
 fn key(subject: &Subject) -> &str {
     match &subject.scope {
-        Scope::Target { key, .. } => key.as_str(),
-        Scope::Everything => "everything",
+        ActivityScope::Target { key, .. } => key.as_str(),
+        ActivityScope::Everything => "everything",
     }
 }
 
@@ -47,7 +47,7 @@ fn kedify(metadata: &[(&str, &str)]) -> Subject {
         namespace: "shop".into(),
         scaler_metadata: metadata.collect(),
     };
-    Subject::of(&call, &Objects::none()).unwrap()
+    Subject::resolve(&call, &Objects::none()).unwrap()
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn an_http_scaled_object_has_one_metric_and_the_rate_goes_first() {
 fn the_interceptors_own_scaling_is_named_after_the_scaled_object() {
     let subject = Subject::interceptor("keda", "interceptor", 200.0);
     assert_eq!(names(&subject), [("http-keda_002Finterceptor", 200.0, false)]);
-    assert_eq!(subject.scope, Scope::Everything);
+    assert_eq!(subject.scope, ActivityScope::Everything);
 }
 
 #[test]
@@ -92,4 +92,10 @@ fn one_of_several_triggers_has_its_name_in_key_and_metric() {
         (key(&several), names(&several)),
         ("shop/api:read/all", vec![("http_api_read_002Fall_rate", 7.0, false)])
     );
+}
+
+#[test]
+fn values_are_rounded_up_so_that_some_demand_is_never_none() {
+    assert_eq!([0.0, 0.01, 1.0, 1.2].map(round_up), [0, 1, 1, 2]);
+    assert_eq!(round_up(f64::MAX), i64::MAX);
 }
