@@ -26,6 +26,9 @@ pub enum EnvError {
         /// What it must be.
         allowed: String,
     },
+    /// More than one variable, each on a line of its own.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<EnvError>),
 }
 
 impl EnvError {

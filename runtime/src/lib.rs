@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`mod@env`]: settings from the environment, read through one lookup function; errors name variable, value and what is allowed.
+//! - [`settings`]: the readers of settings, and the table of variables that they make.
 //! - [`telemetry`]: logs, and spans and metrics that leave by OTLP, by the `OTEL_*` names.
 //! - [`readiness`]: tasks that must finish before the process is ready.
 //! - [`shutdown`]: SIGTERM and SIGINT as a value to wait for.
@@ -15,6 +16,7 @@ pub mod backoff;
 pub mod env;
 pub mod memory;
 pub mod readiness;
+pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
 

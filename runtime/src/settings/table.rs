@@ -1,0 +1,125 @@
+//! The variables of a program, in the order in which they were read.
+
+use std::fmt::Write;
+
+use serde::{Serialize, Serializer};
+
+/// One variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The heading it belongs below.
+    pub section: &'static str,
+    /// Its name.
+    pub name: String,
+    /// What it is for: a sentence without its full stop.
+    pub help: String,
+    /// What it may hold; completes "it must be …".
+    pub allowed: String,
+    /// The default, or words for what applies without a value.
+    pub default: String,
+    /// Whether it should be set at all.
+    pub status: Status,
+    /// The value in force; `(secret)` in place of one.
+    pub value: Option<String>,
+}
+
+/// Whether a variable should be set at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Yes.
+    InUse,
+    /// It works, but another name has taken its place.
+    Deprecated {
+        /// That name.
+        use_instead: String,
+    },
+    /// It is accepted for the sake of those who set it, and changes nothing.
+    WithoutEffect {
+        /// The reason.
+        why: &'static str,
+    },
+}
+
+/// All variables of a program. As JSON it is an object of names and values in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table(Vec<Row>);
+
+impl Table {
+    /// The rows, in the order in which they were read.
+    pub fn rows(&self) -> &[Row] {
+        &self.0
+    }
+
+    /// A variable that several readers share has one row.
+    pub(super) fn add(&mut self, row: Row) {
+        match self.0.iter_mut().find(|known| known.name == row.name) {
+            Some(known) => known.value = known.value.take().or(row.value),
+            None => self.0.push(row),
+        }
+    }
+
+    /// The part of a `--help` text about variables.
+    pub fn help(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for row in &self.0 {
+            if row.section != section {
+                section = row.section;
+                let _ = writeln!(text, "\n{section}");
+            }
+            row.write_help(&mut text);
+        }
+        text
+    }
+
+    /// Says in the log which of the variables that are set should not be.
+    pub fn log_notices(&self) {
+        for row in self.0.iter().filter(|row| row.value.is_some()) {
+            match &row.status {
+                Status::InUse => {}
+                Status::Deprecated { use_instead } => {
+                    tracing::warn!(name = row.name, use_instead, "this variable is deprecated");
+                }
+                Status::WithoutEffect { why } => tracing::info!(name = row.name, "has no effect: {why}"),
+            }
+        }
+    }
+}
+
+/// Where the text of a row begins, and where it must end.
+const INDENT: usize = 39;
+const WIDTH: usize = 120;
+
+impl Row {
+    /// What it is for, what applies without it, and what it may be, as sentences.
+    pub fn description(&self) -> String {
+        match &self.status {
+            Status::InUse if self.default == "required" => format!("{}. Required: {}.", self.help, self.allowed),
+            Status::InUse => format!("{}. Default: {}. Allowed: {}.", self.help, self.default, self.allowed),
+            Status::Deprecated { .. } => format!("{}.", self.help),
+            Status::WithoutEffect { why } => format!("{}. No effect: {why}.", self.help),
+        }
+    }
+
+    fn write_help(&self, text: &mut String) {
+        let mut line = format!("  {:<width$}", self.name, width = INDENT - 3);
+        if line.len() >= INDENT {
+            let _ = writeln!(text, "{line}");
+            line = " ".repeat(INDENT - 1);
+        }
+        for word in self.description().split_whitespace() {
+            if line.len() + 1 + word.len() > WIDTH {
+                let _ = writeln!(text, "{line}");
+                line = " ".repeat(INDENT - 1);
+            }
+            line = line + " " + word;
+        }
+        let _ = writeln!(text, "{line}");
+    }
+}
+
+impl Serialize for Table {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|row| (&row.name, &row.value)))
+    }
+}
