@@ -11,6 +11,8 @@ pub mod framing;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,8 +21,7 @@ use tokio::time::Sleep;
 
 use framing::{Framing, Violation, ViolationKind};
 
-/// The largest request head we take, in bytes. hyper enforces it and answers 431: it goes to its HTTP/1 builder as
-/// `max_header_size` (with hyper-util's builder for both versions: as `max_buf_size`).
+/// The largest request head we take, in bytes. hyper enforces it (`max_header_size`) and answers 431.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// What hyper reads in place of a bad byte in a request head. It refuses a NUL wherever it stands, but looks for it
@@ -46,10 +47,34 @@ const DISCARDED_READ_BYTES: usize = 4096;
 pub struct ClientIo<S> {
     stream: S,
     framing: Framing,
+    observed: Arc<Observed>,
     refusal: Refusal,
     head_timeout: Option<Duration>,
     /// Exists only while a head is incomplete and the client silent.
     deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// What the bytes of an HTTP/1 connection have shown so far: written by its [`ClientIo`], read by whoever answers its
+/// requests. Both run in the connection's task.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Request heads that are complete.
+    heads: AtomicU64,
+    /// The last of these asks for an upgrade: no other head follows, and nothing is checked any more.
+    upgrade: AtomicBool,
+}
+
+impl Observed {
+    /// Whether what follows the request of this number (the first is 1) is not checked, so that it must not be read as
+    /// HTTP.
+    pub fn asks_for_upgrade(&self, number: u64) -> bool {
+        self.upgrade.load(Ordering::Relaxed) && number >= self.heads.load(Ordering::Relaxed)
+    }
+
+    fn update(&self, framing: &Framing) {
+        self.heads.store(framing.heads(), Ordering::Relaxed);
+        self.upgrade.store(framing.asks_for_upgrade(), Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -62,10 +87,11 @@ enum Refusal {
 
 impl<S> ClientIo<S> {
     /// A new connection. `None` as `head_timeout` lets a request head take any time.
-    pub fn new(stream: S, head_timeout: Option<Duration>) -> Self {
+    pub fn new(stream: S, head_timeout: Option<Duration>, observed: Arc<Observed>) -> Self {
         Self {
             stream,
             framing: Framing::new(),
+            observed,
             refusal: Refusal::None,
             head_timeout,
             deadline: None,
@@ -78,6 +104,7 @@ impl<S> ClientIo<S> {
         let checked = self.framing.push(&buf.filled()[before..]);
         if self.framing.heads() != heads {
             self.deadline = None;
+            self.observed.update(&self.framing);
         }
         checked.or_else(|violation| self.refuse(violation, buf, before))
     }

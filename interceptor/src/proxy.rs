@@ -71,7 +71,7 @@ impl Proxy {
     /// Answers a request. Never fails: what goes wrong is an answer too.
     pub async fn handle(&self, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
         let http1 = request.version() < Version::HTTP_2;
-        let may_switch = headers::wants_upgrade(&request);
+        let may_switch = client.asks_for_upgrade();
         let head = request.method() == Method::HEAD;
         let mut response = self.answer(client, request).await;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -172,7 +172,7 @@ impl Proxy {
         let session = route.session.as_deref().filter(|_| record.pending().is_some());
         let session = Sticky::of(session, request.headers(), client);
         let preferred = session.as_ref().and_then(|session| session.asked);
-        let upgrade = Upgrade::take(&mut request);
+        let upgrade = client.asks_for_upgrade().then(|| Upgrade::take(&mut request)).flatten();
         headers::remove_hop_by_hop(request.headers_mut());
         headers::add_forwarded(request.headers_mut(), &client.facts)?;
         if let Some(upgrade) = &upgrade {

@@ -3,12 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 use keda_http_core::route::scoped::Scope;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::inbound::Observed;
 use crate::proxy::headers::ClientFacts;
 
 /// A client connection. Lives inside the connection's own task, so never longer than its socket.
@@ -17,6 +20,10 @@ pub struct Client {
     pub peer: SocketAddr,
     /// What endpoints are told of it.
     pub facts: ClientFacts,
+    /// What its bytes have shown, for HTTP/1.
+    pub observed: Arc<Observed>,
+    /// Requests that have begun, for HTTP/1: they begin one after another, each after the former's response.
+    requests: AtomicU64,
     /// The autowired Service it came through, when it came by that one's own listener.
     pub scope: Option<Scope>,
     socket: RawFd,
@@ -34,9 +41,22 @@ impl Client {
                 forwarded_for,
                 scheme: HeaderValue::from_static("http"),
             },
+            observed: Arc::default(),
+            requests: AtomicU64::new(0),
             scope,
             socket: stream.as_raw_fd(),
         }
+    }
+
+    /// Counts an HTTP/1 request that begins to be answered.
+    pub fn begin_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the request that is being answered may switch protocols. Its response is then either a 101 or the
+    /// connection's last: what follows was not checked.
+    pub fn asks_for_upgrade(&self) -> bool {
+        self.observed.asks_for_upgrade(self.requests.load(Ordering::Relaxed))
     }
 
     /// Waits until the client has closed its side. While a request with a body is held nobody reads from the

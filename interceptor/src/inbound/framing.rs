@@ -11,7 +11,8 @@
 //!
 //! After an HTTP/1.1 request with `Connection: upgrade` and an `Upgrade`, what follows may be another protocol, so it is
 //! **not checked**. Whoever serves such a request must either switch (101) or close the connection after its response:
-//! then nothing unchecked is ever read as HTTP. The request's own body is still checked.
+//! then nothing unchecked is ever read as HTTP. The request's own body is still checked. [`Framing::asks_for_upgrade`]
+//! is the only place that decides this; the proxy asks it by way of [`super::client::Client`].
 //!
 //! An `Upgrade` that lists `h2c` does not count: HTTP/2 must not be tunnelled past routing, so it is to be ignored, as
 //! RFC 9110 section 7.8 allows. Nor does `CONNECT`, which is to be refused. After both the connection stays HTTP/1.
@@ -26,12 +27,6 @@ use thiserror::Error;
 use chunk::Chunk;
 use field::Field;
 use head::{Body, Head, last_eight};
-
-/// What an HTTP/2 client sends first (RFC 9113 section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How much of [`PREFACE`] is a request line without a line end, which an HTTP/1 request may share.
-const PREFACE_LINE: usize = b"PRI * HTTP/2.0".len();
 
 /// The first byte that must not be let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -109,7 +104,7 @@ pub struct Framing {
     line_begun: bool,
     /// The current line's CR has come, its LF has not.
     after_cr: bool,
-    heads: u32,
+    heads: u64,
     head: Head,
     field: Field,
 }
@@ -117,8 +112,6 @@ pub struct Framing {
 /// What the next byte belongs to.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// The connection's first bytes: this many are those of the HTTP/2 preface.
-    Preface(u8),
     /// A request line, or the empty lines that may come before it.
     RequestLine {
         /// Its last eight bytes so far.
@@ -129,7 +122,7 @@ enum Place {
     Body(u64),
     Chunk(Chunk),
     Trailers,
-    /// HTTP/2, or what a connection was upgraded to.
+    /// What comes after a request to upgrade.
     Unchecked,
 }
 
@@ -143,7 +136,7 @@ impl Framing {
     /// A connection that has sent nothing yet.
     pub fn new() -> Self {
         Self {
-            place: Place::Preface(0),
+            place: Place::RequestLine { tail: 0 },
             line_begun: false,
             after_cr: false,
             heads: 0,
@@ -161,7 +154,6 @@ impl Framing {
         let mut offset = 0;
         while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
             let step = match self.place {
-                Place::Preface(matched) => self.preface(usize::from(matched), rest),
                 Place::RequestLine { .. } | Place::Fields | Place::Trailers => self.line(rest),
                 Place::Body(remaining) => Ok(self.body(remaining, rest)),
                 Place::Chunk(chunk) => self.chunk(chunk, rest),
@@ -175,7 +167,6 @@ impl Framing {
     /// Whether a request head has begun and its blank line has not come.
     pub fn is_inside_head(&self) -> bool {
         match self.place {
-            Place::Preface(matched) => matched > 0,
             Place::RequestLine { .. } => self.line_begun,
             Place::Fields => true,
             Place::Body(_) | Place::Chunk(_) | Place::Trailers | Place::Unchecked => false,
@@ -187,38 +178,22 @@ impl Framing {
         matches!(self.place, Place::Body(_) | Place::Chunk(_) | Place::Trailers)
     }
 
-    /// Whether the bytes are no longer HTTP/1 as far as can be known: HTTP/2, or after a request to upgrade.
+    /// Whether the bytes that come next may be another protocol's: a request to upgrade is complete.
     pub fn is_unchecked(&self) -> bool {
         matches!(self.place, Place::Unchecked)
     }
 
-    /// How many request heads are complete, wrapping.
-    pub fn heads(&self) -> u32 {
+    /// Whether the last complete head asks for an upgrade, so that nothing is checked after its message.
+    pub fn asks_for_upgrade(&self) -> bool {
+        self.is_unchecked() || (self.is_inside_body() && self.head.asks_for_upgrade())
+    }
+
+    /// How many request heads are complete.
+    pub fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// All steps are given at least one byte and say how many they took.
-    fn preface(&mut self, matched: usize, rest: &[u8]) -> Result<usize, Violation> {
-        let expected = &PREFACE[matched..];
-        let same = rest
-            .iter()
-            .zip(expected)
-            .take_while(|(byte, expected)| byte == expected)
-            .count();
-        let matched = matched + same;
-        if matched == PREFACE.len() {
-            self.place = Place::Unchecked;
-        } else if same == rest.len() {
-            self.place = Place::Preface(u8::try_from(matched).unwrap_or(u8::MAX));
-        } else if matched >= PREFACE_LINE {
-            return Err(ViolationKind::Version.at(same));
-        } else {
-            self.place = Place::RequestLine { tail: 0 };
-            self.text(&PREFACE[..matched])?;
-        }
-        Ok(same)
-    }
-
+    /// All steps get at least one byte and return how many they consumed.
     fn line(&mut self, rest: &[u8]) -> Result<usize, Violation> {
         if self.after_cr {
             return self.line_feed(rest, 0);
@@ -288,7 +263,7 @@ impl Framing {
             Body::Length(length) => self.place = Place::Body(length),
             Body::Chunked => self.place = Place::Chunk(Chunk::default()),
         }
-        self.heads = self.heads.wrapping_add(1);
+        self.heads += 1;
         Ok(())
     }
 

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ClientIo, MAX_HEAD_BYTES};
-use harness::{Answer, BOTH, Hyper, Seen, in_pieces, listen, on_stream, raw};
+use super::MAX_HEAD_BYTES;
+use harness::{Answer, Seen, checked, in_pieces, listen, on_stream, raw};
 
 const GENEROUS: Duration = Duration::from_secs(20);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -102,10 +102,6 @@ fn bytes(text: &str) -> Vec<&[u8]> {
     text.as_bytes().chunks(1).collect()
 }
 
-fn with_both(texts: &[&'static str]) -> impl Iterator<Item = (Hyper, &'static str)> {
-    texts.iter().flat_map(|text| BOTH.map(|hyper| (hyper, *text)))
-}
-
 fn assert_refused(answer: &Answer, what: &str) {
     assert!(answer.text.starts_with("HTTP/1.1 400 "), "{what:?}: {:?}", answer.text);
     assert_eq!(
@@ -133,8 +129,8 @@ fn assert_body_failed(answer: &Answer, what: &str) {
 
 #[tokio::test]
 async fn a_malformed_head_is_answered_400_over_tcp_and_nobody_sees_it() {
-    for (hyper, head) in with_both(MALFORMED_HEADS) {
-        assert_refused(&raw(hyper, head.as_bytes()).await, head);
+    for head in MALFORMED_HEADS {
+        assert_refused(&raw(head.as_bytes()).await, head);
     }
 }
 
@@ -175,9 +171,9 @@ async fn a_malformed_head_after_a_good_request_is_refused_alone() {
 
 #[tokio::test]
 async fn a_malformed_chunked_body_fails_its_reader_over_tcp() {
-    for (hyper, chunks) in with_both(MALFORMED_CHUNKS) {
+    for chunks in MALFORMED_CHUNKS {
         let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
-        assert_body_failed(&raw(hyper, request.as_bytes()).await, chunks);
+        assert_body_failed(&raw(request.as_bytes()).await, chunks);
     }
 }
 
@@ -195,11 +191,7 @@ async fn a_malformed_chunked_body_fails_its_reader_however_it_arrives() {
 
 #[tokio::test]
 async fn the_reader_of_a_malformed_body_can_tell_why() {
-    let answer = raw(
-        Hyper::Auto,
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\nhello",
-    )
-    .await;
+    let answer = raw(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\nhello").await;
     let [Seen::BodyError { received, cause }] = &answer.seen[..] else {
         panic!("{:?}", answer.seen)
     };
@@ -211,11 +203,9 @@ async fn the_reader_of_a_malformed_body_can_tell_why() {
 async fn a_head_that_is_too_large_is_answered_431() {
     let mut request = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".to_vec();
     request.resize(MAX_HEAD_BYTES, b'x');
-    for hyper in BOTH {
-        let answer = raw(hyper, &request).await;
-        assert!(answer.text.starts_with("HTTP/1.1 431 "), "{hyper:?}: {:?}", answer.text);
-        assert_eq!(answer.seen, []);
-    }
+    let answer = raw(&request).await;
+    assert!(answer.text.starts_with("HTTP/1.1 431 "), "{:?}", answer.text);
+    assert_eq!(answer.seen, []);
 }
 
 #[tokio::test]
@@ -223,10 +213,8 @@ async fn a_head_of_nearly_the_largest_size_is_served() {
     let mut request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: ".to_vec();
     request.resize(MAX_HEAD_BYTES - 4, b'x');
     request.extend_from_slice(b"\r\n\r\n");
-    for hyper in BOTH {
-        let answer = raw(hyper, &request).await;
-        assert!(answer.text.starts_with("HTTP/1.1 200 "), "{hyper:?}: {:?}", answer.text);
-    }
+    let answer = raw(&request).await;
+    assert!(answer.text.starts_with("HTTP/1.1 200 "), "{:?}", answer.text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,7 +236,7 @@ async fn good_requests_are_served_as_if_nobody_looked() {
 
 #[tokio::test]
 async fn an_upgraded_connection_carries_any_bytes() {
-    let (address, _) = listen(Hyper::Auto).await;
+    let (address, _) = listen().await;
     let mut client = TcpStream::connect(address).await.unwrap();
     let request = "GET /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nearly\n\0";
     client.write_all(request.as_bytes()).await.unwrap();
@@ -278,20 +266,12 @@ async fn an_upgraded_connection_carries_any_bytes() {
     assert_eq!(echoed, bytes);
 }
 
-#[tokio::test]
-async fn http2_with_prior_knowledge_passes() {
-    let (address, service) = listen(Hyper::Auto).await;
-    let status = harness::over_http2(address).await;
-    assert_eq!(status, 200);
-    assert_eq!(service.seen().len(), 1);
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_incomplete_head_ends_the_connection_at_its_deadline() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
-    for (hyper, end) in (1..head.len()).flat_map(|end| BOTH.map(|hyper| (hyper, end))) {
+    for end in 1..head.len() {
         let (mut client, server) = duplex(1024);
-        let (served, service) = on_stream(hyper, ClientIo::new(server, Some(HEAD_TIMEOUT)));
+        let (served, service) = on_stream(checked(server, Some(HEAD_TIMEOUT)));
         client.write_all(&head.as_bytes()[..end]).await.unwrap();
         let begun = Instant::now();
         timeout(GENEROUS + HEAD_TIMEOUT, served)
@@ -306,7 +286,7 @@ async fn an_incomplete_head_ends_the_connection_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_trickles_does_not_move_the_deadline() {
     let (mut client, server) = duplex(1024);
-    let (served, _) = on_stream(Hyper::Http1, ClientIo::new(server, Some(HEAD_TIMEOUT)));
+    let (served, _) = on_stream(checked(server, Some(HEAD_TIMEOUT)));
     let begun = Instant::now();
     let trickle = async {
         client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
@@ -328,7 +308,7 @@ async fn a_silent_connection_has_no_deadline() {
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     for sent in ["", "\r\n", request, &format!("{request}\r\n")] {
         let (mut client, server) = duplex(1024);
-        let (served, _) = on_stream(Hyper::Http1, ClientIo::new(server, Some(HEAD_TIMEOUT)));
+        let (served, _) = on_stream(checked(server, Some(HEAD_TIMEOUT)));
         client.write_all(sent.as_bytes()).await.unwrap();
         timeout(HEAD_TIMEOUT * 100, served).await.expect_err("it stays open");
     }
@@ -337,7 +317,7 @@ async fn a_silent_connection_has_no_deadline() {
 #[tokio::test(start_paused = true)]
 async fn without_a_timeout_a_head_may_take_any_time() {
     let (mut client, server) = duplex(1024);
-    let (served, _) = on_stream(Hyper::Http1, ClientIo::new(server, None));
+    let (served, _) = on_stream(checked(server, None));
     client.write_all(b"GET").await.unwrap();
     timeout(HEAD_TIMEOUT * 100, served).await.expect_err("it stays open");
 }
@@ -345,7 +325,7 @@ async fn without_a_timeout_a_head_may_take_any_time() {
 #[tokio::test(start_paused = true)]
 async fn each_head_has_its_own_deadline() {
     let (mut client, server) = duplex(1024);
-    let (served, service) = on_stream(Hyper::Http1, ClientIo::new(server, Some(HEAD_TIMEOUT)));
+    let (served, service) = on_stream(checked(server, Some(HEAD_TIMEOUT)));
     let talk = async {
         client.write_all(b"GET /1 HTTP/1.1\r\n").await.unwrap();
         for _ in 0..3 {
@@ -362,7 +342,7 @@ async fn each_head_has_its_own_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_has_no_deadline_here() {
     let (mut client, server) = duplex(1024);
-    let (served, service) = on_stream(Hyper::Http1, ClientIo::new(server, Some(HEAD_TIMEOUT)));
+    let (served, service) = on_stream(checked(server, Some(HEAD_TIMEOUT)));
     let talk = async {
         client
             .write_all(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\na")
@@ -385,7 +365,7 @@ async fn what_follows_a_refused_head_is_taken_off_the_socket() {
     let (mut client, server) = duplex(1 << 20);
     let refused = [&b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..], &[b'x'; 40_000]].concat();
     client.write_all(&refused).await.unwrap();
-    let mut io = ClientIo::new(server, None);
+    let mut io = checked(server, None);
     let mut read = Vec::new();
     io.read_to_end(&mut read).await.unwrap();
     assert_eq!(read, b"GET / HTTP/1.1\0\r\n\r\n");
@@ -404,7 +384,7 @@ async fn closing_one_side_of_a_tunnel_loses_nothing_of_the_other() {
         .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
         .await
         .unwrap();
-    let mut io = ClientIo::new(server, None);
+    let mut io = checked(server, None);
     assert!(io.read(&mut [0; 1024]).await.unwrap() > 0);
     client.write_all(b"\nhello").await.unwrap();
     io.shutdown().await.unwrap();
@@ -417,5 +397,5 @@ async fn closing_one_side_of_a_tunnel_loses_nothing_of_the_other() {
 async fn writes_stay_vectored() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    assert!(tokio::io::AsyncWrite::is_write_vectored(&ClientIo::new(stream, None)));
+    assert!(tokio::io::AsyncWrite::is_write_vectored(&checked(stream, None)));
 }

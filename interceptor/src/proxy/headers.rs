@@ -65,16 +65,6 @@ pub fn settle_host<B>(request: &mut Request<B>) -> Result<(), InvalidRequest> {
     }
 }
 
-/// Whether the client asks for another protocol on this connection (`Upgrade`), and we let it. `h2c` is not let
-/// through: behind it requests would pass unseen.
-pub fn wants_upgrade<B>(request: &Request<B>) -> bool {
-    if request.version() != Version::HTTP_11 || !request.headers().contains_key(header::UPGRADE) {
-        return false;
-    }
-    let h2c = lists(request.headers(), &header::UPGRADE, "h2c");
-    !h2c && lists(request.headers(), &header::CONNECTION, "upgrade")
-}
-
 /// Whether a comma-separated header lists a token, without case.
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name);

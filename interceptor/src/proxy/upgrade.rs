@@ -25,11 +25,9 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// Takes the client's side out of the request and the wish out of its headers (they are hop-by-hop).
+    /// The upgrade that a request asks for. Whether it may is the connection's to say: see
+    /// [`Client::asks_for_upgrade`](crate::inbound::client::Client::asks_for_upgrade).
     pub fn take<B>(request: &mut Request<B>) -> Option<Self> {
-        if !super::headers::wants_upgrade(request) {
-            return None;
-        }
         let protocol = request.headers().get(header::UPGRADE).cloned()?;
         Some(Self {
             client: hyper::upgrade::on(request),

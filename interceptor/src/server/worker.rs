@@ -219,9 +219,13 @@ impl Server {
         client: Client,
         close: CancellationToken,
     ) -> hyper::Result<()> {
-        let io = TokioIo::new(ClientIo::new(stream, Some(self.head_timeout)));
+        let observed = client.observed.clone();
+        let io = TokioIo::new(ClientIo::new(stream, Some(self.head_timeout), observed));
         let (server, client) = (self.clone(), Arc::new(client));
-        let service = service_fn(move |request| server.clone().handle(client.clone(), request));
+        let service = service_fn(move |request| {
+            client.begin_request();
+            server.clone().handle(client.clone(), request)
+        });
         let connection = self.http1.serve_connection(io, service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {

@@ -9,6 +9,7 @@ mod cold_start;
 mod draining;
 mod external_names;
 mod faults;
+mod hostile;
 mod kinds;
 mod own_answers;
 mod ownership;

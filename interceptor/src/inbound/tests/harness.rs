@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -118,74 +118,53 @@ async fn echo(upgraded: hyper::upgrade::Upgraded) {
     write.shutdown().await.expect("an end");
 }
 
-type Served = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send>>;
-
-/// Which of hyper's servers.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Hyper {
-    /// HTTP/1 alone, for a connection whose protocol is known.
-    Http1,
-    /// hyper-util's, which looks at the first bytes.
-    Auto,
-}
-
-pub(super) const BOTH: [Hyper; 2] = [Hyper::Http1, Hyper::Auto];
+type Served = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// Serves one connection; the future ends when hyper is done with it.
-pub(super) fn on_stream<S>(hyper: Hyper, stream: S) -> (Served, Service)
+pub(super) fn on_stream<S>(stream: S) -> (Served, Service)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = Service::default();
-    (hyper.serve(stream, service.clone()), service)
+    (serve(stream, service.clone()), service)
 }
 
-impl Hyper {
-    fn serve<S>(self, stream: S, service: Service) -> Served
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let serve = service_fn(move |request| service.clone().serve(request));
-        let io = TokioIo::new(stream);
-        match self {
-            Self::Http1 => Box::pin(async move {
-                let mut builder = http1::Builder::new();
-                builder
-                    .header_read_timeout(None)
-                    .auto_date_header(false)
-                    .max_header_size(MAX_HEAD_BYTES);
-                Ok(builder.serve_connection(io, serve).with_upgrades().await?)
-            }),
-            Self::Auto => Box::pin(async move {
-                let mut builder = auto::Builder::new(TokioExecutor::new());
-                builder
-                    .http1()
-                    .header_read_timeout(None)
-                    .auto_date_header(false)
-                    .max_buf_size(MAX_HEAD_BYTES);
-                builder.serve_connection_with_upgrades(io, serve).await
-            }),
-        }
-    }
+/// A checked connection of which nothing is asked.
+pub(super) fn checked<S>(stream: S, head_timeout: Option<Duration>) -> ClientIo<S> {
+    ClientIo::new(stream, head_timeout, Arc::default())
+}
+
+fn serve<S>(stream: S, service: Service) -> Served
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let serve = service_fn(move |request| service.clone().serve(request));
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .auto_date_header(false)
+        .max_header_size(MAX_HEAD_BYTES);
+    let connection = builder.serve_connection(TokioIo::new(stream), serve);
+    Box::pin(connection.with_upgrades())
 }
 
 /// A server that runs as long as the test.
-pub(super) async fn listen(hyper: Hyper) -> (SocketAddr, Service) {
+pub(super) async fn listen() -> (SocketAddr, Service) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let service = Service::default();
     let served = service.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(hyper.serve(ClientIo::new(stream, Some(GENEROUS)), served.clone()));
+            tokio::spawn(serve(checked(stream, Some(GENEROUS)), served.clone()));
         }
     });
     (address, service)
 }
 
 /// Sends `bytes` over TCP and reads until the server closes; the client does not close first.
-pub(super) async fn raw(hyper: Hyper, bytes: &[u8]) -> Answer {
-    let (address, service) = listen(hyper).await;
+pub(super) async fn raw(bytes: &[u8]) -> Answer {
+    let (address, service) = listen().await;
     let mut client = TcpStream::connect(address).await.expect("a connection");
     client.write_all(bytes).await.expect("a request");
     let mut text = Vec::new();
@@ -236,18 +215,14 @@ impl AsyncWrite for Pieces {
     }
 }
 
-/// Serves a client that sends `pieces`, until the server closes or nothing more happens. Both servers do the same.
+/// Serves a client that sends `pieces`, until the server closes or nothing more happens.
 pub(super) async fn in_pieces(pieces: &[&[u8]]) -> Answer {
-    let [http1, auto] =
-        BOTH.map(|hyper| serve_pieces(pieces, move |pieces| on_stream(hyper, ClientIo::new(pieces, None))));
-    let (http1, auto) = (http1.await, auto.await);
-    assert_eq!(http1, auto);
-    auto
+    serve_pieces(pieces, |pieces| on_stream(checked(pieces, None))).await
 }
 
 /// The same without [`ClientIo`].
 pub(super) async fn unchecked(bytes: &[u8]) -> Answer {
-    serve_pieces(&[bytes], |pieces| on_stream(Hyper::Auto, pieces)).await
+    serve_pieces(&[bytes], on_stream).await
 }
 
 async fn serve_pieces(pieces: &[&[u8]], start: impl FnOnce(Pieces) -> (Served, Service)) -> Answer {
@@ -265,22 +240,4 @@ async fn serve_pieces(pieces: &[&[u8]], start: impl FnOnce(Pieces) -> (Served, S
         is_closed,
         seen: service.seen(),
     }
-}
-
-pub(super) async fn over_http2(address: SocketAddr) -> u16 {
-    let stream = TcpStream::connect(address).await.expect("a connection");
-    let io = TokioIo::new(stream);
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-        .await
-        .expect("a handshake");
-    tokio::spawn(connection);
-    let request = Request::get("http://a/")
-        .body(Empty::<Bytes>::new())
-        .expect("a request");
-    sender
-        .send_request(request)
-        .await
-        .expect("a response")
-        .status()
-        .as_u16()
 }

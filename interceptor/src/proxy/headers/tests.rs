@@ -101,22 +101,6 @@ fn forwarded_headers_are_appended_to_or_kept() {
 }
 
 #[test]
-fn an_upgrade_is_let_through_but_not_to_h2c() {
-    let upgrade = |protocol: &'static str| {
-        get("/")
-            .header("connection", "keep-alive, Upgrade")
-            .header("upgrade", protocol)
-            .body(())
-            .unwrap()
-    };
-    assert!(wants_upgrade(&upgrade("websocket")));
-    assert!(!wants_upgrade(&upgrade("h2c")));
-    assert!(!wants_upgrade(&upgrade("foo, h2c")));
-    let not_connected = get("/").header("upgrade", "websocket").body(()).unwrap();
-    assert!(!wants_upgrade(&not_connected));
-}
-
-#[test]
 fn the_host_is_settled_from_an_absolute_form() {
     let mut request = get("http://user@inner.example:81/a?b")
         .header("host", "outer.example")

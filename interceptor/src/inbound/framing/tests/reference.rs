@@ -2,7 +2,7 @@
 
 #![allow(clippy::too_many_lines, reason = "the reference is read from top to bottom")]
 
-use super::super::{PREFACE, Violation, ViolationKind};
+use super::super::{Violation, ViolationKind};
 use super::Outcome;
 
 /// Why reading stopped.
@@ -18,8 +18,9 @@ enum Stop {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    heads: u32,
+    heads: u64,
     is_in_body: bool,
+    is_upgrade: bool,
 }
 
 pub(super) fn outcome(bytes: &[u8]) -> Outcome {
@@ -28,6 +29,7 @@ pub(super) fn outcome(bytes: &[u8]) -> Outcome {
         at: 0,
         heads: 0,
         is_in_body: false,
+        is_upgrade: false,
     };
     let stop = reader.connection();
     Outcome {
@@ -39,27 +41,13 @@ pub(super) fn outcome(bytes: &[u8]) -> Outcome {
         is_inside_head: matches!(stop, Stop::InHead),
         is_inside_body: reader.is_in_body,
         is_unchecked: matches!(stop, Stop::Unchecked),
+        asks_for_upgrade: reader.is_upgrade,
         heads: reader.heads,
     }
 }
 
 impl<'a> Reader<'a> {
     fn connection(&mut self) -> Stop {
-        let same = self
-            .bytes
-            .iter()
-            .zip(PREFACE)
-            .take_while(|(byte, expected)| byte == expected)
-            .count();
-        if same == PREFACE.len() {
-            return Stop::Unchecked;
-        }
-        if same == self.bytes.len() {
-            return if same == 0 { Stop::Idle } else { Stop::InHead };
-        }
-        if same >= 14 {
-            return bad(same, ViolationKind::Version);
-        }
         loop {
             if let Err(stop) = self.message() {
                 return stop;
@@ -125,6 +113,7 @@ impl<'a> Reader<'a> {
         self.heads += 1;
         self.at = at;
         self.is_in_body = true;
+        self.is_upgrade = is_upgrade;
         if is_chunked {
             self.chunks()?;
         } else if (self.bytes.len() - self.at) as u64 >= length {

@@ -1,0 +1,111 @@
+//! Requests that try to be read in two ways: between framing and proxy, between us and the app.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof};
+use proptest::test_runner::{TestCaseError, TestRunner};
+use tokio::io::AsyncWriteExt;
+use tokio::runtime::Handle;
+
+use crate::support::*;
+
+type Paths = Arc<Mutex<Vec<String>>>;
+
+/// An app that notes the path of each request.
+async fn noting_app() -> (std::net::SocketAddr, Paths) {
+    let paths = Paths::default();
+    let seen = paths.clone();
+    let router = axum::Router::new().fallback(move |request: axum::extract::Request| async move {
+        seen.lock().push(request.uri().path().to_owned());
+        "ok"
+    });
+    (app(router).await, paths)
+}
+
+/// What is sent on one connection, which the interceptor must end.
+async fn answer_to(interceptor: &Interceptor, bytes: &[u8]) -> String {
+    let mut client = interceptor.connect().await;
+    client.0.write_all(bytes).await.unwrap();
+    client.read_to_end().await
+}
+
+/// Requests that framing must refuse; read as HTTP, each reaches `/smuggled`.
+const SMUGGLED: [&str; 4] = [
+    "GET /smuggled HTTP/1.1\nHost: api.example\r\n\r\n",
+    "POST /smuggled HTTP/1.1\r\nHost: api.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "GET /smuggled HTTP/1.1\r\nHost: api.example\r\nHost: other.example\r\n\r\n",
+    "POST /smuggled HTTP/1.1\r\nHost: api.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+];
+
+#[tokio::test]
+async fn fault_a1_an_upgrade_is_decided_once_for_framing_and_proxy() {
+    let interceptor = Interceptor::start().await;
+    let (app, paths) = noting_app().await;
+    interceptor.serve("api", app).await;
+    for connection in [&b"\xff, upgrade"[..], b"upgrade, \xff", b"\xff\r\nConnection: upgrade"] {
+        for smuggled in SMUGGLED {
+            let head = [
+                b"GET /first HTTP/1.1\r\nHost: api.example\r\nConnection: ",
+                connection,
+                b"\r\nUpgrade: websocket\r\n\r\n",
+                smuggled.as_bytes(),
+            ]
+            .concat();
+            let answer = answer_to(&interceptor, &head).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+        }
+    }
+    assert!(paths.lock().iter().all(|path| path == "/first"), "{:?}", paths.lock());
+}
+
+/// One option of a list: often a word that matters, sometimes any bytes that a header may contain.
+fn option() -> impl Strategy<Value = Vec<u8>> {
+    let any_byte = any::<u8>().prop_filter("not of a value", |byte| !byte.is_ascii_control() && *byte != 0x7f);
+    prop_oneof![
+        4 => prop::sample::select(vec!["upgrade", "Upgrade", "UPGRADE ", "\tupgrade", "keep-alive", "x", ""])
+            .prop_map(|word| word.as_bytes().to_vec()),
+        2 => prop::sample::select(vec!["websocket", "h2c", "H2C", "h2c/1", "x"]).prop_map(|word| word.as_bytes().to_vec()),
+        1 => prop::collection::vec(any_byte, 0..3),
+        1 => Just(b"\xff".to_vec()),
+    ]
+}
+
+fn field() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop::sample::select(vec!["Connection", "connection", "Upgrade", "UPGRADE", "X-Other"]);
+    (name, prop::collection::vec(option(), 1..4))
+        .prop_map(|(name, options)| [name.as_bytes(), b": ", &options.join(&b","[..]), b"\r\n"].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_framing_does_not_check_is_never_read_as_http() {
+    let interceptor = Interceptor::start().await;
+    let (app, paths) = noting_app().await;
+    interceptor.serve("api", app).await;
+    let request = (
+        prop::collection::vec(field(), 0..5),
+        any::<bool>(),
+        prop::sample::select(vec!["1.0", "1.1"]),
+        prop::sample::select(&SMUGGLED[..]),
+    );
+    let handle = Handle::current();
+    let check = |(fields, with_body, version, smuggled): (Vec<Vec<u8>>, bool, &str, &str)| {
+        let body = if with_body {
+            "Content-Length: 2\r\n\r\nhi"
+        } else {
+            "\r\n"
+        };
+        let head = format!("POST /first HTTP/{version}\r\nHost: api.example\r\n");
+        let bytes = [head.as_bytes(), &fields.concat(), body.as_bytes(), smuggled.as_bytes()].concat();
+        let answer = tokio::task::block_in_place(|| handle.block_on(answer_to(&interceptor, &bytes)));
+        let smuggled = paths.lock().iter().any(|path| path == "/smuggled");
+        if smuggled || answer.matches("200 OK").count() > 1 {
+            return Err(TestCaseError::fail(format!("{}: {answer}", bytes.escape_ascii())));
+        }
+        Ok(())
+    };
+    TestRunner::new(ProptestConfig::with_cases(300))
+        .run(&request, check)
+        .unwrap();
+}
