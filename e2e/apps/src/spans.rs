@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use keda_http_runtime::telemetry::propagation::Caller;
 use keda_http_runtime::telemetry::{Tracing, propagation};
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanKind, TraceContextExt, Tracer as _, TracerProvider as _,
@@ -35,11 +36,11 @@ impl Spans {
 
     /// A span below the caller's, whom the headers name.
     pub fn below_caller(&self, name: &'static str, kind: SpanKind, headers: &HeaderMap) -> Scope {
-        let caller = self
-            .tracing
-            .as_ref()
-            .and_then(|tracing| propagation::extract(headers, tracing.propagation));
-        self.start(name, kind, &below(caller))
+        let caller = match &self.tracing {
+            Some(tracing) => propagation::extract(headers, tracing.propagation),
+            None => Caller::default(),
+        };
+        self.start(name, kind, &caller.context())
     }
 
     /// A span below another one of this process.

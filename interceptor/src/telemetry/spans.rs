@@ -54,14 +54,14 @@ impl Spans {
 
     /// The server span of a request; `None` when the request is not sampled: its headers then pass as they are.
     pub fn begin<B>(&self, request: &Request<B>) -> Option<Box<RequestSpan>> {
-        let parent = propagation::extract(request.headers(), self.propagation);
-        if !self.may_be_sampled(parent.as_ref()) {
+        let caller = propagation::extract(request.headers(), self.propagation);
+        if !self.sampling.may_sample(&caller) {
             return None;
         }
         let builder = SpanBuilder::from_name(SERVER_SPAN)
             .with_kind(SpanKind::Server)
             .with_attributes(server_attributes(request));
-        let server = self.tracer.build_with_context(builder, &context(parent.as_ref()));
+        let server = self.tracer.build_with_context(builder, &caller.context());
         server.span_context().is_sampled().then(|| {
             Box::new(RequestSpan {
                 spans: self.clone(),
@@ -69,14 +69,6 @@ impl Spans {
                 client: None,
             })
         })
-    }
-
-    /// Says no where the answer is known without making a span.
-    fn may_be_sampled(&self, parent: Option<&SpanContext>) -> bool {
-        match parent {
-            Some(parent) if self.sampling.parent_based => parent.is_sampled(),
-            _ => self.sampling.root_ratio > 0.0,
-        }
     }
 
     fn child(
@@ -87,14 +79,8 @@ impl Spans {
         start: SystemTime,
     ) -> Span {
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_start_time(start);
-        self.tracer.build_with_context(builder, &context(Some(parent)))
-    }
-}
-
-fn context(parent: Option<&SpanContext>) -> Context {
-    match parent {
-        Some(parent) => Context::new().with_remote_span_context(parent.clone()),
-        None => Context::new(),
+        let parent = Context::new().with_remote_span_context(parent.clone());
+        self.tracer.build_with_context(builder, &parent)
     }
 }
 

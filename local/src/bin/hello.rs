@@ -13,8 +13,8 @@ use axum::routing::{any, get};
 use keda_http_runtime::env::{EnvError, Environment};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry, Tracing, propagation};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
-use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, TraceContextExt, Tracer as _, TracerProvider as _};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Tracer as _, TracerProvider as _};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -125,8 +125,7 @@ async fn trace(State(tracing): State<Option<Tracing>>, request: Request, next: N
     let Some(tracing) = tracing else {
         return next.run(request).await;
     };
-    let parent = propagation::extract(request.headers(), tracing.propagation);
-    let context = parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+    let context = propagation::extract(request.headers(), tracing.propagation).context();
     let route = if request.uri().path() == "/echo" { "/echo" } else { "/" };
     let builder = SpanBuilder::from_name(format!("{} {route}", request.method())).with_kind(SpanKind::Server);
     let mut span = tracing.provider.tracer("hello").build_with_context(builder, &context);

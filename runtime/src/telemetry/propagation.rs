@@ -1,27 +1,21 @@
-//! Trace context in headers, read and written by hand: this runs for every request, also for those that are not sampled.
-
-use std::str::FromStr;
+//! Trace context in headers, read and written by hand: extraction runs for every request, sampled or not.
 
 use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 
 use crate::env::{EnvError, Environment};
 
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-static B3: HeaderName = HeaderName::from_static("b3");
-static B3_TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
-static B3_SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
-static B3_PARENT_SPAN_ID: HeaderName = HeaderName::from_static("x-b3-parentspanid");
-static B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
-static B3_FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
+mod b3;
+mod baggage;
+mod trace_context;
 
 /// Which headers carry the trace context (`OTEL_PROPAGATORS`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Propagation {
     /// `tracecontext`: `traceparent` and `tracestate`.
     pub trace_context: bool,
-    /// `baggage`: the header is passed on as it is.
+    /// `baggage`: the header is passed on as it is, unless it is malformed or over-long.
     pub baggage: bool,
     /// `b3`: the single `b3` header.
     pub b3: bool,
@@ -68,64 +62,76 @@ impl Propagation {
     }
 }
 
-/// Who calls: the ids of a header, and what the caller decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the caller of a request says about the trace that the request belongs to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Caller {
+    /// The caller's span, when the headers name one.
+    pub span: Option<SpanContext>,
+    /// The caller's sampling decision, which B3 can send without a span. `None` leaves the decision to this program.
+    pub sampled: Option<bool>,
+}
+
+/// A sampling decision of a caller that names no span, as a value of a [`Context`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecisionWithoutSpan {
+    pub(crate) sampled: bool,
+}
+
+impl Caller {
+    /// The context in which the server span of the request is started, so that the sampler sees the caller's decision.
+    pub fn context(&self) -> Context {
+        match (&self.span, self.sampled) {
+            (Some(span), _) => Context::new().with_remote_span_context(span.clone()),
+            (None, Some(sampled)) => Context::new().with_value(DecisionWithoutSpan { sampled }),
+            (None, None) => Context::new(),
+        }
+    }
+
+    fn without_span(sampled: bool) -> Self {
+        Self {
+            span: None,
+            sampled: Some(sampled),
+        }
+    }
+}
+
+/// Reads what the caller says: `traceparent` first, then `b3`, then `X-B3-*`, as far as `propagation` allows. A
+/// malformed or over-long header is treated as absent. B3 callers that send a span without a decision, or ask for
+/// debugging, count as sampled.
+pub fn extract(headers: &HeaderMap, propagation: Propagation) -> Caller {
+    let trace_context = || trace_context::extract(headers);
+    let b3 = || b3::extract_single(headers);
+    let b3_multi = || b3::extract_multi(headers);
+    let caller = propagation.trace_context.then(trace_context).flatten();
+    let caller = caller.or_else(|| propagation.b3.then(b3).flatten());
+    caller
+        .or_else(|| propagation.b3_multi.then(b3_multi).flatten())
+        .unwrap_or_default()
+}
+
+/// Writes the calling span into the headers, in every format of `propagation`, in place of what was there. Removes a
+/// `baggage` that is malformed or over-long.
+pub fn inject(context: &SpanContext, headers: &mut HeaderMap, propagation: Propagation) {
+    if propagation.trace_context {
+        trace_context::inject(context, headers);
+    }
+    if propagation.baggage {
+        baggage::remove_invalid(headers);
+    }
+    if propagation.b3 {
+        b3::inject_single(context, headers);
+    }
+    if propagation.b3_multi {
+        b3::inject_multi(context, headers);
+    }
+}
+
+/// The ids that a header names, and the decision of the caller.
+#[derive(Debug, Clone, Copy)]
 struct Parent {
     trace: TraceId,
     span: SpanId,
     sampled: bool,
-}
-
-/// The caller's span: `traceparent` first, then `b3`, then `X-B3-*`, as far as `propagation` allows. A malformed header
-/// is as if absent. B3 callers that leave the decision to us, or ask for debugging, count as sampled.
-pub fn extract(headers: &HeaderMap, propagation: Propagation) -> Option<SpanContext> {
-    if propagation.trace_context
-        && let Some(parent) = trace_context(headers)
-    {
-        return Some(parent.context(trace_state(headers)));
-    }
-    let b3 = propagation.b3.then(|| b3_single(headers)).flatten();
-    let parent = b3.or_else(|| propagation.b3_multi.then(|| b3_multi(headers)).flatten());
-    parent.map(|parent| parent.context(TraceState::NONE))
-}
-
-/// What the caller decided, without making anything: `Some(true)` when it says that the trace is not sampled,
-/// `Some(false)` when it says that it is, `None` when it says nothing that can be read.
-pub fn is_sampled_out(headers: &HeaderMap, propagation: Propagation) -> Option<bool> {
-    if propagation.trace_context
-        && let Some(parent) = trace_context(headers)
-    {
-        return Some(!parent.sampled);
-    }
-    if propagation.b3
-        && let Some(sampled) = b3_single_decision(headers)
-    {
-        return Some(!sampled);
-    }
-    if !propagation.b3_multi {
-        return None;
-    }
-    match b3_multi(headers) {
-        Some(parent) => Some(!parent.sampled),
-        // B3 allows a refusal that names no trace.
-        None => (b3_multi_sampled(headers) == Some(false)).then_some(true),
-    }
-}
-
-/// Writes the span that calls into the headers, in every format of `propagation`, in place of what was there.
-pub fn inject(context: &SpanContext, headers: &mut HeaderMap, propagation: Propagation) {
-    if propagation.trace_context {
-        inject_trace_context(context, headers);
-    }
-    if propagation.b3 {
-        let mut text = [b'-'; 32 + 1 + 16 + 1 + 1];
-        write_ids(context, &mut text[..49]);
-        text[50] = if context.is_sampled() { b'1' } else { b'0' };
-        insert(headers, &B3, &text);
-    }
-    if propagation.b3_multi {
-        inject_b3_multi(context, headers);
-    }
 }
 
 impl Parent {
@@ -135,107 +141,16 @@ impl Parent {
         valid.then_some(Self { trace, span, sampled })
     }
 
-    fn context(self, state: TraceState) -> SpanContext {
+    fn into_caller(self, state: TraceState) -> Caller {
         let flags = TraceFlags::default().with_sampled(self.sampled);
-        SpanContext::new(self.trace, self.span, flags, true, state)
-    }
-}
-
-/// W3C Trace Context, level 1, section 3.2: `version-traceid-parentid-flags`; a later version may append more after a dash.
-fn trace_context(headers: &HeaderMap) -> Option<Parent> {
-    let text = single(headers, &TRACEPARENT)?;
-    let dashes = [2, 35, 52].iter().all(|at| text.get(*at) == Some(&b'-'));
-    let [version] = hex(text.get(..2)?)?;
-    let ends = match version {
-        0 => text.len() == 55,
-        255 => false,
-        _ => text.get(55).is_none_or(|next| *next == b'-'),
-    };
-    if !dashes || !ends {
-        return None;
-    }
-    let [flags] = hex(text.get(53..55)?)?;
-    Parent::new(hex(text.get(3..35)?)?, hex(text.get(36..52)?)?, flags & 1 == 1)
-}
-
-/// The caller's `tracestate`; a malformed one is dropped and the rest kept (section 3.3).
-fn trace_state(headers: &HeaderMap) -> TraceState {
-    let mut values = headers
-        .get_all(&TRACESTATE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let Some(first) = values.next() else {
-        return TraceState::NONE;
-    };
-    let state = match values.next() {
-        None => TraceState::from_str(first),
-        Some(second) => {
-            let all: Vec<_> = [first, second].into_iter().chain(values).collect();
-            TraceState::from_str(&all.join(","))
+        Caller {
+            span: Some(SpanContext::new(self.trace, self.span, flags, true, state)),
+            sampled: Some(self.sampled),
         }
-    };
-    state.unwrap_or_default()
-}
-
-/// `traceid-spanid[-decision[-parent]]`.
-fn b3_single(headers: &HeaderMap) -> Option<Parent> {
-    let text = single(headers, &B3)?;
-    let mut parts = text.split(|byte| *byte == b'-');
-    let (trace, span) = (b3_trace_id(parts.next()?)?, hex(parts.next()?)?);
-    let sampled = match parts.next() {
-        None => true,
-        Some(decision) => b3_decision(decision)?,
-    };
-    let _parent = parts.next();
-    parts
-        .next()
-        .is_none()
-        .then(|| Parent::new(trace, span, sampled))
-        .flatten()
-}
-
-fn b3_single_decision(headers: &HeaderMap) -> Option<bool> {
-    match b3_single(headers) {
-        Some(parent) => Some(parent.sampled),
-        None => (single(headers, &B3)? == b"0").then_some(false),
     }
 }
 
-fn b3_multi(headers: &HeaderMap) -> Option<Parent> {
-    let trace = b3_trace_id(single(headers, &B3_TRACE_ID)?)?;
-    let span = hex(single(headers, &B3_SPAN_ID)?)?;
-    let debug = single(headers, &B3_FLAGS) == Some(b"1");
-    let sampled = debug || b3_multi_sampled(headers).unwrap_or(true);
-    Parent::new(trace, span, sampled)
-}
-
-fn b3_multi_sampled(headers: &HeaderMap) -> Option<bool> {
-    match single(headers, &B3_SAMPLED)? {
-        b"true" => Some(true),
-        b"false" => Some(false),
-        decision => b3_decision(decision),
-    }
-}
-
-/// `d` is debugging: sampled, whatever else.
-fn b3_decision(text: &[u8]) -> Option<bool> {
-    match text {
-        b"1" | b"d" => Some(true),
-        b"0" => Some(false),
-        _ => None,
-    }
-}
-
-/// 16 bytes, or the lower 8 of them.
-fn b3_trace_id(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != 16 {
-        return hex(text);
-    }
-    let lower: [u8; 8] = hex(text)?;
-    Some(u128::from(u64::from_be_bytes(lower)).to_be_bytes())
-}
-
-/// The value of a header that may be there only once.
+/// The value of a header; `None` when it is absent or repeated.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -283,29 +198,6 @@ fn remove(headers: &mut HeaderMap, name: &HeaderName) {
     if let Entry::Occupied(entry) = headers.entry(name) {
         entry.remove_entry_mult();
     }
-}
-
-fn inject_trace_context(context: &SpanContext, headers: &mut HeaderMap) {
-    let mut text = [b'-'; 55];
-    text[..2].copy_from_slice(b"00");
-    write_ids(context, &mut text[3..52]);
-    text[53..].copy_from_slice(if context.is_sampled() { b"01" } else { b"00" });
-    insert(headers, &TRACEPARENT, &text);
-    if context.trace_state() == &TraceState::NONE {
-        remove(headers, &TRACESTATE);
-    } else {
-        insert(headers, &TRACESTATE, context.trace_state().header().as_bytes());
-    }
-}
-
-fn inject_b3_multi(context: &SpanContext, headers: &mut HeaderMap) {
-    let mut ids = [b'-'; 49];
-    write_ids(context, &mut ids);
-    insert(headers, &B3_TRACE_ID, &ids[..32]);
-    insert(headers, &B3_SPAN_ID, &ids[33..]);
-    insert(headers, &B3_SAMPLED, if context.is_sampled() { b"1" } else { b"0" });
-    remove(headers, &B3_PARENT_SPAN_ID);
-    remove(headers, &B3_FLAGS);
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! Which spans are sampled.
 
-use opentelemetry_sdk::trace::Sampler;
+use opentelemetry::trace::{Link, SpanKind, TraceId};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{Sampler, SamplingResult, ShouldSample};
 
+use super::propagation::{Caller, DecisionWithoutSpan};
 use crate::env::{EnvError, Environment};
 
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
 
-/// How spans are sampled (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`), as far as a caller needs to know beforehand.
+/// How spans are sampled (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// Whether a parent's decision is followed.
@@ -40,7 +43,16 @@ impl Sampling {
         })
     }
 
-    pub(crate) fn sampler(self) -> Sampler {
+    /// Whether a server span for this caller may be sampled: `false` saves making one. `true` is not final, because the
+    /// ratio decides by the id of the trace.
+    pub fn may_sample(self, caller: &Caller) -> bool {
+        match caller.sampled {
+            Some(sampled) if self.parent_based => sampled,
+            _ => self.root_ratio > 0.0,
+        }
+    }
+
+    pub(crate) fn sampler(self) -> FollowsCaller {
         let root = if self.root_ratio >= 1.0 {
             Sampler::AlwaysOn
         } else if self.root_ratio <= 0.0 {
@@ -48,11 +60,41 @@ impl Sampling {
         } else {
             Sampler::TraceIdRatioBased(self.root_ratio)
         };
-        if self.parent_based {
-            Sampler::ParentBased(Box::new(root))
-        } else {
-            root
+        FollowsCaller {
+            parent_based: self.parent_based,
+            otherwise: if self.parent_based {
+                Sampler::ParentBased(Box::new(root))
+            } else {
+                root
+            },
         }
+    }
+}
+
+/// The SDK's sampler knows a caller's decision only from a span; this one also follows a decision without a span.
+#[derive(Debug, Clone)]
+pub(crate) struct FollowsCaller {
+    parent_based: bool,
+    otherwise: Sampler,
+}
+
+impl ShouldSample for FollowsCaller {
+    fn should_sample(
+        &self,
+        context: Option<&Context>,
+        trace: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let decision = context.and_then(|context| context.get::<DecisionWithoutSpan>());
+        let sampler = match decision {
+            Some(decision) if self.parent_based && decision.sampled => &Sampler::AlwaysOn,
+            Some(_) if self.parent_based => &Sampler::AlwaysOff,
+            _ => &self.otherwise,
+        };
+        sampler.should_sample(context, trace, name, kind, attributes, links)
     }
 }
 
@@ -133,10 +175,40 @@ mod tests {
                 parent_based,
                 root_ratio,
             };
-            format!("{:?}", sampling.sampler())
+            format!("{:?}", sampling.sampler().otherwise)
         };
         assert_eq!(sampler(true, 1.0), "ParentBased(AlwaysOn)");
         assert_eq!(sampler(false, 0.0), "AlwaysOff");
         assert_eq!(sampler(false, 0.5), "TraceIdRatioBased(0.5)");
+    }
+
+    #[test]
+    fn fault_b13_a_decision_without_a_span_is_followed_by_parent_based_samplers_only() {
+        use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+        let sampled = |parent_based, root_ratio, decision| {
+            let sampling = Sampling {
+                parent_based,
+                root_ratio,
+            };
+            let caller = Caller {
+                span: None,
+                sampled: decision,
+            };
+            let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
+                .with_sampler(sampling.sampler())
+                .build();
+            let span = provider.tracer("test").start_with_context("span", &caller.context());
+            let sampled = span.span_context().is_sampled();
+            assert_eq!(sampling.may_sample(&caller), sampled);
+            sampled
+        };
+        for (parent_based, root_ratio) in [(true, 1.0), (true, 0.0), (false, 1.0), (false, 0.0)] {
+            let root = root_ratio > 0.0;
+            assert_eq!(sampled(parent_based, root_ratio, None), root);
+            for decision in [true, false] {
+                let expected = if parent_based { decision } else { root };
+                assert_eq!(sampled(parent_based, root_ratio, Some(decision)), expected);
+            }
+        }
     }
 }

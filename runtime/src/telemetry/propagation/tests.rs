@@ -19,8 +19,16 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
+fn span(map: &HeaderMap, propagation: Propagation) -> Option<SpanContext> {
+    extract(map, propagation).span
+}
+
+fn decision(pairs: &[(&'static str, &str)]) -> Option<bool> {
+    extract(&headers(pairs), ALL).sampled
+}
+
 fn traceparent(text: &str) -> Option<SpanContext> {
-    extract(&headers(&[("traceparent", text)]), ALL)
+    span(&headers(&[("traceparent", text)]), ALL)
 }
 
 #[test]
@@ -82,7 +90,7 @@ fn a_malformed_traceparent_is_as_if_absent() {
     let twice = format!("00-{TRACE}-{SPAN}-01");
     assert_eq!(
         extract(&headers(&[("traceparent", &twice), ("traceparent", &twice)]), ALL),
-        None
+        Caller::default()
     );
 }
 
@@ -92,16 +100,33 @@ fn a_tracestate_is_kept_and_a_malformed_one_dropped() {
     let state = |values: &[(&'static str, &str)]| {
         let mut all = vec![("traceparent", parent.as_str())];
         all.extend(values);
-        extract(&headers(&all), ALL).unwrap().trace_state().header()
+        span(&headers(&all), ALL).unwrap().trace_state().header()
     };
     assert_eq!(state(&[("tracestate", "a=1,b=2")]), "a=1,b=2");
     assert_eq!(state(&[("tracestate", "a=1"), ("tracestate", "b=2")]), "a=1,b=2");
     assert_eq!(state(&[("tracestate", "A B C")]), "");
+    assert_eq!(state(&[("tracestate", "a=1"), ("tracestate", "\u{e9}=2")]), "");
+}
+
+#[test]
+fn fault_b13_an_over_long_tracestate_is_dropped() {
+    let parent = format!("00-{TRACE}-{SPAN}-01");
+    let state = |text: &str| {
+        let span = span(&headers(&[("traceparent", &parent), ("tracestate", text)]), ALL).unwrap();
+        span.trace_state().header()
+    };
+    let members = |count: usize| (0..count).map(|key| format!("k{key}=1")).collect::<Vec<_>>().join(",");
+    let long = |bytes: usize| format!("a={},b={}", "x".repeat(250), "y".repeat(bytes - 255));
+    assert_eq!(state(&members(32)), members(32));
+    assert_eq!(state(&members(33)), "");
+    assert_eq!(state(&long(511)).len(), 511);
+    let too_long = format!("{},c=1", long(509));
+    assert_eq!((too_long.len(), state(&too_long)), (513, String::new()));
 }
 
 #[test]
 fn b3_in_one_header() {
-    let read = |text: &str| extract(&headers(&[("b3", text)]), ALL);
+    let read = |text: &str| span(&headers(&[("b3", text)]), ALL);
     let short = read(&format!("{SPAN}-{SPAN}-1")).unwrap();
     assert_eq!(short.trace_id().to_string(), format!("{}{SPAN}", "0".repeat(16)));
     for (rest, sampled) in [
@@ -130,13 +155,13 @@ fn b3_in_several_headers() {
     let read = |more: &[(&'static str, &str)]| {
         let mut all = vec![("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN)];
         all.extend(more);
-        extract(&headers(&all), ALL).unwrap().is_sampled()
+        span(&headers(&all), ALL).unwrap().is_sampled()
     };
     assert!(read(&[]));
     assert!(read(&[("x-b3-sampled", "1")]) && read(&[("x-b3-sampled", "true")]));
     assert!(!read(&[("x-b3-sampled", "0")]) && !read(&[("x-b3-sampled", "false")]));
     assert!(read(&[("x-b3-sampled", "0"), ("x-b3-flags", "1")]));
-    assert_eq!(extract(&headers(&[("x-b3-traceid", TRACE)]), ALL), None);
+    assert_eq!(extract(&headers(&[("x-b3-traceid", TRACE)]), ALL), Caller::default());
 }
 
 #[test]
@@ -144,39 +169,111 @@ fn trace_context_wins_and_only_what_is_propagated_is_read() {
     let parent = format!("00-{TRACE}-{SPAN}-01");
     let b3 = format!("{SPAN}-{SPAN}-0");
     let both = headers(&[("b3", &b3), ("traceparent", &parent)]);
-    assert_eq!(extract(&both, ALL).unwrap().trace_id().to_string(), TRACE);
+    assert_eq!(span(&both, ALL).unwrap().trace_id().to_string(), TRACE);
     let only_b3 = Propagation {
         b3: true,
         ..Propagation::NONE
     };
-    assert!(!extract(&both, only_b3).unwrap().is_sampled());
-    assert_eq!(extract(&both, Propagation::NONE), None);
+    assert!(!span(&both, only_b3).unwrap().is_sampled());
+    assert_eq!(extract(&both, Propagation::NONE), Caller::default());
     let broken = headers(&[("b3", &b3), ("traceparent", "garbage")]);
-    assert!(!extract(&broken, ALL).unwrap().is_sampled());
+    assert!(!span(&broken, ALL).unwrap().is_sampled());
 }
 
 #[test]
-fn the_callers_decision_is_known_beforehand() {
-    let sampled = |pairs: &[(&'static str, &str)]| is_sampled_out(&headers(pairs), ALL);
-    assert_eq!(sampled(&[]), None);
-    assert_eq!(sampled(&[("traceparent", "garbage")]), None);
-    assert_eq!(
-        sampled(&[("traceparent", &format!("00-{TRACE}-{SPAN}-00"))]),
-        Some(true)
+fn fault_b13_a_decision_is_kept_with_and_without_ids() {
+    let (sampled, unsampled, deferred) = (
+        format!("{TRACE}-{SPAN}-1"),
+        format!("{TRACE}-{SPAN}-0"),
+        format!("{TRACE}-{SPAN}"),
     );
-    assert_eq!(
-        sampled(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]),
-        Some(false)
-    );
-    assert_eq!(sampled(&[("b3", "0")]), Some(true));
-    assert_eq!(sampled(&[("b3", "1")]), None);
-    assert_eq!(sampled(&[("b3", &format!("{TRACE}-{SPAN}"))]), Some(false));
-    assert_eq!(sampled(&[("x-b3-sampled", "0")]), Some(true));
-    assert_eq!(sampled(&[("x-b3-sampled", "1")]), None);
-    assert_eq!(
-        is_sampled_out(&headers(&[("b3", "0"), ("x-b3-sampled", "0")]), Propagation::NONE),
-        None
-    );
+    let ids = [("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN)];
+    let with_ids = |more: &[(&'static str, &'static str)]| decision(&[&ids[..], more].concat());
+    let table = [
+        (decision(&[]), None),
+        (decision(&[("traceparent", "garbage")]), None),
+        (
+            decision(&[("traceparent", &format!("00-{TRACE}-{SPAN}-00"))]),
+            Some(false),
+        ),
+        (
+            decision(&[("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]),
+            Some(true),
+        ),
+        (decision(&[("b3", "0")]), Some(false)),
+        (decision(&[("b3", "1")]), Some(true)),
+        (decision(&[("b3", "d")]), Some(true)),
+        (decision(&[("b3", "x")]), None),
+        (decision(&[("b3", &sampled)]), Some(true)),
+        (decision(&[("b3", &unsampled)]), Some(false)),
+        (decision(&[("b3", &deferred)]), Some(true)),
+        (decision(&[("x-b3-sampled", "0")]), Some(false)),
+        (decision(&[("x-b3-sampled", "False")]), Some(false)),
+        (decision(&[("x-b3-sampled", "1")]), Some(true)),
+        (decision(&[("x-b3-flags", "1")]), Some(true)),
+        (decision(&[("x-b3-sampled", "0"), ("x-b3-flags", "1")]), Some(true)),
+        (
+            decision(&[("x-b3-sampled", "0"), ("x-b3-traceid", "nonsense")]),
+            Some(false),
+        ),
+        (with_ids(&[]), Some(true)),
+        (with_ids(&[("x-b3-sampled", "0")]), Some(false)),
+        // A header that comes first and is malformed does not hide a decision in another format.
+        (decision(&[("traceparent", "garbage"), ("b3", "0")]), Some(false)),
+        (decision(&[("b3", "garbage"), ("x-b3-sampled", "0")]), Some(false)),
+    ];
+    for (row, (decision, expected)) in table.into_iter().enumerate() {
+        assert_eq!(decision, expected, "row {row}");
+    }
+    let refusals = headers(&[("b3", "0"), ("x-b3-sampled", "0")]);
+    assert_eq!(extract(&refusals, Propagation::NONE), Caller::default());
+}
+
+#[test]
+fn fault_b13_baggage_that_is_malformed_or_over_long_is_dropped() {
+    let context = traceparent(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
+    let passes = |values: &[&str], propagation| {
+        let pairs: Vec<_> = values.iter().map(|value| ("baggage", *value)).collect();
+        let (mut map, given) = (headers(&pairs), headers(&pairs));
+        inject(&context, &mut map, propagation);
+        let passed: Vec<_> = map.get_all("baggage").iter().collect();
+        assert!(passed.is_empty() || passed == given.get_all("baggage").iter().collect::<Vec<_>>());
+        !passed.is_empty()
+    };
+    let members = |count| vec!["a=1"; count].join(",");
+    for good in [
+        "user=1",
+        "user = 1 ; p ; q=2 , b=",
+        "k=a=b",
+        "k=%C3%A9",
+        &members(180),
+        &format!("k={}", "v".repeat(8190)),
+    ] {
+        assert!(passes(&[good], ALL), "{good}");
+    }
+    assert!(passes(&["a=1", "b=2"], ALL));
+    for bad in [
+        "",
+        "user",
+        "=1",
+        "user=1,",
+        "user=1,,b=2",
+        "us er=1",
+        "user=a b",
+        "user=\"1\"",
+        "user=1;",
+        "user=\u{e9}",
+        "user=a\\b",
+        &members(181),
+        &format!("k={}", "v".repeat(8191)),
+    ] {
+        assert!(!passes(&[bad], ALL), "{bad}");
+        assert!(
+            passes(&[bad], Propagation { baggage: false, ..ALL }),
+            "not ours to judge: {bad}"
+        );
+    }
+    assert!(!passes(&["a=1", "b"], ALL));
 }
 
 #[test]
@@ -234,29 +331,30 @@ proptest! {
     fn what_was_injected_is_extracted(context in contexts()) {
         let mut map = HeaderMap::new();
         inject(&context, &mut map, ALL);
-        prop_assert_eq!(extract(&map, ALL).unwrap(), context.clone());
-        prop_assert_eq!(is_sampled_out(&map, ALL), Some(!context.is_sampled()));
+        prop_assert_eq!(extract(&map, ALL), Caller { sampled: Some(context.is_sampled()), span: Some(context.clone()) });
         for propagation in [Propagation { b3: true, ..Propagation::NONE }, Propagation { b3_multi: true, ..Propagation::NONE }] {
             let mut map = HeaderMap::new();
             inject(&context, &mut map, propagation);
-            let got = extract(&map, propagation).unwrap();
+            let got = span(&map, propagation).unwrap();
             prop_assert_eq!((got.trace_id(), got.span_id()), (context.trace_id(), context.span_id()));
             prop_assert_eq!(got.is_sampled(), context.is_sampled());
         }
     }
 
     #[test]
-    fn garbage_is_harmless_and_both_readers_agree(values in prop::collection::vec(almost(), 8)) {
-        let names = [&TRACEPARENT, &TRACESTATE, &B3, &B3_TRACE_ID, &B3_SPAN_ID, &B3_SAMPLED, &B3_FLAGS, &TRACEPARENT];
+    fn garbage_is_harmless(values in prop::collection::vec(almost(), 8)) {
+        let names = ["traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags", "baggage"];
         let mut map = HeaderMap::new();
-        for (name, value) in names.into_iter().zip(values).take(7) {
+        for (name, value) in names.into_iter().zip(values) {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
                 map.append(name, value);
             }
         }
-        if let Some(context) = extract(&map, ALL) {
-            prop_assert!(context.is_valid());
-            prop_assert_eq!(is_sampled_out(&map, ALL), Some(!context.is_sampled()));
+        let caller = extract(&map, ALL);
+        if let Some(span) = caller.span {
+            prop_assert!(span.is_valid());
+            prop_assert_eq!(caller.sampled, Some(span.is_sampled()));
+            inject(&span, &mut map, ALL);
         }
     }
 }
