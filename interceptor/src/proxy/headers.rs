@@ -3,9 +3,11 @@
 //! Bytes that are not ours to change pass as they came: query strings are not rewritten, no encoding is asked for.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri, Version, uri};
+use http::{Request, Uri, Version, uri};
 use http_body::Body;
 use keda_http_kubernetes::endpoints::AppProtocol;
+
+use crate::inbound::client::ClientFacts;
 
 /// Tells a client that its request waited for a cold start.
 pub const COLD_START: HeaderName = HeaderName::from_static("x-keda-http-cold-start");
@@ -17,23 +19,24 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// What every request of one client connection has in common.
-pub struct ClientFacts {
-    /// The client's address, as it is appended to `X-Forwarded-For`.
-    pub forwarded_for: HeaderValue,
-    /// `http` or `https`, by the listener.
-    pub scheme: HeaderValue,
-}
-
 /// A request that cannot be passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
     /// Nothing says which host is meant.
-    #[error("the request names no host")]
+    #[error("the request has no Host")]
     NoHost,
-    /// The host is no host.
-    #[error("the Host header cannot be used")]
+    /// RFC 9110 section 7.2.
+    #[error("the Host is not a valid host with an optional port")]
     BadHost,
+    /// Two fields name a host, so that two readers may choose different ones.
+    #[error("the request names more than one host")]
+    RepeatedHost,
+    /// RFC 9112 section 3.2.
+    #[error("the request target is not a path, an absolute URI or, for OPTIONS, an asterisk")]
+    BadTarget,
+    /// RFC 9110 section 8.6.
+    #[error("the Content-Length is not a number, too large, or not the only one")]
+    BadLength,
     /// Tunnels are not our business.
     #[error("CONNECT is not supported")]
     Connect,
@@ -45,25 +48,6 @@ pub enum InvalidRequest {
 /// How many proxies a request may have passed by its `X-Forwarded-For`. No sensible chain is that long, and each time a
 /// request comes round it has one more.
 const MAX_HOPS: usize = 32;
-
-/// Makes sure that `Host` says what the request is for (an absolute-form or HTTP/2 request says it in its URI) and
-/// that the request is one we pass on.
-pub fn settle_host<B>(request: &mut Request<B>) -> Result<(), InvalidRequest> {
-    if request.method() == Method::CONNECT {
-        return Err(InvalidRequest::Connect);
-    }
-    if let Some(authority) = request.uri().authority() {
-        // User information in an authority is not part of a Host header.
-        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let host = HeaderValue::from_str(host).map_err(|_| InvalidRequest::BadHost)?;
-        request.headers_mut().insert(header::HOST, host);
-    }
-    match request.headers().get(header::HOST) {
-        None => Err(InvalidRequest::NoHost),
-        Some(host) if host.to_str().is_err() => Err(InvalidRequest::BadHost),
-        Some(_) => Ok(()),
-    }
-}
 
 /// Whether a comma-separated header lists a token, without case.
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
@@ -194,9 +178,7 @@ fn fit_http2<B>(request: &mut Request<B>) {
     let authority = host.and_then(|host| uri::Authority::try_from(host.as_bytes()).ok());
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(uri::Scheme::HTTP);
-    parts.authority = authority
-        .or(parts.authority)
-        .or_else(|| Some(uri::Authority::from_static("localhost")));
+    parts.authority = authority.or(parts.authority);
     parts.path_and_query = parts
         .path_and_query
         .or_else(|| Some(uri::PathAndQuery::from_static("/")));

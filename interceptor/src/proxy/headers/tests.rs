@@ -101,26 +101,6 @@ fn forwarded_headers_are_appended_to_or_kept() {
 }
 
 #[test]
-fn the_host_is_settled_from_an_absolute_form() {
-    let mut request = get("http://user@inner.example:81/a?b")
-        .header("host", "outer.example")
-        .body(())
-        .unwrap();
-    settle_host(&mut request).unwrap();
-    assert_eq!(request.headers()["host"], "inner.example:81");
-}
-
-#[test]
-fn a_request_without_host_and_a_tunnel_are_refused() {
-    assert_eq!(
-        settle_host(&mut get("/").body(()).unwrap()),
-        Err(InvalidRequest::NoHost)
-    );
-    let mut connect = Request::connect("inner.example:443").body(()).unwrap();
-    assert_eq!(settle_host(&mut connect), Err(InvalidRequest::Connect));
-}
-
-#[test]
 fn an_http2_request_becomes_an_http1_request() {
     let request = get("http://shop.example/a/b?c=1;d=%20");
     let request = request
@@ -128,7 +108,7 @@ fn an_http2_request_becomes_an_http1_request() {
         .header("cookie", "a=1")
         .header("cookie", "b=2");
     let mut request = request.body(NoBody::new()).unwrap();
-    settle_host(&mut request).unwrap();
+    crate::proxy::target::settle(&mut request, || None).unwrap();
     fit_protocol(&mut request, AppProtocol::Http1);
     assert_eq!(request.version(), Version::HTTP_11);
     assert_eq!(request.uri(), "/a/b?c=1;d=%20", "the query passes as it came");
