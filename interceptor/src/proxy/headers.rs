@@ -49,13 +49,12 @@ pub enum InvalidRequest {
 /// request comes round it has one more.
 const MAX_HOPS: usize = 32;
 
-/// Whether a comma-separated header lists a token, without case.
-fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name);
-    values
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+/// The elements of a comma-separated header, as bytes: what is not text must not hide what stands beside it.
+fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Removes what concerns one connection only: the headers that `Connection` names, and the well-known ones.
@@ -76,7 +75,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     if headers.contains_key(header::TE) {
-        let trailers = lists(headers, &header::TE, "trailers");
+        let trailers = elements(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         headers.remove(header::TE);
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -85,22 +84,16 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    // Naming these would cut the request from its target or its body.
+    const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TE, header::TRAILER];
+    let options = elements(headers, &header::CONNECTION);
+    let named: Vec<HeaderName> = options
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !KEPT.contains(name))
+        .collect();
     headers.remove(header::CONNECTION);
-    for name in lines
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-    {
-        // Naming these would cut the request from its target or its body.
-        let kept = ["host", "content-length", "te", "trailer"];
-        let name = name.trim();
-        if !name.is_empty()
-            && !kept.iter().any(|kept| name.eq_ignore_ascii_case(kept))
-            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
-        {
-            headers.remove(name);
-        }
+    for name in named {
+        headers.remove(name);
     }
 }
 
