@@ -17,7 +17,6 @@ mod target;
 pub mod upgrade;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -30,11 +29,11 @@ use crate::counters::pending::Pending;
 use crate::inbound::client::Client;
 use crate::proxy::deadline::{earliest, is_past};
 use crate::proxy::error::{ProxyError, is_grpc};
-use crate::proxy::exchange::exchange;
-use crate::proxy::headers::COLD_START;
+use crate::proxy::exchange::{ExchangeError, Limits, exchange};
+use crate::proxy::headers::{COLD_START, InvalidRequest};
 use crate::proxy::record::Record;
 use crate::proxy::response_body::ResponseBody;
-use crate::proxy::retry::{Attempts, Replay};
+use crate::proxy::retry::{HeadCopy, Retries};
 use crate::proxy::routes::{BoundRoute, Routes};
 use crate::proxy::session::Sticky;
 use crate::proxy::static_response::{BoundResponse, has_body};
@@ -43,10 +42,7 @@ use crate::telemetry::metrics::{ColdStartOutcome, Metrics};
 use crate::telemetry::spans::{RequestSpan, Spans};
 use crate::upstream::connection::Connection;
 use crate::upstream::request_body::RequestBody;
-use crate::upstream::{ConnectError, ConnectStages, Hold, Upstream, Wanted};
-
-/// How long a fallback that is not ready either is waited for; the route's own budget is spent by then.
-const FALLBACK_LIMIT: Duration = Duration::from_secs(30);
+use crate::upstream::{ConnectError, ConnectStages, Connected, Hold, Upstream, Wanted};
 
 /// What one worker handles requests with.
 pub struct Proxy {
@@ -99,7 +95,7 @@ impl Proxy {
                 let span = self.begin_span(&request);
                 let mut record = Record::begin(self.metrics.unmatched(), request.method(), None, span);
                 self.log(&mut record, client, &request);
-                return self.refuse(&error, record, is_grpc);
+                return self.refuse(&error.into(), record, is_grpc);
             }
         };
         let reply = route.reply(&request);
@@ -110,9 +106,9 @@ impl Proxy {
         let path: Option<Box<str>> = route.has_own_answers().then(|| request.uri().path().into());
         match self.forward(&route, client, request, &mut record).await {
             Ok(forwarded) => self.respond(forwarded, record),
-            Err(error) => match route.instead(&error, reply) {
+            Err(failed) => match route.instead(&failed.error, reply) {
                 Some(own) => self.give(own, path.as_deref().unwrap_or_default(), record, is_grpc),
-                None => self.refuse(&error, record, is_grpc),
+                None => self.refuse(&failed, record, is_grpc),
             },
         }
     }
@@ -159,46 +155,50 @@ impl Proxy {
         }
     }
 
-    /// Sends the request to an endpoint of the route, waiting for one when there is none. What was not sent is sent
-    /// again; what may have been seen is not, unless it is safe to be seen twice.
+    /// Sends the request to an endpoint of the route, waiting for one when there is none, until it has a response.
     async fn forward(
         &self,
         route: &BoundRoute,
         client: &Client,
         mut request: Request<Incoming>,
         record: &mut Record,
-    ) -> Result<Forwarded, ProxyError> {
-        let deadline = route.deadline(request.headers());
-        let http1 = request.version() < Version::HTTP_2;
-        let session = route.session.as_deref().filter(|_| record.pending().is_some());
-        let session = Sticky::of(session, request.headers(), client);
+    ) -> Result<Forwarded, Failed> {
+        let counts = record.pending().is_some();
+        let session = route.session.as_deref().filter(|_| counts);
+        let session = session.map(|session| Sticky::new(session, request.headers(), client));
         let preferred = session.as_ref().and_then(|session| session.asked);
+        let http1 = request.version() < Version::HTTP_2;
+        let deadline = route.deadline(request.headers());
         let upgrade = client.asks_for_upgrade().then(|| Upgrade::take(&mut request)).flatten();
-        headers::remove_hop_by_hop(request.headers_mut());
-        headers::add_forwarded(request.headers_mut(), &client.facts)?;
-        if let Some(upgrade) = &upgrade {
-            upgrade.ask(request.headers_mut());
-        }
+        fit_headers(&mut request, upgrade.as_ref(), client)?;
         let mut request = request.map(RequestBody::new);
-        // Only of HTTP/1.1 clients the leaving goes unnoticed, and only while their body is not read.
-        let client = (http1 && !request.body().is_empty()).then_some(client);
-        let mut attempts = Attempts::default();
-        let mut connected_at = None;
+        let limits = Limits {
+            deadline,
+            response_header: route.response_header,
+            client: (http1 && !request.body().is_empty()).then_some(client),
+        };
+        let mut retries = Retries::default();
+        let mut reached = false;
         loop {
-            let mut connection = match self.upstream.at_hand(&route.upstream, preferred) {
-                Some(connection) => connection,
-                None => Box::pin(self.connect(route, client, record, preferred, deadline)).await?,
+            let idle = retries
+                .may_reuse()
+                .then(|| self.upstream.idle_connection(&route.upstream, preferred));
+            let (mut connection, fallback) = match idle.flatten() {
+                Some(connection) => (connection, false),
+                None => Box::pin(self.connect(route, record, limits, preferred, retries.may_reuse()))
+                    .await
+                    .map_err(|error| Failed { error, reached })?,
             };
-            record.connected();
+            reached = counts && !fallback;
             headers::fit_protocol(&mut request, connection.protocol());
             if let Some(span) = record.span() {
                 span.call(&request.method().clone(), connection.address(), request.headers_mut());
             }
-            let replay = Replay::of(&request, &connection);
-            let error = match exchange(&mut connection, request, route.response_header, deadline, client).await {
+            let copy = HeadCopy::new(&request, &connection);
+            let error = match exchange(&mut connection, request, limits).await {
                 Ok(mut response) => {
                     connection.answered();
-                    if let (Some(session), Some(_)) = (&session, record.reached_upstream()) {
+                    if let Some(session) = session.filter(|_| reached) {
                         session.keep(connection.endpoint(), response.headers_mut());
                     }
                     return Ok(Forwarded {
@@ -206,113 +206,77 @@ impl Proxy {
                         connection,
                         upgrade,
                         deadline,
+                        reached,
                     });
                 }
                 Err(error) => error,
             };
-            if let Some(span) = record.span() {
-                span.call_failed(&error.to_string());
-            }
-            if error.is_the_endpoints(route.request.is_some_and(|limit| record.elapsed() >= limit)) {
-                connection.failed();
-            }
-            let connected = connected_at.get_or_insert_with(Instant::now).elapsed();
-            request = attempts.again(error, replay, record, connected)?;
+            note_failed_call(&error, route, record, &connection);
+            request = retries
+                .next_request(error, copy, record)
+                .map_err(|error| Failed { error, reached })?;
             self.metrics.replays.inc();
-            attempts.pause().await;
+            retries.pause().await;
         }
     }
 
-    /// The cold path: waits for an endpoint that can be reached, the fallback's when the route's own is too late.
+    /// The cold path: waits for an endpoint that can be reached. The flag is whether it is one of the fallback's.
     async fn connect(
         &self,
         route: &BoundRoute,
-        client: Option<&Client>,
         record: &mut Record,
+        limits: Limits<'_>,
         preferred: Option<EndpointId>,
-        deadline: Option<Instant>,
-    ) -> Result<Connection, ProxyError> {
+        reuse: bool,
+    ) -> Result<(Connection, bool), ProxyError> {
         // Counted from the arrival: a second attempt has no second budget.
-        let ready_by = earliest(route.readiness.map(|limit| record.arrived() + limit), deadline);
-        let mut stages = ConnectStages::default();
+        let ready_by = route.readiness.map(|limit| record.arrived() + limit);
         let own = Wanted {
             backend: &route.upstream,
             hold: route.hold(record.pending()),
             preferred,
-            deadline: ready_by,
+            reuse,
+            deadline: earliest(ready_by, limits.deadline),
         };
-        let connecting = self.connect_either(route, record, own, deadline, &mut stages);
-        let gone = async {
-            match client {
-                Some(client) => client.gone().await,
-                None => std::future::pending().await,
+        let fallback = route.fallback.as_deref().map(|backend| Wanted {
+            backend,
+            hold: record
+                .pending()
+                .map_or(Hold::Never, |pending| Hold::Among(pending, None)),
+            preferred: None,
+            reuse: true,
+            deadline: limits.deadline,
+        });
+        let abandoned = async {
+            tokio::select! {
+                () = limits.client_gone() => ConnectError::ClientGone,
+                () = self.pipes.cut.cancelled() => ConnectError::Draining,
             }
         };
-        let connected = tokio::select! {
-            connected = connecting => connected,
-            () = gone => Err(ProxyError::ClientGone),
-            () = self.pipes.cut.cancelled() => Err(ProxyError::Draining),
-        };
+        let Connected { connection, stages } = self.upstream.connect(own, fallback, abandoned).await;
+        self.note_wait(route, record, &stages, connection.as_ref().err());
+        match connection {
+            Ok(connection) => Ok((connection, stages.fallback)),
+            Err(ConnectError::NotReady(_) | ConnectError::Unreachable { .. }) if is_past(limits.deadline) => {
+                Err(ProxyError::RequestTimeout(record.elapsed()))
+            }
+            Err(error) => Err(ProxyError::from_connect(error, route.upstream.problem())),
+        }
+    }
+
+    /// Measures what the cold path went through, and adds it to the request's spans.
+    fn note_wait(&self, route: &BoundRoute, record: &mut Record, stages: &ConnectStages, error: Option<&ConnectError>) {
         self.metrics.dial_failures.inc_by(stages.attempts.into());
-        if let Err(ProxyError::TooManyPending) = connected {
+        if let Some(ConnectError::TooManyPending) = error {
             route.metrics.reject();
         }
-        record.fell_back(stages.fallback);
-        if let Some(held) = stages.held {
-            self.note_hold(route, record, held, &stages, connected.as_ref().err());
-        }
-        connected
-    }
-
-    async fn connect_either(
-        &self,
-        route: &BoundRoute,
-        record: &Record,
-        own: Wanted<'_>,
-        deadline: Option<Instant>,
-        stages: &mut ConnectStages,
-    ) -> Result<Connection, ProxyError> {
-        let error = match (self.upstream.connect(own, stages).await, &route.fallback) {
-            (Ok(connection), _) => return Ok(connection),
-            (Err(error @ (ConnectError::Unavailable | ConnectError::TooManyPending)), _) => {
-                return Err(ProxyError::connect(error, None));
-            }
-            (Err(_), Some(fallback)) if !is_past(deadline) => {
-                stages.fallback = true;
-                let spare = Wanted {
-                    backend: fallback,
-                    hold: record
-                        .pending()
-                        .map_or(Hold::Never, |pending| Hold::Among(pending, None)),
-                    preferred: None,
-                    deadline: earliest(Some(Instant::now() + FALLBACK_LIMIT), deadline),
-                };
-                match self.upstream.connect(spare, stages).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => error,
-                }
-            }
-            (Err(error), _) => error,
+        let Some(held) = stages.held else {
+            return;
         };
-        if is_past(deadline) {
-            return Err(ProxyError::RequestTimeout(record.elapsed()));
-        }
-        Err(ProxyError::connect(error, route.upstream.problem()))
-    }
-
-    /// A hold has ended: measured, and told as a span.
-    fn note_hold(
-        &self,
-        route: &BoundRoute,
-        record: &mut Record,
-        held: Instant,
-        stages: &ConnectStages,
-        error: Option<&ProxyError>,
-    ) {
-        record.cold();
+        record.mark_cold();
         let outcome = match error {
             None => ColdStartOutcome::ready,
-            Some(ProxyError::ClientGone) => ColdStartOutcome::cancelled,
+            Some(ConnectError::ClientGone) => ColdStartOutcome::cancelled,
             Some(_) => ColdStartOutcome::timeout,
         };
         route.metrics.observe_cold_start(outcome, held.elapsed());
@@ -329,14 +293,22 @@ impl Proxy {
             connection,
             upgrade,
             deadline,
+            reached,
         } = forwarded;
         let status = response.status();
         record.answered(status);
         *response.version_mut() = Version::HTTP_11;
-        self.mark_cold_start(&mut response, &record);
+        self.mark_cold_start(&mut response, reached, &record);
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade else {
-                return self.refuse(&ProxyError::UnaskedUpgrade, record, false);
+                return self.refuse(
+                    &Failed {
+                        error: ProxyError::UnaskedUpgrade,
+                        reached,
+                    },
+                    record,
+                    false,
+                );
             };
             upgrade.join(&mut response, connection, record, &self.pipes);
             return response.map(|_| ResponseBody::own(""));
@@ -352,15 +324,16 @@ impl Proxy {
                 record.answered(response.status());
                 response.map(|body| body.recorded(record))
             }
-            Err(error) => self.refuse(&error, record, is_grpc),
+            Err(error) => self.refuse(&error.into(), record, is_grpc),
         }
     }
 
-    fn refuse(&self, error: &ProxyError, mut record: Record, is_grpc: bool) -> Response<ResponseBody> {
+    fn refuse(&self, failed: &Failed, mut record: Record, is_grpc: bool) -> Response<ResponseBody> {
+        let error = &failed.error;
         tracing::debug!(%error, source = ?error.source(), status = error.status().as_u16(), "request not forwarded");
         let mut response = error.response(is_grpc);
         record.answered(error.status());
-        self.mark_cold_start(&mut response, &record);
+        self.mark_cold_start(&mut response, failed.reached, &record);
         if matches!(
             error,
             ProxyError::BadBody(_) | ProxyError::Invalid(_) | ProxyError::UnaskedUpgrade
@@ -373,12 +346,36 @@ impl Proxy {
         response.map(|body| body.recorded(record))
     }
 
-    /// Set on everything that got as far as an endpoint of the route itself, as upstream.
-    fn mark_cold_start<B>(&self, response: &mut Response<B>, record: &Record) {
-        if let (true, Some(cold)) = (self.cold_start_header, record.reached_upstream()) {
-            let value = HeaderValue::from_static(if cold { "true" } else { "false" });
+    /// Set on every response to a request that reached an endpoint of the route itself, as in the Go add-on.
+    fn mark_cold_start<B>(&self, response: &mut Response<B>, reached: bool, record: &Record) {
+        if self.cold_start_header && reached {
+            let value = HeaderValue::from_static(if record.is_cold() { "true" } else { "false" });
             response.headers_mut().insert(COLD_START, value);
         }
+    }
+}
+
+/// Gives the request the headers that an endpoint is to see, before its protocol is known.
+fn fit_headers(
+    request: &mut Request<Incoming>,
+    upgrade: Option<&Upgrade>,
+    client: &Client,
+) -> Result<(), InvalidRequest> {
+    headers::remove_hop_by_hop(request.headers_mut());
+    headers::add_forwarded(request.headers_mut(), &client.facts)?;
+    if let Some(upgrade) = upgrade {
+        upgrade.ask(request.headers_mut());
+    }
+    Ok(())
+}
+
+/// Ends the span of a call that gave no response, and ejects the endpoint when it is to blame.
+fn note_failed_call(error: &ExchangeError, route: &BoundRoute, record: &mut Record, connection: &Connection) {
+    if let Some(span) = record.span() {
+        span.call_failed(&error.to_string());
+    }
+    if error.blames_endpoint(route.request.is_some_and(|limit| record.elapsed() >= limit)) {
+        connection.failed();
     }
 }
 
@@ -388,4 +385,23 @@ struct Forwarded {
     connection: Connection,
     upgrade: Option<Upgrade>,
     deadline: Option<Instant>,
+    /// Whether the endpoint is one of the route's own upstream, and the request counts.
+    reached: bool,
+}
+
+/// A request that no endpoint has answered.
+struct Failed {
+    error: ProxyError,
+    /// Whether a request that counts was sent to the route's own upstream.
+    reached: bool,
+}
+
+impl<E: Into<ProxyError>> From<E> for Failed {
+    /// A request that was not sent.
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            reached: false,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The way to an endpoint: get a connection, send one request over it, give it back.
 
-pub mod backends;
+pub(crate) mod backends;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
@@ -21,7 +21,8 @@ use crate::upstream::connect::{DialError, Sender};
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::PickedEndpoint;
 
-/// For how long an endpoint that is ready but cannot be reached is tried when nothing else bounds the request (upstream's limit).
+/// How long a ready endpoint that cannot be reached is dialled when nothing else bounds the request, as in the Go
+/// add-on.
 const DIAL_LIMIT: Duration = Duration::from_secs(60);
 /// The longest pause between two dials of the same endpoint in its first second of refusing; it decides how late a
 /// socket that opens late is noticed.
@@ -29,83 +30,101 @@ const SHORT_PAUSE: Duration = Duration::from_millis(3);
 /// The longest pause later on.
 const LONG_PAUSE: Duration = Duration::from_millis(50);
 
-/// How a worker reaches endpoints.
+/// How long a request waits for its fallback, since the route's own budget is spent by then.
+const FALLBACK_LIMIT: Duration = Duration::from_secs(30);
+
+/// How the requests of one worker reach endpoints.
 #[derive(Debug, Clone, Copy)]
-pub struct Upstream {
-    /// Which worker; connections never leave theirs.
-    pub worker: usize,
+pub(crate) struct Upstream {
+    /// Its number; connections never leave their worker.
+    pub(crate) worker: usize,
     /// For one dial; zero is no limit.
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
 }
 
-/// What a request asks for.
+/// What a request wants to be connected to.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
-    /// Whose endpoints.
-    pub backend: &'a Backend,
-    /// Whether it waits for one.
-    pub hold: Hold<'a>,
-    /// The one it would have, when it may be had at once.
-    pub preferred: Option<EndpointId>,
-    /// Until when.
-    pub deadline: Option<Instant>,
+pub(crate) struct Wanted<'a> {
+    pub(crate) backend: &'a Backend,
+    pub(crate) hold: Hold<'a>,
+    /// The endpoint of the client's session, picked while it is ready and not ejected.
+    pub(crate) preferred: Option<EndpointId>,
+    /// Whether an idle HTTP/1.1 connection will do. One that was closed while idle has others like it in the pool.
+    pub(crate) reuse: bool,
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// Whether a request waits while no endpoint is ready.
 #[derive(Clone, Copy)]
-pub enum Hold<'a> {
-    /// It does not.
+pub(crate) enum Hold<'a> {
     Never,
-    /// It does, as one of at most so many.
+    /// It waits, as one of at most this many.
     Among(&'a Pending, Option<NonZeroU32>),
 }
 
-/// Why no connection was to be had in time.
+/// Why a request got no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// No endpoint is ready, and the request is not to wait for one.
     #[error("no endpoint is ready")]
     Unavailable,
-    /// No endpoint is ready, and as many requests as may wait do so already.
     #[error("too many requests are waiting for an endpoint")]
     TooManyPending,
-    /// No endpoint became ready.
     #[error("no endpoint became ready within {0:?}")]
     NotReady(Duration),
-    /// Endpoints were ready, but none could be reached.
     #[error("{failure} ({attempts} attempts)")]
     Unreachable {
         /// The last failure.
         failure: String,
-        /// How many there were.
         attempts: u32,
     },
+    /// The client closed its side while its request waited.
+    #[error("the client went away")]
+    ClientGone,
+    /// This process ends before the request has a connection.
+    #[error("this interceptor ends before the workload is ready")]
+    Draining,
 }
 
-/// What a request that had to wait for its connection went through.
+/// What came of a request that found no connection at hand.
+pub(crate) struct Connected {
+    pub(crate) connection: Result<Connection, ConnectError>,
+    pub(crate) stages: ConnectStages,
+}
+
+/// What a request that found no connection at hand went through.
 #[derive(Debug, Default)]
-pub struct ConnectStages {
-    /// When the wait for an endpoint began, when there was none.
-    pub held: Option<Instant>,
-    /// Its place among those that wait, kept until it has its connection: an endpoint that comes and goes costs nobody a place.
+pub(crate) struct ConnectStages {
+    /// When it began to wait for an endpoint; `None` when one was ready all the time.
+    pub(crate) held: Option<Instant>,
+    /// Counts it among those that wait until it has its connection, so that an endpoint that comes and goes does not
+    /// cost it its place.
     waiting: Option<Waiting>,
     /// When an endpoint was ready after that.
-    pub ready: Option<Instant>,
+    pub(crate) ready: Option<Instant>,
     /// Whether the route's own upstream was given up for its fallback.
-    pub fallback: bool,
-    /// Dials that failed, with their time, in order; the first few.
-    pub failures: Vec<(Instant, String)>,
+    pub(crate) fallback: bool,
+    /// The first dials that failed, with their time, in order.
+    pub(crate) failures: Vec<(Instant, String)>,
     /// How many dials failed.
-    pub attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 impl Upstream {
-    /// A connection at once, when an endpoint is ready and an idle connection to it is at hand: the warm path.
-    pub fn at_hand(&self, backend: &Backend, preferred: Option<EndpointId>) -> Option<Connection> {
-        self.idle_connection(backend.pick(preferred)?).ok()
+    /// The warm path: an idle connection to a ready endpoint, or nothing.
+    pub(crate) fn idle_connection(&self, backend: &Backend, preferred: Option<EndpointId>) -> Option<Connection> {
+        self.reuse(backend.pick(preferred)?).ok()
     }
 
-    fn idle_connection(&self, picked: PickedEndpoint) -> Result<Connection, PickedEndpoint> {
+    fn reuse_if(&self, wanted: bool, picked: PickedEndpoint) -> Result<Connection, PickedEndpoint> {
+        if wanted || picked.protocol == AppProtocol::H2c {
+            self.reuse(picked)
+        } else {
+            Err(picked)
+        }
+    }
+
+    fn reuse(&self, picked: PickedEndpoint) -> Result<Connection, PickedEndpoint> {
         let pool = picked.pool(self.worker);
         let found = match picked.protocol {
             AppProtocol::Http1 => pool.take().map(|(sender, idle)| (Sender::Http1(sender), idle)),
@@ -117,64 +136,33 @@ impl Upstream {
         }
     }
 
-    /// A connection to whichever endpoint can be reached before the deadline. A dial that is refused, reset or not
-    /// answered means "not yet": another endpoint is tried at once, the same one after a short pause.
-    pub async fn connect(&self, wanted: Wanted<'_>, stages: &mut ConnectStages) -> Result<Connection, ConnectError> {
-        let started = Instant::now();
-        let trying = self.try_until_connected(wanted, stages);
-        let connected = match wanted.deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, trying).await.unwrap_or(Ok(None)),
-            None => trying.await,
-        };
-        match (connected?, wanted.backend.failure()) {
-            (Some(connection), _) => Ok(connection),
-            (None, Some(failure)) if wanted.backend.ready_count() > 0 => Err(ConnectError::Unreachable {
-                failure,
-                attempts: stages.attempts,
-            }),
-            (None, _) => Err(ConnectError::NotReady(started.elapsed())),
-        }
-    }
-
-    /// `None` when endpoints were there but none could be reached for [`DIAL_LIMIT`].
-    async fn try_until_connected(
+    /// The cold path: waits until an endpoint can be reached, or one of the fallback when the route's own upstream is
+    /// too late, unless `abandoned` comes first and says why nobody needs the connection any more.
+    pub(crate) async fn connect(
         &self,
-        wanted: Wanted<'_>,
-        stages: &mut ConnectStages,
-    ) -> Result<Option<Connection>, ConnectError> {
-        let backend = wanted.backend;
-        let mut give_up = None;
-        loop {
-            let picked = match backend.pick(wanted.preferred) {
-                Some(picked) => picked,
-                None => {
-                    // Being not ready again is no failure of a dial any more.
-                    give_up = None;
-                    stages.wait(wanted.hold)?;
-                    let picked = backend.ready(wanted.preferred).await;
-                    stages.ready = Some(Instant::now());
-                    picked
-                }
-            };
-            match self.open(picked, backend).await {
-                Opened::Connected(connection) => return Ok(Some(connection)),
-                Opened::Gone => {}
-                Opened::Failed(error) => {
-                    stages.note_failure(&error, backend.ready_count() < 2);
-                    backend.note_failure(&error);
-                    let limit = *give_up.get_or_insert_with(|| Instant::now() + DIAL_LIMIT);
-                    if Instant::now() >= limit {
-                        return Ok(None);
-                    }
-                }
-            }
+        own: Wanted<'_>,
+        fallback: Option<Wanted<'_>>,
+        abandoned: impl Future<Output = ConnectError>,
+    ) -> Connected {
+        let mut connecting = Connecting {
+            upstream: self,
+            stages: ConnectStages::default(),
+        };
+        let connection = tokio::select! {
+            connection = connecting.connect_either(own, fallback) => connection,
+            error = abandoned => Err(error),
+        };
+        Connected {
+            connection,
+            stages: connecting.stages,
         }
     }
 
     /// Waits for its turn at the endpoint, then takes an idle connection or dials. A failed dial is followed by a
     /// pause before the next in turn may dial, unless there is another endpoint to try.
-    async fn open(&self, picked: PickedEndpoint, backend: &Backend) -> Opened {
-        let picked = match self.idle_connection(picked) {
+    async fn open(&self, picked: PickedEndpoint, wanted: Wanted<'_>) -> Opened {
+        let Wanted { backend, reuse, .. } = wanted;
+        let picked = match self.reuse_if(reuse, picked) {
             Ok(connection) => return Opened::Connected(connection),
             Err(picked) => picked,
         };
@@ -182,7 +170,7 @@ impl Upstream {
         let Some(permit) = endpoint.pool(self.worker).permit().await else {
             return Opened::Gone;
         };
-        let picked = match self.idle_connection(picked) {
+        let picked = match self.reuse_if(reuse, picked) {
             Ok(connection) => return Opened::Connected(connection),
             Err(picked) => picked,
         };
@@ -204,6 +192,83 @@ impl Upstream {
                     tokio::time::sleep(pause(failing_for)).await;
                 }
                 Opened::Failed(error)
+            }
+        }
+    }
+}
+
+/// A request on its way to a connection.
+struct Connecting<'a> {
+    upstream: &'a Upstream,
+    stages: ConnectStages,
+}
+
+impl Connecting<'_> {
+    async fn connect_either(
+        &mut self,
+        own: Wanted<'_>,
+        fallback: Option<Wanted<'_>>,
+    ) -> Result<Connection, ConnectError> {
+        let error = match self.connect_to(own).await {
+            Err(error @ (ConnectError::NotReady(_) | ConnectError::Unreachable { .. })) => error,
+            connected_or_refused => return connected_or_refused,
+        };
+        let now = Instant::now();
+        let Some(fallback) = fallback.filter(|fallback| fallback.deadline.is_none_or(|deadline| deadline > now)) else {
+            return Err(error);
+        };
+        self.stages.fallback = true;
+        let limit = now + FALLBACK_LIMIT;
+        let deadline = Some(fallback.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        self.connect_to(Wanted { deadline, ..fallback }).await
+    }
+
+    /// Connects to whichever endpoint can be reached before the deadline. A dial that is refused, reset or not
+    /// answered means "not yet": another endpoint is tried at once, the same one after a short pause.
+    async fn connect_to(&mut self, wanted: Wanted<'_>) -> Result<Connection, ConnectError> {
+        let started = Instant::now();
+        let trying = self.try_until_connected(wanted);
+        let connected = match wanted.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, trying).await.unwrap_or(Ok(None)),
+            None => trying.await,
+        };
+        match (connected?, wanted.backend.failure()) {
+            (Some(connection), _) => Ok(connection),
+            (None, Some(failure)) if wanted.backend.ready_count() > 0 => Err(ConnectError::Unreachable {
+                failure,
+                attempts: self.stages.attempts,
+            }),
+            (None, _) => Err(ConnectError::NotReady(started.elapsed())),
+        }
+    }
+
+    /// `None` when endpoints were there but none could be reached for [`DIAL_LIMIT`].
+    async fn try_until_connected(&mut self, wanted: Wanted<'_>) -> Result<Option<Connection>, ConnectError> {
+        let backend = wanted.backend;
+        let mut give_up = None;
+        loop {
+            let picked = match backend.pick(wanted.preferred) {
+                Some(picked) => picked,
+                None => {
+                    // Now it is not ready again, which is not a failed dial any more.
+                    give_up = None;
+                    self.stages.begin_wait(wanted.hold)?;
+                    let picked = backend.ready(wanted.preferred).await;
+                    self.stages.ready = Some(Instant::now());
+                    picked
+                }
+            };
+            match self.upstream.open(picked, wanted).await {
+                Opened::Connected(connection) => return Ok(Some(connection)),
+                Opened::Gone => {}
+                Opened::Failed(error) => {
+                    self.stages.note_failure(&error, backend.ready_count() < 2);
+                    backend.note_failure(&error);
+                    let limit = *give_up.get_or_insert_with(|| Instant::now() + DIAL_LIMIT);
+                    if Instant::now() >= limit {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
@@ -231,8 +296,7 @@ impl ConnectStages {
     /// Failures that are kept one by one.
     const KEPT: usize = 8;
 
-    /// The request is to be held.
-    fn wait(&mut self, hold: Hold<'_>) -> Result<(), ConnectError> {
+    fn begin_wait(&mut self, hold: Hold<'_>) -> Result<(), ConnectError> {
         let Hold::Among(pending, limit) = hold else {
             return Err(ConnectError::Unavailable);
         };

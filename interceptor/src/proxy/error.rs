@@ -89,16 +89,18 @@ pub enum ProxyError {
 pub const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl ProxyError {
-    /// A connection that could not be had.
-    pub fn connect(error: ConnectError, why: Option<String>) -> Self {
+    /// `problem` is what is known of the reason why there is no endpoint.
+    pub fn from_connect(error: ConnectError, problem: Option<String>) -> Self {
         match error {
             ConnectError::Unavailable => Self::Unavailable,
             ConnectError::TooManyPending => Self::TooManyPending,
             ConnectError::NotReady(waited) => Self::NotReady {
                 waited,
-                why: why.map_or_else(String::new, |why| format!(": {why}")),
+                why: problem.map_or_else(String::new, |problem| format!(": {problem}")),
             },
             ConnectError::Unreachable { failure, attempts } => Self::Unreachable { failure, attempts },
+            ConnectError::ClientGone => Self::ClientGone,
+            ConnectError::Draining => Self::Draining,
         }
     }
 

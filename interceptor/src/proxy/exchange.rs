@@ -1,4 +1,4 @@
-//! One request over one connection, and what is done when it is not answered.
+//! One request over one connection, and why it may give no response.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -16,62 +16,78 @@ use crate::upstream::request_body::{RequestBody, Sent};
 /// An upload that takes longer is watched for its client's leaving; most are over before, and cost nothing more.
 const STALLED: Duration = Duration::from_secs(2);
 
-/// One request over one connection, up to the response's head. `client` is given when its leaving would not be noticed
-/// otherwise: an endpoint that stops reading an upload stops us from reading the client.
+/// What ends a request before it has a response.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    /// When the whole request must have ended.
+    pub(crate) deadline: Option<Instant>,
+    /// From the end of the request to the response's head.
+    pub(crate) response_header: Option<Duration>,
+    /// Given when its leaving would not be noticed otherwise: while nobody reads its body, nobody reads its end.
+    pub(crate) client: Option<&'a Client>,
+}
+
+impl Limits<'_> {
+    pub(crate) async fn client_gone(&self) {
+        match self.client {
+            Some(client) => client.gone().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Sends one request over one connection and waits for the response's head.
 pub(crate) async fn exchange(
     connection: &mut Connection,
     request: Request<RequestBody>,
-    response_header: Option<Duration>,
-    deadline: Option<Instant>,
-    client: Option<&Client>,
+    limits: Limits<'_>,
 ) -> Result<Response<Incoming>, ExchangeError> {
     let upload = request.body().sent();
-    // Pinned once and lent from here on: what is moved about here is moved for every request.
+    // Pinned once and lent from here on: whatever is moved here is moved for every request.
     let mut sending = pin!(connection.send(request));
     if let Some(upload) = upload {
-        return Box::pin(exchange_upload(sending, &upload, response_header, deadline, client)).await;
+        return Box::pin(exchange_upload(sending, &upload, limits)).await;
     }
-    let header_by = response_header.map(|limit| Instant::now() + limit);
-    let answered = match earliest(header_by, deadline) {
+    let header_by = limits.response_header.map(|limit| Instant::now() + limit);
+    let answered = match earliest(header_by, limits.deadline) {
         Some(at) => tokio::time::timeout_at(at, sending.as_mut()).await,
         None => Ok(sending.await),
     };
-    match (answered, response_header) {
-        (Ok(answered), _) => answered.map_err(ExchangeError::of),
-        (Err(_), Some(limit)) if !is_past(deadline) => Err(ExchangeError::Late(limit)),
+    match (answered, limits.response_header) {
+        (Ok(answered), _) => answered.map_err(ExchangeError::from_send),
+        (Err(_), Some(limit)) if !is_past(limits.deadline) => Err(ExchangeError::Late(limit)),
         (Err(_), _) => Err(ExchangeError::Deadline),
     }
 }
 
-/// The same with a request body: the limit counts from its end, so that a long upload is no slow answer.
+/// The same with a request body: the limit counts from its end, so that a long upload is no slow response.
 async fn exchange_upload(
     sending: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>,
     upload: &Sent,
-    response_header: Option<Duration>,
-    deadline: Option<Instant>,
-    client: Option<&Client>,
+    limits: Limits<'_>,
 ) -> Result<Response<Incoming>, ExchangeError> {
     let late = async {
         upload.wait().await;
-        sleep(response_header).await;
+        sleep(limits.response_header).await;
     };
-    let past = sleep(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
+    let past = sleep(
+        limits
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now())),
+    );
     let gone = async {
         sleep(Some(STALLED)).await;
-        match client {
-            Some(client) => client.gone().await,
-            None => std::future::pending().await,
-        }
+        limits.client_gone().await;
     };
     tokio::select! {
-        answered = sending => answered.map_err(ExchangeError::of),
-        () = late => Err(ExchangeError::Late(response_header.unwrap_or_default())),
+        answered = sending => answered.map_err(ExchangeError::from_send),
+        () = late => Err(ExchangeError::Late(limits.response_header.unwrap_or_default())),
         () = past => Err(ExchangeError::Deadline),
         () = gone => Err(ExchangeError::ClientGone),
     }
 }
 
-/// For ever without a limit.
+/// Never ends without a limit.
 async fn sleep(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
@@ -81,11 +97,10 @@ async fn sleep(limit: Option<Duration>) {
 
 /// Why an exchange gave no response.
 pub(crate) enum ExchangeError {
-    /// The connection was closed before it took the request: here it is again.
+    /// Nothing of the request was sent, so it comes back.
     Unsent(Box<Request<RequestBody>>),
-    /// It broke after the request was sent, or the answer cannot be read.
+    /// The connection broke after the request was sent, or the response cannot be read.
     Broken(hyper::Error),
-    /// No response header within this time.
     Late(Duration),
     /// The whole request's deadline has passed.
     Deadline,
@@ -94,17 +109,17 @@ pub(crate) enum ExchangeError {
 }
 
 impl ExchangeError {
-    fn of(mut error: TrySendError<Request<RequestBody>>) -> Self {
+    fn from_send(mut error: TrySendError<Request<RequestBody>>) -> Self {
         match error.take_message() {
             Some(request) => Self::Unsent(Box::new(request)),
             None => Self::Broken(error.into_error()),
         }
     }
 
-    /// Whether the endpoint is to be avoided for it. What a client does, or leaves undone, is not held against the endpoint:
-    /// otherwise one client could keep all others away from it, and out of their sessions. `limit_passed` is whether the
-    /// route's own limit is the deadline that has passed, and not one that the client has set.
-    pub(crate) fn is_the_endpoints(&self, limit_passed: bool) -> bool {
+    /// Whether the endpoint is to be ejected for it. What a client does, or leaves undone, is not held against the
+    /// endpoint: otherwise one client could keep all others away from it, and out of their sessions. `limit_passed` is
+    /// whether the route's own limit is the deadline that has passed, and not one that the client has set.
+    pub(crate) fn blames_endpoint(&self, limit_passed: bool) -> bool {
         match self {
             Self::Unsent(_) | Self::Late(_) => true,
             Self::Broken(error) => !error.is_user(),

@@ -23,9 +23,6 @@ pub struct Record {
     /// The status that was answered; `None` until then, and for ever when the client goes away first.
     status: Option<u16>,
     cold: bool,
-    fallback: bool,
-    /// Whether a connection to the route's own upstream was had: then clients are told whether they waited.
-    reached: bool,
     span: Option<Box<RequestSpan>>,
     access: Option<Box<AccessLine>>,
 }
@@ -45,8 +42,6 @@ impl Record {
             started: Instant::now(),
             status: None,
             cold: false,
-            fallback: false,
-            reached: false,
             span,
             access: None,
         }
@@ -63,28 +58,13 @@ impl Record {
     }
 
     /// It had to wait for an endpoint.
-    pub fn cold(&mut self) {
+    pub fn mark_cold(&mut self) {
         self.cold = true;
     }
 
     /// Whether it had to wait.
     pub fn is_cold(&self) -> bool {
         self.cold
-    }
-
-    /// Whether it went to the fallback in the end.
-    pub fn fell_back(&mut self, fallback: bool) {
-        self.fallback = fallback;
-    }
-
-    /// A connection was had. Of a request that does not count nobody is told whether it waited.
-    pub fn connected(&mut self) {
-        self.reached = !self.fallback && self.pending.is_some();
-    }
-
-    /// Whether it waited, once it has reached its upstream.
-    pub fn reached_upstream(&self) -> Option<bool> {
-        self.reached.then_some(self.cold)
     }
 
     /// A line is logged when it has ended.

@@ -17,16 +17,14 @@ pub struct Sticky<'a> {
 }
 
 impl<'a> Sticky<'a> {
-    /// What a request's headers say; `None` when its route keeps no sessions.
-    pub fn of(session: Option<&'a Session>, headers: &HeaderMap, client: &Client) -> Option<Self> {
-        let session = session?;
+    pub fn new(session: &'a Session, headers: &HeaderMap, client: &Client) -> Self {
         let https = |value: &[u8]| value.eq_ignore_ascii_case(b"https");
         let forwarded = headers.get(X_FORWARDED_PROTO);
-        Some(Self {
+        Self {
             session,
             asked: session.endpoint(headers, now()),
             secure: https(client.facts.scheme.as_bytes()) || forwarded.is_some_and(|proto| https(proto.as_bytes())),
-        })
+        }
     }
 
     /// The endpoint that has answered is the client's from now on.
