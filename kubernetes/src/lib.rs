@@ -9,6 +9,7 @@
 //! - [`endpoints`]: Services and EndpointSlices to ready endpoints per service port.
 //! - [`response_bodies`]: ConfigMaps to bodies of responses that the interceptor gives itself.
 //! - [`conversion`]: what admission does to a ScaledObject so that stock KEDA can use it.
+//! - [`managed_scaled_object`]: the ScaledObject that the operator makes for an HTTPScaledObject.
 //! - [`hosts`]: which namespace has a host that several claim.
 //! - [`definitions`]: the CustomResourceDefinitions of our kinds, as they are installed from `crds/`.
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
@@ -21,6 +22,7 @@ pub mod endpoints;
 mod fields;
 pub mod hosts;
 pub mod listeners;
+pub mod managed_scaled_object;
 pub mod object;
 pub mod resources;
 pub mod response_bodies;

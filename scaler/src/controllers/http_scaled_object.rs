@@ -4,12 +4,11 @@
 //! `skip-scaledobject-creation` there is none (which is how Kedify writes them, whose ScaledObject is the owner instead), and
 //! with `orphan-scaledobject` the one that is there is let go. A ScaledObject that belongs to somebody else is never touched.
 
-mod desired;
-
 use std::collections::HashMap;
 
 use anyhow::Result;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keda_http_kubernetes::managed_scaled_object::{SKIP_CREATION, scaled_object, target_service, target_workload};
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::resources::{HttpScaledObject, ScaledObject};
 use keda_http_kubernetes::source::Change;
@@ -22,11 +21,9 @@ use tracing::info;
 use super::context::{Context, Update, Updates};
 use super::refusal::{Refused, refusal};
 use crate::events::Events;
-use desired::{scaled_object, target_service, target_workload};
 
 /// The Go operator's; nothing here needs one, so that an object with it must not wait for us in vain.
 const FINALIZER: &str = "httpscaledobject.http.keda.sh";
-const SKIP: &str = "httpscaledobject.keda.sh/skip-scaledobject-creation";
 const ORPHAN: &str = "httpscaledobject.keda.sh/orphan-scaledobject";
 const MANAGER: &str = "keda-http-controllers";
 const REFUSED: &str = "CreateError";
@@ -123,13 +120,13 @@ impl Controller {
         let owned = existing
             .as_ref()
             .is_some_and(|scaled| belongs(&scaled.metadata, &http.metadata));
-        match (is_set(http, SKIP), is_set(http, ORPHAN), existing.is_some()) {
+        match (is_set(http, SKIP_CREATION), is_set(http, ORPHAN), existing.is_some()) {
             (true, _, _) if owned => self.remove(id, &scaled).await,
             (false, true, true) if owned => self.let_go(id, &scaled).await,
             (true, _, _) | (false, true, true) => Ok(()),
             (false, _, true) if !owned => {
                 let note = format!(
-                    "ScaledObject {} belongs to somebody else and is left alone; delete it, or set the annotation {SKIP}: \"true\"",
+                    "ScaledObject {} belongs to somebody else and is left alone; delete it, or set the annotation {SKIP_CREATION}: \"true\"",
                     id.name
                 );
                 self.events.warn(id, http.metadata.uid.clone(), REFUSED, note).await;

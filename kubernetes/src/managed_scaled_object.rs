@@ -1,18 +1,21 @@
-//! The ScaledObject that an HTTPScaledObject asks for.
+//! The ScaledObject that the operator makes for an HTTPScaledObject.
 
-use keda_http_kubernetes::conversion::{EXTERNAL_PUSH, SCALER_ADDRESS_KEY};
-use keda_http_kubernetes::resources::HttpScaledObject;
+use crate::conversion::{EXTERNAL_PUSH, SCALER_ADDRESS_KEY};
+use crate::resources::HttpScaledObject;
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
+
+/// With this annotation on an HTTPScaledObject, and the value `true`, the operator makes none.
+pub const SKIP_CREATION: &str = "httpscaledobject.keda.sh/skip-scaledobject-creation";
 
 /// Seconds between two of KEDA's polls; the Go operator's.
 const POLLING_INTERVAL: i32 = 15;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The whole object, for a server-side apply.
+/// The whole object, as a server-side apply takes it. `scaler_address` is the `host:port` that KEDA calls.
 ///
 /// # Errors
-/// Says what cannot be, and what to do.
+/// Names the field that is not valid or missing.
 pub fn scaled_object(http: &HttpScaledObject, scaler_address: &str) -> Result<Value, String> {
     let spec = &http.spec;
     let both = spec
@@ -87,7 +90,7 @@ fn set(object: &mut Value, field: &str, value: Value) {
     }
 }
 
-/// `apiVersion/kind/name`, as the Go operator tells it.
+/// `apiVersion/kind/name`, as the Go operator writes it into the status.
 pub fn target_workload(http: &HttpScaledObject) -> String {
     let target = &http.spec.scale_target_ref;
     let part = |part: &Option<String>, default: &str| part.clone().unwrap_or_else(|| default.to_owned());
@@ -99,7 +102,7 @@ pub fn target_workload(http: &HttpScaledObject) -> String {
     )
 }
 
-/// `service:port`.
+/// `service:port`, as the Go operator writes it into the status.
 pub fn target_service(http: &HttpScaledObject) -> String {
     let target = &http.spec.scale_target_ref;
     let port = target
