@@ -1,4 +1,4 @@
-//! Stories: end-to-end tests on a real cluster with stock KEDA, each showing one thing that users do. A table sums them up.
+//! Stories: what users do on a real cluster with stock KEDA, told one after the other and then summed up in a table.
 //!
 //! # Layout
 //!
@@ -35,22 +35,22 @@ use anyhow::Result;
 
 pub use space::Space;
 
-/// A story that runs.
-pub type RunningStory = Pin<Box<dyn Future<Output = Result<Findings>>>>;
+/// A running story.
+pub type Telling = Pin<Box<dyn Future<Output = Result<Told>>>>;
 
-/// What a user does, and what must happen then.
+/// What a user does, and what must be seen then.
 #[derive(Clone, Copy)]
 pub struct Story {
     /// A heading of the table.
     pub chapter: &'static str,
-    /// The name of its file, and the end of its namespace's name.
+    /// Its file, and the end of its namespace's name.
     pub name: &'static str,
-    /// The sentence that the story proves.
+    /// What it shows, as one sentence.
     pub says: &'static str,
-    /// Whether it changes what other stories depend on, so that it runs alone.
+    /// Whether it changes what other stories stand on, so that it runs by itself.
     pub alone: bool,
-    /// Runs in a namespace of its own, which is deleted afterwards.
-    pub run: fn(Space) -> RunningStory,
+    /// Tells it in a namespace of its own, which is deleted afterwards.
+    pub tell: fn(Space) -> Telling,
 }
 
 impl Story {
@@ -60,37 +60,37 @@ impl Story {
     }
 }
 
-/// The results of a story, in a few words for the table.
+/// What was seen, in a few words for the table.
 #[derive(Debug, Clone, Default)]
-pub struct Findings {
-    /// The results, in the order in which the story found them.
-    pub results: Vec<String>,
-    /// How a fault affected clients, and why that cannot be avoided.
-    pub client_effects: Vec<String>,
+pub struct Told {
+    /// One thing after another.
+    pub seen: Vec<String>,
+    /// What a client could tell of a fault, and why it cannot be otherwise.
+    pub noticed: Vec<String>,
 }
 
-impl Findings {
-    /// With one result.
-    pub fn new(result: impl Into<String>) -> Self {
-        Self::default().and(result)
+impl Told {
+    /// One thing that was seen.
+    pub fn that(seen: impl Into<String>) -> Self {
+        Self::default().and(seen)
     }
 
-    /// Adds a result.
+    /// One more.
     #[must_use]
-    pub fn and(mut self, result: impl Into<String>) -> Self {
-        self.results.push(result.into());
+    pub fn and(mut self, seen: impl Into<String>) -> Self {
+        self.seen.push(seen.into());
         self
     }
 
-    /// Adds an effect that clients could notice, and its reason.
+    /// Something that a client could tell, and why.
     #[must_use]
-    pub fn client_effect(mut self, effect: impl Into<String>) -> Self {
-        self.client_effects.push(effect.into());
+    pub fn noticed(mut self, what: impl Into<String>) -> Self {
+        self.noticed.push(what.into());
         self
     }
 }
 
-/// Why a story cannot run on this cluster. A story that ends with this error is skipped, not failed.
+/// Why a story cannot be told on this cluster. As an error of a story it is no failure.
 #[derive(Debug)]
 pub struct Skipped(pub String);
 

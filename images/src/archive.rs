@@ -13,11 +13,11 @@ use crate::sha256;
 pub struct Image {
     /// `amd64` or `arm64`.
     pub architecture: &'static str,
-    /// The name under which it is imported, with a tag.
+    /// Under which name it is imported, with a tag.
     pub reference: String,
-    /// The program that a container runs.
+    /// What runs.
     pub entrypoint: String,
-    /// User and group as numbers, so that a kubelet sees that it is not root (`runAsNonRoot`).
+    /// User and group, in numbers: a kubelet can tell from them that it is not root.
     pub user: &'static str,
     /// `org.opencontainers.image.*`.
     pub labels: BTreeMap<String, String>,
@@ -31,7 +31,7 @@ pub struct Image {
 pub struct Archive {
     /// The archive.
     pub tar: Vec<u8>,
-    /// The digest of its manifest, by which a registry knows the image unless a client compresses the layers on the way.
+    /// The digest of its manifest: what a registry knows the image by, unless it compresses it.
     pub digest: String,
 }
 
@@ -40,7 +40,7 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 // Not compressed: whoever stores or sends it does that, and archives stay the same with every version of a compressor.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// A blob, stored by its digest.
+/// What is stored by its digest.
 #[derive(Default)]
 struct Blobs(BTreeMap<String, Vec<u8>>);
 

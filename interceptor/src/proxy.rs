@@ -13,7 +13,6 @@ mod retry;
 pub(crate) mod routes;
 pub mod session;
 pub mod static_response;
-mod target;
 pub mod upgrade;
 
 use std::sync::Arc;
@@ -136,7 +135,7 @@ impl Proxy {
     }
 
     fn route(&self, client: &Client, request: &mut Request<Incoming>) -> Result<Arc<BoundRoute>, ProxyError> {
-        target::settle(request, || client.local())?;
+        headers::settle_host(request)?;
         let host = request
             .headers()
             .get(header::HOST)

@@ -1,12 +1,10 @@
 //! Everything started together, and stopped in order.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use keda_http_kubernetes::source::directory::{self, DirectoryError};
 use keda_http_kubernetes::source::{Change, Source};
 use tokio::net::TcpListener;
@@ -15,10 +13,11 @@ use tokio::task::JoinSet;
 use crate::endpoint_slices::EndpointSlices;
 use crate::keda::Keda;
 use crate::kubelet::{Kubelet, Surroundings};
-use crate::manifests::{Complaint, Example, Manifests};
+use crate::launches::Launches;
+use crate::listening::{self, Listening, PortSet, WantedPorts};
+use crate::manifests::{Complaint, Example, Findings, Manifests};
 use crate::output::Output;
 use crate::ports::{Port, Ports};
-use crate::process::Launch;
 use crate::program::Program;
 use crate::run_directory::RunDirectory;
 use crate::traces::{Traces, receiver};
@@ -33,44 +32,10 @@ pub struct Options {
     pub run_directory: Option<PathBuf>,
     /// Where the programs are.
     pub programs: PathBuf,
-    /// Ports; free ones are taken for those that are not said.
-    pub ports: GivenPorts,
+    /// Where interceptor, scaler and we listen.
+    pub ports: WantedPorts,
     /// Whether interceptor and scaler log everything that happens, and not only warnings.
     pub verbose: bool,
-}
-
-/// Ports that were given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GivenPorts {
-    /// The interceptor's, for requests.
-    pub proxy: Option<u16>,
-    /// The interceptor's, for probes, queue and reports.
-    pub admin: Option<u16>,
-    /// The interceptor's, for metrics.
-    pub metrics: Option<u16>,
-    /// The scaler's, for KEDA.
-    pub scaler: Option<u16>,
-    /// The scaler's, for probes and metrics.
-    pub scaler_metrics: Option<u16>,
-    /// Ours, for spans.
-    pub otlp: Option<u16>,
-}
-
-/// The ports in use, all of them on 127.0.0.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listening {
-    /// The interceptor's, for requests.
-    pub proxy: u16,
-    /// The interceptor's, for probes, queue and reports.
-    pub admin: u16,
-    /// The interceptor's, for metrics.
-    pub metrics: u16,
-    /// The scaler's, for KEDA.
-    pub scaler: u16,
-    /// The scaler's, for probes and metrics.
-    pub scaler_metrics: u16,
-    /// Ours, for spans.
-    pub otlp: u16,
 }
 
 /// Why nothing was started.
@@ -83,9 +48,6 @@ pub enum StartError {
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
 }
-
-/// How long interceptor and scaler are given to end.
-const STOP_LIMIT: Duration = Duration::from_secs(8);
 
 /// Everything, running.
 #[derive(Debug)]
@@ -102,7 +64,7 @@ pub struct Local {
     tasks: JoinSet<()>,
     /// What receives spans; ends last, because programs send their last ones when they end.
     _receiver: JoinSet<()>,
-    _ports: Vec<Port>,
+    _ports: PortSet<Port>,
     _run_directory: RunDirectory,
 }
 
@@ -123,11 +85,18 @@ impl Local {
         let run_directory = RunDirectory::prepare(options.run_directory.as_deref(), options.manifests.as_deref())
             .map_err(|error| unusable(options, error))?;
         let ports = Ports::default();
-        let (listening, held) = options.ports.complete(&ports)?;
+        let (reserved, moved) = listening::reserve(options.ports, listening::FIRST, &ports)?;
+        for sentence in moved {
+            output.line("local", &sentence);
+        }
+        let listening = reserved.numbers();
         let mut source = directory::open(run_directory.users()).map_err(refused)?;
         let mut manifests = Manifests::new(run_directory.users(), &format!("127.0.0.1:{}", listening.scaler));
         let first = source.next().await.unwrap_or_default();
-        check(&manifests.apply(&first))?;
+        let findings = manifests.apply(&first);
+        check(&findings.errors)?;
+        let mut reported = Reported::default();
+        reported.report(findings, &output);
 
         let traces = Traces::default();
         let mut tasks = JoinSet::new();
@@ -152,7 +121,7 @@ impl Local {
         });
         objects.set(&manifests);
         let (example, workload) = (manifests.example(), manifests.first_workload().cloned());
-        tasks.spawn(follow(source, manifests, objects.clone(), output.clone()));
+        tasks.spawn(follow(source, manifests, objects.clone(), reported, output.clone()));
         Ok(Self {
             listening,
             example,
@@ -164,7 +133,7 @@ impl Local {
             scaler,
             tasks,
             _receiver: receiver,
-            _ports: held,
+            _ports: reserved,
             _run_directory: run_directory,
         })
     }
@@ -265,22 +234,43 @@ async fn listen(port: u16) -> Result<TcpListener> {
         .with_context(|| format!("port {port} cannot be bound"))
 }
 
-/// Takes in every change of the user's files until the source ends.
-async fn follow(mut source: Source, mut manifests: Manifests, objects: Arc<Objects>, output: Output) {
-    let mut told = Vec::new();
+/// Applies every change of the user's files until the source ends.
+async fn follow(
+    mut source: Source,
+    mut manifests: Manifests,
+    objects: Arc<Objects>,
+    mut reported: Reported,
+    output: Output,
+) {
     while let Some(changes) = source.next().await {
-        let complaints = manifests.apply(&changes);
-        for complaint in complaints.iter().filter(|complaint| !told.contains(*complaint)) {
-            output.line("manifests", &format!("{complaint} (the last good state stays)"));
-        }
-        told = complaints;
-        tell(&changes, &output);
+        reported.report(manifests.apply(&changes), &output);
+        print_changes(&changes, &output);
         objects.set(&manifests);
     }
-    output.line("manifests", "the directory is not watched any more");
+    output.line("manifests", "the directory is no longer watched");
 }
 
-fn tell(changes: &[Change], output: &Output) {
+/// The complaints that have been printed, so that each is printed once.
+#[derive(Debug, Default)]
+struct Reported(Vec<Complaint>);
+
+impl Reported {
+    fn report(&mut self, findings: Findings, output: &Output) {
+        let is_new = |complaint: &&Complaint| !self.0.contains(*complaint);
+        for error in findings.errors.iter().filter(is_new) {
+            output.line(
+                "manifests",
+                &format!("error: {error} (the last good state stays in force)"),
+            );
+        }
+        for warning in findings.warnings.iter().filter(is_new) {
+            output.line("manifests", &format!("warning: {warning}"));
+        }
+        self.0 = [findings.errors, findings.warnings].concat();
+    }
+}
+
+fn print_changes(changes: &[Change], output: &Output) {
     for change in changes {
         match change {
             Change::Apply(object) => output.line("manifests", &format!("{} changed", object.id())),
@@ -297,138 +287,5 @@ impl Objects {
         self.kubelet.set(manifests.workloads());
         self.keda
             .set(manifests.plans(), |workload| self.kubelet.scale(workload));
-    }
-}
-
-impl GivenPorts {
-    /// Free ports for those that were not given, held so that no app gets one of them.
-    fn complete(&self, ports: &Ports) -> Result<(Listening, Vec<Port>)> {
-        let mut held = Vec::new();
-        let mut complete = |given: Option<u16>, flag: &str| match given {
-            Some(port) => {
-                let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-                free.map(|_| port)
-                    .with_context(|| format!("--{flag} {port}: the port cannot be bound"))
-            }
-            None => {
-                let port = ports
-                    .free()
-                    .map_err(|error| anyhow!("no free port for {flag}: {error}"))?;
-                let number = port.number();
-                held.push(port);
-                Ok(number)
-            }
-        };
-        let listening = Listening {
-            proxy: complete(self.proxy, "proxy-port")?,
-            admin: complete(self.admin, "admin-port")?,
-            metrics: complete(self.metrics, "metrics-port")?,
-            scaler: complete(self.scaler, "scaler-port")?,
-            scaler_metrics: complete(self.scaler_metrics, "scaler-metrics-port")?,
-            otlp: complete(self.otlp, "otlp-port")?,
-        };
-        Ok((listening, held))
-    }
-}
-
-/// What the programs are started with.
-struct Launches<'a> {
-    options: &'a Options,
-    listening: Listening,
-    manifests: &'a Path,
-}
-
-impl<'a> Launches<'a> {
-    fn new(options: &'a Options, listening: Listening, manifests: &'a Path) -> Self {
-        Self {
-            options,
-            listening,
-            manifests,
-        }
-    }
-
-    async fn interceptor(&self, output: &Output) -> Result<Program> {
-        let mut env = self.common_environment(self.listening.metrics);
-        env.extend(self.tracing_environment());
-        env.insert("KEDA_HTTP_PROXY_PORT".to_owned(), self.listening.proxy.to_string());
-        env.insert("KEDA_HTTP_ADMIN_PORT".to_owned(), self.listening.admin.to_string());
-        // Nobody but us sends requests here, and we have stopped: there is nobody to wait for.
-        default(&mut env, "KEDA_HTTP_SHUTDOWN_DELAY", "0s");
-        default(&mut env, "KEDA_HTTP_DRAIN_TIMEOUT", "3s");
-        let ready = format!("http://127.0.0.1:{}/readyz", self.listening.admin);
-        Program::start(
-            "interceptor",
-            self.launch("keda-http-interceptor", env),
-            &ready,
-            output,
-            STOP_LIMIT,
-        )
-        .await
-    }
-
-    async fn scaler(&self, output: &Output) -> Result<Program> {
-        let mut env = self.common_environment(self.listening.scaler_metrics);
-        env.insert("KEDA_HTTP_SCALER_PORT".to_owned(), self.listening.scaler.to_string());
-        let admin = format!("127.0.0.1:{}", self.listening.admin);
-        env.insert("KEDA_HTTP_SCALER_INTERCEPTORS".to_owned(), admin);
-        let ready = format!("http://127.0.0.1:{}/readyz", self.listening.scaler_metrics);
-        Program::start(
-            "scaler",
-            self.launch("keda-http-scaler", env),
-            &ready,
-            output,
-            STOP_LIMIT,
-        )
-        .await
-    }
-
-    fn launch(&self, program: &str, env: BTreeMap<String, String>) -> Launch {
-        Launch {
-            program: self.options.programs.join(program).display().to_string(),
-            args: Vec::new(),
-            env,
-            directory: None,
-        }
-    }
-
-    fn common_environment(&self, metrics: u16) -> BTreeMap<String, String> {
-        let mut env = BTreeMap::from([
-            ("KEDA_HTTP_MANIFESTS".to_owned(), self.manifests.display().to_string()),
-            ("KEDA_HTTP_BIND_ADDRESS".to_owned(), "127.0.0.1".to_owned()),
-            ("OTEL_PROM_EXPORTER_PORT".to_owned(), metrics.to_string()),
-        ]);
-        default(&mut env, "RUST_LOG", if self.options.verbose { "info" } else { "warn" });
-        env
-    }
-
-    fn tracing_environment(&self) -> BTreeMap<String, String> {
-        tracing_environment(self.listening.otlp)
-    }
-
-    /// Apps find our programs first, and send their spans to us.
-    fn app_environment(&self) -> BTreeMap<String, String> {
-        let mut env = self.tracing_environment();
-        let path = std::env::var("PATH").unwrap_or_default();
-        env.insert("PATH".to_owned(), format!("{}:{path}", self.options.programs.display()));
-        default(&mut env, "RUST_LOG", "warn");
-        env
-    }
-}
-
-/// By which a program of ours, and many others, send their spans to us.
-pub fn tracing_environment(otlp: u16) -> BTreeMap<String, String> {
-    let variables = [
-        ("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true".to_owned()),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc".to_owned()),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("http://127.0.0.1:{otlp}")),
-        ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value)).into()
-}
-
-/// Unless the environment we were started with says otherwise.
-fn default(env: &mut BTreeMap<String, String>, name: &str, value: &str) {
-    if std::env::var_os(name).is_none_or(|given| given.is_empty()) {
-        env.insert(name.to_owned(), value.to_owned());
     }
 }

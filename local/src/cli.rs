@@ -1,138 +1,133 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use lexopt::prelude::*;
+
 use crate::app::Options;
+use crate::listening::WantedPorts;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
 keda-http-local: runs ordinary Kubernetes manifests on this machine, scaled from zero by HTTP requests
 
-It starts the real interceptor and scaler, plays kubelet and KEDA for the Deployments, Services and ScaledObjects
+It starts the real interceptor and scaler, plays the kubelet and KEDA for the Deployments, Services and ScaledObjects
 (or InterceptorRoutes) of a directory, and draws every cold start as a waterfall. No cluster is needed.
 
 usage: keda-http-local [run|demo] [flags]
 
   run                         until Ctrl-C (default)
-  demo                        send one cold and one warm request, wait until the app is at zero again, and tell by the
-                              exit code whether all went well
+  demo                        send one cold and one warm request, wait until the app is at zero again, and check the
+                              answers, the replicas and the trace
 
-  --manifests DIR             the manifests; changes are seen as they happen (default: the built-in hello example)
-  --proxy-port PORT           the interceptor, for requests (default of all ports: a free one)
-  --admin-port PORT           the interceptor: /readyz, /queue, /routes
-  --metrics-port PORT         the interceptor: /metrics
-  --scaler-port PORT          the scaler's gRPC
-  --scaler-metrics-port PORT  the scaler: /readyz, /metrics
-  --otlp-port PORT            receives spans (OTLP over gRPC)
+  --manifests DIR             the manifests; changes take effect at once (default: the built-in hello example)
+  --proxy-port PORT           the interceptor, for requests (default: 8080)
+  --admin-port PORT           the interceptor: /readyz, /queue, /routes (default: 8081)
+  --metrics-port PORT         the interceptor: /metrics (default: 8082)
+  --scaler-port PORT          the scaler's gRPC (default: 8083)
+  --scaler-metrics-port PORT  the scaler: /readyz, /metrics (default: 8084)
+  --otlp-port PORT            receives spans, OTLP over gRPC (default: 8085)
   --run-dir DIR               where interceptor and scaler read their manifests (default: a temporary directory)
-  --verbose                   interceptor and scaler log all that happens, not only warnings
+  --verbose                   interceptor and scaler log at level info, not only warnings
   --help                      this text
 
-The environment is passed on: KEDA_HTTP_READINESS_TIMEOUT=10s limits how long requests are held, for example.
-NO_COLOR=1 prints without colour.
+A default port that is in use is replaced by the next free one from 8086 on. Port 0 is any free port.
 
-exit codes: 0 well, 1 failed, 64 the command line or the manifests cannot be used
+Interceptor, scaler and apps inherit the environment: KEDA_HTTP_READINESS_TIMEOUT=10s limits how long requests are
+held, for example. NO_COLOR=1 prints without colour.
+
+exit codes: 0 success, 1 failure, 64 the command line or the manifests are not valid
 ";
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Run until told to stop.
+    /// Run until a signal to stop.
     Run(Options),
-    /// The demo.
+    /// Run the demo.
     Demo(Options),
     /// Print [`HELP`].
     Help,
 }
 
-/// A command line that cannot be used. Exit code 64.
+/// A command line that is not valid. Exit code 64.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[error("{0}; --help lists what is allowed")]
 pub struct UsageError(String);
 
-const FLAGS: [&str; 10] = [
-    "--manifests",
-    "--proxy-port",
-    "--admin-port",
-    "--metrics-port",
-    "--scaler-port",
-    "--scaler-metrics-port",
-    "--otlp-port",
-    "--run-dir",
-    "--verbose",
-    "--help",
-];
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
-/// Reads the arguments, without the program's name. `--flag value` and `--flag=value` are the same.
+/// Reads the arguments, without the program's name. `programs` is the directory of interceptor and scaler.
 ///
 /// # Errors
-/// Names the argument that cannot be used, and what is allowed.
-pub fn parse(args: impl IntoIterator<Item = String>, programs: PathBuf) -> Result<Command, UsageError> {
-    let mut args = args.into_iter();
+/// Names the argument that is not valid.
+pub fn parse(args: impl IntoIterator<Item = OsString>, programs: PathBuf) -> Result<Command, UsageError> {
+    let mut parser = lexopt::Parser::from_args(args);
     let mut options = Options {
         programs,
         ..Options::default()
     };
-    let mut demo = None;
-    while let Some(arg) = args.next() {
-        let (flag, inline) = match arg.split_once('=') {
-            Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
-            None => (arg, None),
-        };
-        match flag.as_str() {
-            "--help" | "-h" => return Ok(Command::Help),
-            "--verbose" => options.verbose = true,
-            "run" | "demo" if demo.is_none() => demo = Some(flag == "demo"),
-            _ if FLAGS.contains(&flag.as_str()) => {
-                let value = inline.or_else(|| args.next()).filter(|value| !value.is_empty());
-                set(
-                    &mut options,
-                    &flag,
-                    value.ok_or_else(|| UsageError(format!("{flag} needs a value")))?,
-                )?;
+    let mut command = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("verbose") => options.verbose = true,
+            Long("manifests") => options.manifests = Some(directory(&mut parser, "manifests")?),
+            Long("run-dir") => options.run_directory = Some(directory(&mut parser, "run-dir")?),
+            Long(flag) => {
+                let flag = flag.to_owned();
+                match wanted_port(&mut options.ports, &flag) {
+                    Some(wanted) => *wanted = Some(port(&mut parser, &flag)?),
+                    None => return Err(Long(&flag).unexpected().into()),
+                }
             }
-            _ => {
-                return Err(UsageError(format!(
-                    "unknown argument {flag:?}; known: run, demo, {}",
-                    FLAGS.join(", ")
-                )));
-            }
+            Value(value) if command.is_none() && (value == "run" || value == "demo") => command = Some(value),
+            Short(_) | Value(_) => return Err(argument.unexpected().into()),
         }
     }
-    Ok(if demo == Some(true) {
-        Command::Demo(options)
-    } else {
-        Command::Run(options)
+    Ok(match command {
+        Some(command) if command == "demo" => Command::Demo(options),
+        Some(_) | None => Command::Run(options),
     })
 }
 
-fn set(options: &mut Options, flag: &str, value: String) -> Result<(), UsageError> {
-    let port = |value: &str| {
-        let port = value.parse().ok().filter(|port| *port > 0);
-        port.map(Some)
-            .ok_or_else(|| UsageError(format!("{flag} {value:?}: must be a port, 1 to 65535")))
-    };
-    let ports = &mut options.ports;
+fn wanted_port<'a>(ports: &'a mut WantedPorts, flag: &str) -> Option<&'a mut Option<u16>> {
     match flag {
-        "--manifests" => options.manifests = Some(PathBuf::from(value)),
-        "--run-dir" => options.run_directory = Some(PathBuf::from(value)),
-        "--proxy-port" => ports.proxy = port(&value)?,
-        "--admin-port" => ports.admin = port(&value)?,
-        "--metrics-port" => ports.metrics = port(&value)?,
-        "--scaler-port" => ports.scaler = port(&value)?,
-        "--scaler-metrics-port" => ports.scaler_metrics = port(&value)?,
-        _ => ports.otlp = port(&value)?,
+        "proxy-port" => Some(&mut ports.proxy),
+        "admin-port" => Some(&mut ports.admin),
+        "metrics-port" => Some(&mut ports.metrics),
+        "scaler-port" => Some(&mut ports.scaler),
+        "scaler-metrics-port" => Some(&mut ports.scaler_metrics),
+        "otlp-port" => Some(&mut ports.otlp),
+        _ => None,
     }
-    Ok(())
+}
+
+fn port(parser: &mut lexopt::Parser, flag: &str) -> Result<u16, UsageError> {
+    let value = parser.value()?;
+    let port = value.to_str().and_then(|value| value.parse().ok());
+    port.ok_or_else(|| UsageError(format!("--{flag} {value:?}: must be a port, 0 to 65535")))
+}
+
+fn directory(parser: &mut lexopt::Parser, flag: &str) -> Result<PathBuf, UsageError> {
+    let value = parser.value()?;
+    if value.is_empty() {
+        return Err(UsageError(format!("--{flag}: must be a directory")));
+    }
+    Ok(value.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::GivenPorts;
 
     fn read(args: &[&str]) -> Result<Command, String> {
-        parse(args.iter().map(|arg| (*arg).to_owned()), "bin".into()).map_err(|error| error.to_string())
+        parse(args.iter().map(OsString::from), "bin".into()).map_err(|error| error.to_string())
     }
 
     fn options() -> Options {
@@ -143,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_runs_the_example() {
+    fn no_arguments_run_the_example() {
         assert_eq!(read(&[]), Ok(Command::Run(options())));
         assert_eq!(read(&["run"]), Ok(Command::Run(options())));
     }
@@ -152,53 +147,37 @@ mod tests {
     fn flags_come_in_both_forms_and_any_order() {
         let expected = Options {
             manifests: Some("dir".into()),
-            ports: GivenPorts {
+            ports: WantedPorts {
                 proxy: Some(8080),
-                otlp: Some(4317),
-                ..GivenPorts::default()
+                otlp: Some(0),
+                ..WantedPorts::default()
             },
             verbose: true,
             ..options()
         };
-        let forms: [&[&str]; 2] = [
-            &[
-                "demo",
-                "--manifests",
-                "dir",
-                "--proxy-port",
-                "8080",
-                "--otlp-port=4317",
-                "--verbose",
-            ],
-            &[
-                "--verbose",
-                "--proxy-port=8080",
-                "--manifests=dir",
-                "--otlp-port",
-                "4317",
-                "demo",
-            ],
+        let forms = [
+            "demo --manifests dir --proxy-port 8080 --otlp-port=0 --verbose",
+            "--verbose --proxy-port=8080 --manifests=dir --otlp-port 0 demo",
         ];
         for form in forms {
-            assert_eq!(read(form), Ok(Command::Demo(expected.clone())), "{form:?}");
+            let args: Vec<&str> = form.split(' ').collect();
+            assert_eq!(read(&args), Ok(Command::Demo(expected.clone())), "{form:?}");
         }
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_with_what_is_allowed() {
-        let table: [(&[&str], &str); 6] = [
-            (
-                &["--port", "1"],
-                "unknown argument \"--port\"; known: run, demo, --manifests, --proxy-port",
-            ),
-            (&["run", "demo"], "unknown argument \"demo\""),
-            (&["--manifests"], "--manifests needs a value"),
-            (&["--manifests="], "--manifests needs a value"),
+    fn an_argument_that_is_not_valid_is_named() {
+        let table: [(&[&str], &str); 7] = [
+            (&["--port", "1"], "invalid option '--port'; --help lists"),
+            (&["-x"], "invalid option '-x'"),
+            (&["run", "demo"], "unexpected argument \"demo\""),
+            (&["--manifests"], "missing argument for option '--manifests'"),
+            (&["--manifests="], "--manifests: must be a directory"),
+            (&["--verbose=1"], "unexpected argument for option '--verbose'"),
             (
                 &["--proxy-port", "70000"],
-                "--proxy-port \"70000\": must be a port, 1 to 65535",
+                "--proxy-port \"70000\": must be a port, 0 to 65535",
             ),
-            (&["--scaler-port=0"], "--scaler-port \"0\": must be a port, 1 to 65535"),
         ];
         for (args, message) in table {
             let error = read(args).unwrap_err();
@@ -207,11 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_flag_and_each_of_them_is_read() {
+    fn the_help_names_every_port_with_its_default() {
         assert_eq!(read(&["--help"]), Ok(Command::Help));
-        for flag in FLAGS {
-            assert!(HELP.contains(&format!("  {flag} ")), "{flag}");
-            assert!(read(&[flag, "1"]).is_ok() || flag == "--verbose", "{flag}");
+        let flags = ["proxy", "admin", "metrics", "scaler", "scaler-metrics", "otlp"];
+        for (flag, default) in flags.into_iter().zip(crate::listening::FIRST..) {
+            let flag = format!("--{flag}-port");
+            let line = HELP.lines().find(|line| line.contains(&format!("  {flag} "))).unwrap();
+            assert!(line.ends_with(&format!("(default: {default})")), "{line}");
+            assert!(read(&[&flag, "1"]).is_ok(), "{flag}");
         }
     }
 }

@@ -11,8 +11,9 @@ use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer as _
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::app::{Local, tracing_environment};
+use crate::app::Local;
 use crate::kubelet;
+use crate::launches::tracing_environment;
 use crate::manifests::Example;
 use crate::output::Output;
 use crate::traces::{Kind, Span, WIDTH, waterfall};
@@ -27,31 +28,6 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 const ZERO_LIMIT: Duration = Duration::from_secs(180);
 /// How long spans may be under way.
 const TRACE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Says where things listen and what to try.
-pub fn tell_where(local: &Local, output: &Output) {
-    let at = local.listening();
-    output.text(&format!(
-        "
-  interceptor   http://127.0.0.1:{}    (admin: http://127.0.0.1:{}/queue, metrics: http://127.0.0.1:{}/metrics)
-  scaler        127.0.0.1:{} (gRPC)      (probes and metrics: http://127.0.0.1:{}/metrics)
-  spans         127.0.0.1:{} (OTLP over gRPC)
-",
-        at.proxy, at.admin, at.metrics, at.scaler, at.scaler_metrics, at.otlp
-    ));
-    if let Some(example) = local.example() {
-        output.text(&format!("  try: {}\n", curl(example, at.proxy)));
-    }
-}
-
-fn curl(example: &Example, port: u16) -> String {
-    let host = example
-        .host
-        .as_ref()
-        .map(|host| format!("-H 'Host: {host}' "))
-        .unwrap_or_default();
-    format!("curl -i {host}http://127.0.0.1:{port}{}", example.path)
-}
 
 /// Runs the demo; `false` when something was not as it should be, which is told.
 ///
@@ -330,19 +306,5 @@ mod tests {
             wrong_history(&[0, 1, 2, 0]).unwrap(),
             "replicas went 0 -> 1 -> 2 -> 0, not 0 -> 1 -> 0"
         );
-    }
-
-    #[test]
-    fn the_line_to_try_can_be_pasted() {
-        let example = Example {
-            host: Some("hello.local".to_owned()),
-            path: "/api".to_owned(),
-        };
-        assert_eq!(
-            curl(&example, 8080),
-            "curl -i -H 'Host: hello.local' http://127.0.0.1:8080/api"
-        );
-        let any = Example { host: None, ..example };
-        assert_eq!(curl(&any, 8080), "curl -i http://127.0.0.1:8080/api");
     }
 }

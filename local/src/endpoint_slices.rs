@@ -68,7 +68,7 @@ impl EndpointSlices {
     }
 
     /// The Services that select these labels, by name.
-    pub fn services_of(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Service> {
+    pub fn services_selecting(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Service> {
         let state = self.state.lock();
         let selecting = state
             .services

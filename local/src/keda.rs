@@ -16,12 +16,13 @@ use crate::scale::Scale;
 
 pub mod client;
 pub mod decision;
+mod failures;
 pub mod hpa;
 pub mod plan;
 mod push;
 mod scale_loop;
 
-pub use plan::{Metric, Plan, Trigger};
+pub use plan::{Metric, Pause, Plan, Trigger};
 
 /// All ScaledObjects.
 #[derive(Debug)]
@@ -98,6 +99,9 @@ impl Keda {
     }
 
     fn start(&self, plan: Plan, scale: Scale) -> Running {
+        for note in &plan.notes {
+            self.output.line("keda", &format!("{}: {note}", plan.key));
+        }
         let (sender, settled) = watch::channel(false);
         let output = self.output.clone();
         let scale_loop = scale_loop::ScaleLoop::new(plan.clone(), &self.scaler, scale.clone(), output, sender);

@@ -7,37 +7,45 @@
 //!
 //! - [`cli`]: the command line.
 //! - [`app`]: everything started together, and stopped in order.
-//! - [`demo`]: one cold and one warm request, and whether all went as it should.
+//! - [`listening`]: the ports of a run.
+//! - [`launches`]: how interceptor, scaler and apps are started.
+//! - [`addresses`]: where things listen, and a request to try.
+//! - [`demo`]: one cold and one warm request, and checks of answers, replicas and trace.
 //! - [`manifests`]: the user's objects, checked before anything starts and at every change.
-//! - [`workload`]: what a Deployment asks for, as far as it can be had here.
+//! - [`workload`]: the part of a Deployment that is run here.
 //! - [`run_directory`]: the directory that interceptor and scaler read.
 //! - [`kubelet`]: a process for each replica; readiness probes; restarts.
 //! - [`scale`]: how many replicas a Deployment shall have.
 //! - [`endpoint_slices`]: an EndpointSlice for each ready replica.
 //! - [`keda`]: calls the scaler as KEDA does, and scales.
-//! - [`program`]: interceptor and scaler, started again when they die.
+//! - [`program`]: interceptor and scaler, restarted when they die.
 //! - [`process`]: a child process in a group of its own that does not outlive us.
 //! - [`ports`]: free ports.
 //! - [`traces`]: an OTLP receiver, and cold starts drawn as waterfalls.
 //! - [`output`]: the terminal.
-//! - [`crashes`]: when a process that has ended by itself is started again.
+//! - [`restarts`]: how long a process that has ended by itself waits for its restart.
 
+mod addresses;
 pub mod app;
 pub mod cli;
-pub mod crashes;
 pub mod demo;
-pub mod endpoint_slices;
+mod endpoint_slices;
 pub mod keda;
 pub mod kubelet;
-pub mod manifests;
+mod launches;
+pub mod listening;
+mod manifests;
 pub mod output;
-pub mod ports;
-pub mod process;
+mod ports;
+mod process;
 pub mod program;
-pub mod run_directory;
-pub mod scale;
-pub mod traces;
-pub mod workload;
+mod restarts;
+mod run_directory;
+mod scale;
+mod traces;
+mod workload;
+
+pub use addresses::print as print_addresses;
 
 /// The identity of a namespaced object of a kind that the context tells.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

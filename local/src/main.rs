@@ -16,7 +16,7 @@ use keda_http_runtime::{EXIT_USAGE, shutdown};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let output = Output::stdout();
-    match cli::parse(std::env::args().skip(1), programs()) {
+    match cli::parse(std::env::args_os().skip(1), programs()) {
         Ok(Command::Help) => {
             output.text(HELP);
             ExitCode::SUCCESS
@@ -42,7 +42,7 @@ async fn run(options: &Options, demo: bool, output: Output) -> Result<bool, Star
         started = Local::start(options, output.clone()) => started?,
         () = shutdown.cancelled() => return Ok(false),
     };
-    demo::tell_where(&local, &output);
+    keda_http_local::print_addresses(&local, &output);
     let well = if demo {
         tokio::select! {
             result = demo::run(&local, &output) => result.map_err(StartError::from),

@@ -1,4 +1,4 @@
-//! Free ports for processes that are told theirs before they listen.
+//! Free ports for processes that learn theirs before they listen.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -23,7 +23,6 @@ pub struct Port {
 }
 
 impl Port {
-    /// Its number.
     pub fn number(&self) -> u16 {
         self.number
     }
@@ -50,17 +49,23 @@ impl Ports {
         for attempt in 0..ATTEMPTS {
             let offset = seed.hash_one(attempt) % u64::from(candidates.end - candidates.start);
             let number = candidates.start + u16::try_from(offset).unwrap_or_default();
-            if let Some(port) = self.take(number) {
+            if let Ok(port) = self.take(number) {
                 return Ok(port);
             }
         }
-        let number = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        self.take(number).ok_or_else(|| io::Error::other("no port is free"))
+        self.take(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
     }
 
-    fn take(&self, number: u16) -> Option<Port> {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-        self.taken.lock().insert(number).then(|| Port {
+    /// This port.
+    ///
+    /// # Errors
+    /// When somebody listens on it, or it has been handed out.
+    pub fn take(&self, number: u16) -> io::Result<Port> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, number))?;
+        if !self.taken.lock().insert(number) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        Ok(Port {
             number,
             taken: self.taken.clone(),
         })
@@ -85,20 +90,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_port_is_handed_out_twice_until_it_is_given_back() {
+    fn no_port_is_handed_out_twice_while_it_is_held() {
         let ports = Ports::default();
         let held: Vec<Port> = (0..50).map(|_| ports.free().unwrap()).collect();
         let numbers: HashSet<u16> = held.iter().map(Port::number).collect();
         assert_eq!(numbers.len(), 50);
         let number = held[0].number();
-        assert!(ports.take(number).is_none());
+        assert!(ports.take(number).is_err());
         drop(held);
-        assert!(ports.take(number).is_some());
+        assert!(ports.take(number).is_ok());
     }
 
     #[test]
-    fn a_port_that_somebody_listens_on_is_not_free() {
+    fn a_port_that_somebody_listens_on_cannot_be_taken() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(Ports::default().take(listener.local_addr().unwrap().port()).is_none());
+        assert!(Ports::default().take(listener.local_addr().unwrap().port()).is_err());
     }
 }

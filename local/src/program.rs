@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::crashes::{self, HEALTHY_AFTER};
 use crate::output::Output;
 use crate::process::{Launch, Process, describe};
+use crate::restarts::{HEALTHY_AFTER, restart_backoff};
 
 /// How long a program may take until it is ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -153,7 +153,7 @@ struct Keeper {
 
 impl Keeper {
     async fn run(self, first: Process, stop: CancellationToken) {
-        let mut backoff = crashes::of_crashes();
+        let mut backoff = restart_backoff();
         let mut process = first;
         loop {
             let started = Instant::now();
@@ -165,16 +165,15 @@ impl Keeper {
             if started.elapsed() > HEALTHY_AFTER {
                 backoff.reset();
             }
-            let again = tokio::select! {
-                again = self.again(status, &mut backoff) => again,
+            process = tokio::select! {
+                restarted = self.restart(status, &mut backoff) => restarted,
                 () = stop.cancelled() => return,
             };
-            process = again;
             self.report.send_replace(state_of(&process));
         }
     }
 
-    async fn again(&self, status: Option<ExitStatus>, backoff: &mut Backoff) -> Process {
+    async fn restart(&self, status: Option<ExitStatus>, backoff: &mut Backoff) -> Process {
         let mut end = format!(
             "ended by itself ({})",
             status.map_or_else(|| "an unknown end".to_owned(), describe)
@@ -182,7 +181,7 @@ impl Keeper {
         loop {
             let pause = backoff.pause();
             self.output
-                .line(self.name, &format!("[{end}; starts again in {} s]", pause.as_secs()));
+                .line(self.name, &format!("[{end}; restarts in {} s]", pause.as_secs()));
             sleep(pause).await;
             match start(self.name, &self.launch, &self.output) {
                 Ok(process) => return process,

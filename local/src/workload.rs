@@ -67,6 +67,27 @@ pub struct Template {
     pub grace: Duration,
 }
 
+impl Template {
+    pub(crate) fn declares(&self, port: &str) -> bool {
+        self.ports.iter().any(|declared| declared.name.as_deref() == Some(port))
+    }
+
+    /// What is wrong with a port name that is not declared.
+    pub(crate) fn undeclared(&self, port: &str) -> String {
+        let names: Vec<&str> = self
+            .ports
+            .iter()
+            .filter_map(|declared| declared.name.as_deref())
+            .collect();
+        let declared = if names.is_empty() {
+            "none has a name".to_owned()
+        } else {
+            format!("declared: {}", names.join(", "))
+        };
+        format!("declares no port named {port:?}; {declared}")
+    }
+}
+
 /// A declared port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerPort {
@@ -292,6 +313,15 @@ pub enum PortRef {
     Number(u16),
     /// The name of a declared port.
     Name(String),
+}
+
+impl std::fmt::Display for PortRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => write!(f, "named {name:?}"),
+        }
+    }
 }
 
 impl PortRef {

@@ -1,4 +1,4 @@
-//! CPU time of a warm GET, compared with nginx.
+//! CPU of a warm GET beside nginx's.
 
 use anyhow::Result;
 

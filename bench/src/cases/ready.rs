@@ -1,4 +1,4 @@
-//! Time from a ready endpoint to the first byte at the app.
+//! An endpoint ready -> the first byte at the app.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::statistics::{percentile, sorted_milliseconds};
 
 const WAKES: usize = 200;
 
-/// How long the answer to a held request may take.
+/// Within what a held request has to be answered.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const METHOD: &str = "\

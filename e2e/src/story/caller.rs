@@ -1,4 +1,4 @@
-//! Requests, one or many at a constant rate, and their results.
+//! Requests, one or many at a constant rate, and what became of them.
 
 mod load;
 mod tally;
@@ -10,10 +10,10 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder};
 use tokio::time::Instant;
 
-pub use load::{Burst, Load, burst};
+pub use load::{Herd, Load, herd};
 pub use tally::Tally;
 
-/// How long an answer may take unless a story sets another limit.
+/// How long an answer may take in a story that says nothing else.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// An answer.
@@ -50,10 +50,11 @@ impl Answer {
     }
 }
 
-/// An HTTP/1.1 client with keep-alive, which sends a request again when its connection closed before it was read.
+/// A client for HTTP/1.1 as most are: connections are kept, and a request that was never read from a connection is sent
+/// again by another one.
 ///
 /// # Errors
-/// When it cannot be built.
+/// When it cannot be made.
 pub fn client() -> Result<Client> {
     Ok(Client::builder().no_proxy().timeout(PATIENCE).build()?)
 }

@@ -1,4 +1,4 @@
-//! Faults that are possible on a one-node cluster of `make cluster` only, whose processes run on this machine.
+//! What can be done to a one-node cluster of `make cluster` only, whose processes are this machine's.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Node {
     run: PathBuf,
 }
 
-/// A stopped process of the node. Dropping this resumes it.
+/// A process of the node that does not run for a while. It goes on when this is dropped.
 pub struct Paused(Pid);
 
 impl Node {
@@ -33,20 +33,20 @@ impl Node {
         Self { run: run.into() }
     }
 
-    /// Stops (SIGSTOP) a process of the control plane: its connections stay open, and nothing answers.
+    /// Stops a process of the control plane where it stands: connections to it stay open, and nothing answers.
     ///
     /// # Errors
-    /// When the process does not run.
+    /// When it does not run.
     pub fn pause(&self, name: &str) -> Result<Paused> {
         let process = self.process(name)?;
         kill_process(process, Signal::STOP)?;
         Ok(Paused(process))
     }
 
-    /// Resumes a process, and returns whether it was stopped.
+    /// Has a process go on that was stopped, and says whether it was.
     ///
     /// # Errors
-    /// When the id of the process is not known.
+    /// When nobody knows which process it is.
     pub fn resume(&self, name: &str) -> Result<bool> {
         let process = self.process(name)?;
         let status = status(process).unwrap_or_default();
@@ -59,7 +59,7 @@ impl Node {
         Ok(stopped)
     }
 
-    /// Ends a process of the node and starts it again with the same command.
+    /// Ends a process of the node and starts it again as it was.
     ///
     /// # Errors
     /// When it does not end or cannot be started.
@@ -93,10 +93,10 @@ impl Node {
         Ok(())
     }
 
-    /// Kills (SIGKILL) the processes of a pod's containers, as the kernel does when memory is short.
+    /// Kills what runs in the containers of a pod, as the kernel does when memory is short.
     ///
     /// # Errors
-    /// When no process of the pod runs here.
+    /// When nothing of it runs here.
     pub async fn kill(&self, pod: &Pod) -> Result<()> {
         let uid = pod.uid().context("a pod without uid")?;
         let processes = processes_of(&uid)?;
@@ -132,7 +132,7 @@ async fn ended(process: Pid) -> Result<()> {
     .await
 }
 
-/// A zombie counts as ended: its parent may not have read its exit status yet.
+/// Nobody may have asked for its exit status yet.
 fn has_ended(process: Pid) -> bool {
     status(process).map_or(true, |status| {
         field(&status, "State").is_some_and(|state| state.starts_with(['Z', 'X']))
@@ -143,7 +143,7 @@ fn status(process: Pid) -> io::Result<String> {
     std::fs::read_to_string(format!("/proc/{process}/status"))
 }
 
-/// The value of a line of `/proc/PID/status`.
+/// What a line of `/proc/PID/status` says.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
     lines.find(|(key, _)| *key == name).map(|(_, value)| value)

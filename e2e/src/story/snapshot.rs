@@ -1,4 +1,4 @@
-//! The state of interceptor and scaler before a story that changes them, to restore it when the story fails halfway.
+//! Interceptor and scaler as they were before a story that changes them, for what one that fails halfway leaves behind.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::cluster::{Cluster, INTERCEPTOR, SCALER};
 
-/// The pod templates and replicas of both.
+/// What was there.
 #[derive(Clone)]
 pub struct Snapshot {
     deployments: Vec<(&'static str, Deployment)>,
 }
 
 impl Snapshot {
-    /// Reads the present state.
+    /// Of now.
     ///
     /// # Errors
     /// When a Deployment cannot be read.
@@ -27,10 +27,10 @@ impl Snapshot {
         Ok(Self { deployments })
     }
 
-    /// Restores it, and waits until everything is ready again. Deployments that have not changed are not written.
+    /// Puts it back, and waits until everything is whole again. What is as it was does not change.
     ///
     /// # Errors
-    /// When a write is refused, or something does not become ready in time.
+    /// When it is refused, or not whole in time.
     pub async fn restore(&self, cluster: &Cluster) -> Result<()> {
         // Where KEDA does not scale the interceptor, nothing was paused.
         cluster.pause_interceptor(None).await.ok();

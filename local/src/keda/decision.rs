@@ -109,7 +109,8 @@ mod tests {
             initial_cooldown: Duration::from_secs(20),
             fallback: Some((3, 6)),
             triggers: Vec::new(),
-            others: Vec::new(),
+            pause: None,
+            notes: Vec::new(),
         }
     }
 

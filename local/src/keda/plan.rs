@@ -33,9 +33,26 @@ pub struct Plan {
     pub fallback: Option<(u32, u32)>,
     /// What it is scaled by: the triggers that are ours.
     pub triggers: Vec<Trigger>,
-    /// Triggers of other kinds, which are not played here.
-    pub others: Vec<String>,
+    /// Set while annotations pause the scaling.
+    pub pause: Option<Pause>,
+    /// What KEDA would do and we do not.
+    pub notes: Vec<String>,
 }
+
+/// Scaling is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// `autoscaling.keda.sh/paused-replicas`; `None` leaves the replicas as they are.
+    pub replicas: Option<u32>,
+}
+
+const PAUSED: &str = "autoscaling.keda.sh/paused";
+const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+/// Annotations of KEDA that pause one direction only.
+const PAUSED_PARTLY: [&str; 2] = [
+    "autoscaling.keda.sh/paused-scale-in",
+    "autoscaling.keda.sh/paused-scale-out",
+];
 
 /// A trigger of type `external-push`.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,17 +116,31 @@ impl Plan {
                 (threshold, count("fallback.replicas", Some(fallback.replicas), 0))
             }),
             triggers: triggers(&spec.triggers, scaler),
-            others: Vec::new(),
+            pause: None,
+            notes: Vec::new(),
         };
-        let ours: Vec<usize> = plan.triggers.iter().map(|trigger| trigger.index).collect();
-        let others = spec
-            .triggers
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !ours.contains(index));
-        plan.others = others.map(|(_, trigger)| trigger.type_.clone()).collect();
+        plan.notes = plan.without_effect(object);
+        match pause(object) {
+            Ok(pause) => plan.pause = pause,
+            Err(error) => errors.push(error),
+        }
         errors.extend(plan.contradictions());
         if errors.is_empty() { Ok(plan) } else { Err(errors) }
+    }
+
+    fn without_effect(&self, object: &ScaledObject) -> Vec<String> {
+        let is_ours = |index| self.triggers.iter().any(|trigger| trigger.index == index);
+        let triggers = object.spec.triggers.iter().enumerate();
+        let others = triggers.filter(|(index, _)| !is_ours(*index));
+        let notes =
+            others.map(|(index, trigger)| format!("spec.triggers[{index}] ({}) has no effect here", trigger.type_));
+        let annotations = object.metadata.annotations.as_ref();
+        let partly = PAUSED_PARTLY
+            .into_iter()
+            .filter(|name| annotations.is_some_and(|annotations| annotations.contains_key(*name)));
+        notes
+            .chain(partly.map(|name| format!("the annotation {name} has no effect here")))
+            .collect()
     }
 
     fn contradictions(&self) -> Vec<FieldError> {
@@ -125,12 +156,29 @@ impl Plan {
         if self.triggers.is_empty() {
             let reason = format!(
                 "none of them is {KEDIFY_HTTP}, or external-push with interceptorRoute, httpScaledObject or \
-                 interceptorTargetPendingRequests; others are not played here"
+                 interceptorTargetPendingRequests; other types have no effect here"
             );
             errors.push(FieldError::new("spec.triggers", reason));
         }
         errors
     }
+}
+
+/// KEDA's rules: `paused-replicas` goes before `paused`, and a value of `paused` that is no boolean pauses, too.
+fn pause(object: &ScaledObject) -> Result<Option<Pause>, FieldError> {
+    let annotation = |name| object.metadata.annotations.as_ref()?.get(name);
+    if let Some(value) = annotation(PAUSED_REPLICAS) {
+        let replicas = value.parse().map_err(|_| {
+            let field = format!("metadata.annotations[{PAUSED_REPLICAS}]");
+            FieldError::new(field, format!("{value:?} is not a number of replicas"))
+        })?;
+        return Ok(Some(Pause {
+            replicas: Some(replicas),
+        }));
+    }
+    let is_false = |value: &String| ["0", "f", "F", "false", "False", "FALSE"].contains(&value.as_str());
+    let is_paused = annotation(PAUSED).is_some_and(|value| !is_false(value));
+    Ok(is_paused.then_some(Pause { replicas: None }))
 }
 
 /// The keys by which an `external-push` trigger is known to be meant for our scaler and not for somebody else's.
@@ -208,7 +256,46 @@ mod tests {
             .map(|trigger| (trigger.index, trigger.metadata[TRIGGER_NAME_KEY].as_str()))
             .collect();
         assert_eq!(names, [(1, "read"), (2, "write")]);
-        assert_eq!(plan.others, ["cron"]);
+        assert_eq!(plan.notes, ["spec.triggers[0] (cron) has no effect here"]);
+    }
+
+    #[test]
+    fn fault_c6_annotations_pause_as_in_keda() {
+        let read = |annotations: &str| {
+            let yaml = format!(
+                "{{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {{name: so, annotations: {{{annotations}}}}}, \
+                 spec: {{scaleTargetRef: {{name: a}}, triggers: [{{type: kedify-http, metadata: {{hosts: a}}}}]}}}}"
+            );
+            Plan::read(&serde_saphyr::from_str(&yaml).unwrap(), "127.0.0.1:9")
+        };
+        let at = |replicas| Some(Pause { replicas });
+        let table = [
+            ("", None),
+            ("autoscaling.keda.sh/paused: 'false'", None),
+            ("autoscaling.keda.sh/paused: 'true'", at(None)),
+            ("autoscaling.keda.sh/paused: 'yes'", at(None)),
+            ("autoscaling.keda.sh/paused-replicas: '3'", at(Some(3))),
+            (
+                "autoscaling.keda.sh/paused: 'false', autoscaling.keda.sh/paused-replicas: '0'",
+                at(Some(0)),
+            ),
+        ];
+        for (annotations, expected) in table {
+            assert_eq!(read(annotations).unwrap().pause, expected, "{annotations}");
+        }
+        let errors = read("autoscaling.keda.sh/paused-replicas: many").unwrap_err();
+        assert_eq!(
+            errors[0].to_string(),
+            "metadata.annotations[autoscaling.keda.sh/paused-replicas]: \"many\" is not a number of replicas"
+        );
+        let partly = read("autoscaling.keda.sh/paused-scale-in: 'true'").unwrap();
+        assert_eq!(
+            (partly.pause, partly.notes),
+            (
+                None,
+                vec!["the annotation autoscaling.keda.sh/paused-scale-in has no effect here".to_owned()]
+            )
+        );
     }
 
     #[test]

@@ -10,10 +10,10 @@ use tonic::{Code, Status};
 use super::client::{Client, Spec, specs};
 use crate::output::Output;
 
-/// What a stream has told of the trigger at this place.
+/// What a stream reports of the trigger with this index.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Push {
-    /// StreamIsActive: somebody waits.
+    /// StreamIsActive: requests are pending.
     Active(usize),
     /// StreamIsActive is open.
     Opened,
@@ -25,14 +25,14 @@ fn backoff() -> Backoff {
     Backoff::new(Duration::from_secs(2), Duration::from_secs(60))
 }
 
-/// StreamIsActive for ever. The pauses grow with every end and are short again only after a clean one: not after the
+/// Follows StreamIsActive for ever. The pauses grow with every end and are short again only after a clean one: not after the
 /// stream could be opened, however long it then held.
 pub(super) async fn follow_activity(client: Client, trigger: usize, pushes: mpsc::Sender<Push>, output: Output) {
     let mut backoff = backoff();
     loop {
         match activity_once(&client, trigger, &pushes).await {
             Ok(()) => backoff.reset(),
-            Err(status) => tell(&output, "StreamIsActive", &status, &backoff),
+            Err(status) => report(&output, "StreamIsActive", &status, &backoff),
         }
         sleep(backoff.pause()).await;
     }
@@ -50,7 +50,7 @@ async fn activity_once(client: &Client, trigger: usize, pushes: &mpsc::Sender<Pu
     Ok(())
 }
 
-/// StreamMetricSpec until the scaler says that it has none.
+/// Follows StreamMetricSpec until the scaler answers that it does not implement it.
 pub(super) async fn follow_specs(client: Client, trigger: usize, pushes: mpsc::Sender<Push>, output: Output) {
     let mut backoff = backoff();
     loop {
@@ -62,7 +62,7 @@ pub(super) async fn follow_specs(client: Client, trigger: usize, pushes: mpsc::S
                 if updates > 0 {
                     backoff.reset();
                 }
-                tell(&output, "StreamMetricSpec", &status, &backoff);
+                report(&output, "StreamMetricSpec", &status, &backoff);
             }
         }
         sleep(backoff.pause()).await;
@@ -85,10 +85,14 @@ async fn specs_once(
     Ok(())
 }
 
-fn tell(output: &Output, call: &str, status: &Status, backoff: &Backoff) {
+fn report(output: &Output, call: &str, status: &Status, backoff: &Backoff) {
     let pause = backoff.clone().pause().as_secs();
     output.line(
         "keda",
-        &format!("{call}: {:?} {}; again in {pause} s", status.code(), status.message()),
+        &format!(
+            "{call} ended: {:?}: {}; retrying in {pause} s",
+            status.code(),
+            status.message()
+        ),
     );
 }

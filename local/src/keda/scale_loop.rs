@@ -6,11 +6,12 @@ use keda_http_runtime::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 use super::client::{Client, Spec};
 use super::decision::{Decision, Situation, decide};
+use super::failures::Failures;
 use super::hpa::{self, Hpa, Reading};
 use super::push::{Push, follow_activity, follow_specs};
 use super::{Metric, Plan};
@@ -25,6 +26,7 @@ pub(super) struct ScaleLoop {
     created: Instant,
     last_active: Option<Instant>,
     failures: u32,
+    reports: Failures,
     hpa: Hpa,
     opened: usize,
     polls: u64,
@@ -62,6 +64,7 @@ impl ScaleLoop {
             created: Instant::now(),
             last_active: None,
             failures: 0,
+            reports: Failures::new(Instant::now()),
             hpa: Hpa::default(),
             opened: 0,
             polls: 0,
@@ -72,6 +75,9 @@ impl ScaleLoop {
     /// Reconciles until the scaler answers, then opens the streams and polls, first at once. One thing at a time, as KEDA
     /// holds the object's lock during a poll and during a push.
     pub(super) async fn run(mut self) {
+        if let Some(pause) = &self.plan.pause {
+            return self.stay_paused(pause.replicas).await;
+        }
         self.reconcile().await;
         let (sender, mut pushes) = mpsc::channel(1);
         let _streams = self.open_streams(&sender);
@@ -90,6 +96,16 @@ impl ScaleLoop {
                 self.settled.send_replace(true);
             }
         }
+    }
+
+    /// As KEDA does with its annotations: no polls, no streams, no HPA.
+    async fn stay_paused(&self, replicas: Option<u32>) {
+        match replicas {
+            Some(replicas) => self.set(replicas, "paused by annotation"),
+            None => self.print(&format!("paused by annotation at {} replicas", self.scale.replicas())),
+        }
+        self.settled.send_replace(true);
+        std::future::pending().await
     }
 
     fn open_streams(&self, pushes: &mpsc::Sender<Push>) -> JoinSet<()> {
@@ -119,7 +135,12 @@ impl ScaleLoop {
         while let Err(status) = self.read_specs().await {
             let pause = backoff.pause();
             if pause > Duration::from_secs(1) {
-                self.say(&format!("GetMetricSpec: {:?} {}", status.code(), status.message()));
+                self.print(&format!(
+                    "GetMetricSpec failed: {:?}: {}; retrying in {} s",
+                    status.code(),
+                    status.message(),
+                    pause.as_secs()
+                ));
             }
             sleep(pause).await;
         }
@@ -155,21 +176,17 @@ impl ScaleLoop {
 
     async fn poll(&mut self) {
         let mut active = false;
-        let mut failed = false;
+        let mut failure = None;
         for trigger in &mut self.triggers {
             match trigger.poll().await {
                 Ok(now) => active |= now,
-                Err(status) => {
-                    failed = true;
-                    let (key, message) = (&self.plan.key, status.message());
-                    let text = match status.code() {
-                        Code::Unavailable => format!("{key}: replicas stay as they are: {message}"),
-                        code => format!("{key}: {code:?} {message}"),
-                    };
-                    self.output.line("keda", &text);
-                }
+                Err(status) => failure = Some(status),
             }
         }
+        if let Some(text) = self.reports.after_poll(failure.as_ref(), Instant::now()) {
+            self.print(&text);
+        }
+        let failed = failure.is_some();
         self.polls += 1;
         self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
         self.act(active, failed, "polled");
@@ -209,7 +226,7 @@ impl ScaleLoop {
         for trigger in &mut self.triggers {
             match trigger.read().await {
                 Ok(more) => readings.extend(more),
-                Err(_) => complete = false, // the poll tells of it
+                Err(_) => complete = false, // the next poll reports it
             }
         }
         let bounds = (self.plan.min, self.plan.max);
@@ -220,12 +237,12 @@ impl ScaleLoop {
     fn set(&self, wanted: u32, why: &str) {
         let replicas = self.scale.replicas();
         if wanted != replicas {
-            self.say(&format!("{replicas} -> {wanted} replicas ({why})"));
+            self.print(&format!("{replicas} -> {wanted} replicas ({why})"));
             self.scale.set(wanted);
         }
     }
 
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         self.output.line("keda", &format!("{}: {text}", self.plan.key));
     }
 }

@@ -164,14 +164,15 @@ fn plan(polling_interval: u64) -> Plan {
             metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             metric: Metric::AverageValue,
         }],
-        others: Vec::new(),
+        pause: None,
+        notes: Vec::new(),
     }
 }
 
 struct Fixture {
     scaler: Scaler,
     scale: Scale,
-    _keda: Keda,
+    keda: Keda,
 }
 
 impl Fixture {
@@ -182,11 +183,7 @@ impl Fixture {
         let scale = Scale::new(replicas);
         let keda = Keda::new(&address.to_string(), Output::none()).unwrap();
         keda.set(vec![plan], |_| Some(scale.clone()));
-        Self {
-            scaler,
-            scale,
-            _keda: keda,
-        }
+        Self { scaler, scale, keda }
     }
 
     async fn replicas(&self, wanted: u32) {
@@ -352,4 +349,20 @@ async fn a_deployment_that_was_made_anew_is_scaled_and_not_the_one_before() {
     let mut replicas = after.watch();
     let woken = timeout(DEADLINE, replicas.wait_for(|replicas| *replicas == 1)).await;
     woken.expect("woken in time").unwrap();
+}
+
+#[tokio::test]
+async fn fault_c6_a_paused_object_is_scaled_to_the_paused_replicas_and_is_never_polled() {
+    let told = Told {
+        active: true,
+        ..Told::default()
+    };
+    let paused = Plan {
+        pause: Some(Pause { replicas: Some(2) }),
+        ..plan(1)
+    };
+    let fixture = Fixture::new(0, paused, told).await;
+    fixture.replicas(2).await;
+    fixture.keda.settled().await;
+    assert!(fixture.scaler.calls.borrow().is_empty());
 }

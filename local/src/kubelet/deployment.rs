@@ -75,14 +75,14 @@ impl Controller {
             tokio::select! {
                 Ok(()) = wanted.changed() => {}
                 Ok(()) = templates.changed() => {}
-                Some((number, event)) = self.events.recv() => self.take(number, event),
+                Some((number, event)) = self.events.recv() => self.record(number, event),
                 () = deleted.cancelled(), if !deleted.is_cancelled() => {}
             }
         }
         self.publish();
     }
 
-    fn take(&mut self, number: u64, event: Event) {
+    fn record(&mut self, number: u64, event: Event) {
         match event {
             Event::Ready(ready) => {
                 if let Some(replica) = self.replicas.get_mut(&number) {
@@ -137,10 +137,10 @@ impl Controller {
         };
         let (events, stopping) = (self.sender.clone(), stop.clone());
         tokio::spawn(async move {
-            // The controller outlives its replicas, so it always hears this.
-            let tell = |event| events.send((number, event)).unwrap_or_default();
-            pod.run(stopping, tell).await;
-            tell(Event::Gone);
+            // The controller outlives its replicas, so it receives every event.
+            let report = |event| events.send((number, event)).unwrap_or_default();
+            pod.run(stopping, report).await;
+            report(Event::Gone);
         });
         self.replicas.insert(
             number,

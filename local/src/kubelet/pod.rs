@@ -1,33 +1,33 @@
 //! One replica: started, probed, announced, started again when it crashes, and stopped.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Service;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::allocation::allocate;
-use super::{HURRY, Surroundings, probing};
+use super::probing::{self, Probed};
+use super::{HURRY, Surroundings};
 use crate::Key;
-use crate::crashes::{self, HEALTHY_AFTER};
 use crate::endpoint_slices::ReadyPod;
 use crate::ports::Port;
 use crate::process::{Launch, Process, describe};
+use crate::restarts::{HEALTHY_AFTER, restart_backoff};
 use crate::workload::Template;
 use crate::workload::environment::{Identity, PodPorts, command, variables};
 
-/// What happens to a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    /// It has become ready, or is not ready any more.
     Ready(bool),
-    /// It has ended and will not start again.
+    /// It has ended and is not restarted.
     Gone,
 }
 
-/// A replica.
 pub(super) struct Pod {
     pub(super) key: Key,
     pub(super) template: Arc<Template>,
@@ -36,26 +36,26 @@ pub(super) struct Pod {
 }
 
 impl Pod {
-    /// Lives until `stop`.
-    pub(super) async fn run(self, stop: CancellationToken, tell: impl Fn(Event)) {
+    /// Runs, and restarts after each crash, until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken, report: impl Fn(Event)) {
         let (ports, _held) = match self.ports() {
             Ok(ports) => ports,
             Err(error) => {
-                self.say(&format!("has no port: {error}"));
+                self.print(&format!("no port is free: {error}"));
                 return stop.cancelled().await;
             }
         };
-        let mut backoff = crashes::of_crashes();
+        let mut backoff = restart_backoff();
         while !stop.is_cancelled() {
             let started = Instant::now();
-            let Some(end) = self.live_once(&ports, &stop, &tell).await else {
+            let Some(end) = self.run_once(&ports, &stop, &report).await else {
                 return;
             };
             if started.elapsed() > HEALTHY_AFTER {
                 backoff.reset();
             }
             let pause = backoff.pause();
-            self.say(&format!("{end}; starts again in {} s", pause.as_secs()));
+            self.print(&format!("{end}; restarts in {} s", pause.as_secs()));
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => {}
@@ -63,8 +63,8 @@ impl Pod {
         }
     }
 
-    /// Why it has ended by itself; `None` when it was stopped.
-    async fn live_once(&self, ports: &PodPorts, stop: &CancellationToken, tell: &impl Fn(Event)) -> Option<String> {
+    /// Runs until it ends; the reason, or `None` when it was stopped.
+    async fn run_once(&self, ports: &PodPorts, stop: &CancellationToken, report: &impl Fn(Event)) -> Option<String> {
         let launch = self.launch(ports);
         let mut process = match Process::start(&launch, Some((&self.surroundings.output, &self.key.name))) {
             Ok(process) => process,
@@ -73,11 +73,11 @@ impl Pod {
         let ended = tokio::select! {
             status = process.ended() => Some(status),
             () = stop.cancelled() => None,
-            never = self.probe(&launch, ports, tell) => match never {},
+            never = self.probe(&launch, ports, report) => match never {},
         };
-        // Nobody may be sent here any more before the process learns that it shall end.
+        // No request may be sent here any more when the process is asked to end.
         self.surroundings.slices.not_ready(&self.key);
-        tell(Event::Ready(false));
+        report(Event::Ready(false));
         match ended {
             Some(status) => Some(ended_by_itself(status)),
             None => {
@@ -99,27 +99,50 @@ impl Pod {
             Some(status) => format!("stopped ({})", describe(status)),
             None => "killed: it did not end in time after SIGTERM".to_owned(),
         };
-        self.say(&end);
+        self.print(&end);
     }
 
-    /// Announces readiness as the probe has it; without a probe a replica is ready when it has started.
-    async fn probe(&self, launch: &Launch, ports: &PodPorts, tell: &impl Fn(Event)) -> std::convert::Infallible {
-        let announce = |ready: bool| {
-            if ready {
+    /// Announces readiness by the probe; without one a replica is ready when it has started.
+    async fn probe(&self, launch: &Launch, ports: &PodPorts, report: &impl Fn(Event)) -> Infallible {
+        let announce = |probed: Probed| match probed {
+            Probed::Ready => {
                 self.surroundings.slices.ready(self.ready_pod(ports));
-            } else {
+                self.print("ready");
+                report(Event::Ready(true));
+            }
+            Probed::NoLongerReady(reason) => {
                 self.surroundings.slices.not_ready(&self.key);
+                self.print(&format!("no longer ready: {reason}"));
+                report(Event::Ready(false));
             }
-            self.say(if ready { "ready" } else { "not ready" });
-            tell(Event::Ready(ready));
+            Probed::StillNotReady(reason) => self.print(&format!("not ready: {reason}")),
         };
-        match &self.template.readiness {
-            Some(probe) => probing::follow(probe, ports, launch, announce).await,
-            None => {
-                announce(true);
-                std::future::pending().await
+        let probing = async {
+            match &self.template.readiness {
+                Some(probe) => probing::follow(probe, ports, launch, announce).await,
+                None => {
+                    announce(Probed::Ready);
+                    std::future::pending().await
+                }
             }
+        };
+        tokio::select! {
+            never = probing => never,
+            never = self.check_main_port(ports) => never,
         }
+    }
+
+    /// Reports that requests cannot reach the replica where no probe does.
+    async fn check_main_port(&self, ports: &PodPorts) -> Infallible {
+        let probed = self.template.readiness.as_ref().and_then(|probe| probe.action.port());
+        let is_probed = probed.is_some_and(|port| ports.find(port) == Some(ports.main));
+        if !is_probed
+            && !self.services().is_empty()
+            && let Err(reason) = probing::check_main_port(ports).await
+        {
+            self.print(&format!("requests cannot reach it: {reason}"));
+        }
+        std::future::pending().await
     }
 
     fn ready_pod(&self, ports: &PodPorts) -> ReadyPod {
@@ -155,14 +178,15 @@ impl Pod {
     }
 
     fn ports(&self) -> io::Result<(PodPorts, Vec<Port>)> {
-        let services = self
-            .surroundings
-            .slices
-            .services_of(&self.key.namespace, &self.template.labels);
-        allocate(&self.template, &services, &self.surroundings.ports)
+        allocate(&self.template, &self.services(), &self.surroundings.ports)
     }
 
-    fn say(&self, text: &str) {
+    fn services(&self) -> Vec<Service> {
+        let slices = &self.surroundings.slices;
+        slices.services_selecting(&self.key.namespace, &self.template.labels)
+    }
+
+    fn print(&self, text: &str) {
         self.surroundings.output.line(&self.key.name, &format!("[{text}]"));
     }
 }
@@ -170,7 +194,7 @@ impl Pod {
 fn ended_by_itself(status: io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => format!("ended by itself ({})", describe(status)),
-        Err(error) => format!("lost: {error}"),
+        Err(error) => format!("its end cannot be observed: {error}"),
     }
 }
 

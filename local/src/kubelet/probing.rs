@@ -2,45 +2,104 @@
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::process::{Launch, Process};
+use crate::process::{Launch, Process, describe};
 use crate::workload::PortRef;
 use crate::workload::environment::PodPorts;
 use crate::workload::probe::{Action, Answers, Probe};
 
-/// Probes for as long as it is polled, and announces each change.
-pub(super) async fn follow(probe: &Probe, ports: &PodPorts, launch: &Launch, announce: impl Fn(bool)) -> Infallible {
+/// How long a replica may take to start before it is reported that it is not ready.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the probe has found out.
+pub(super) enum Probed {
+    Ready,
+    NoLongerReady(String),
+    /// Not ready since the start, and why; reported once for each reason.
+    StillNotReady(String),
+}
+
+/// Why a probe failed.
+struct Failure {
+    reason: String,
+    /// Whether waiting can help.
+    is_permanent: bool,
+}
+
+impl Failure {
+    fn new(reason: String) -> Self {
+        Self {
+            reason,
+            is_permanent: false,
+        }
+    }
+}
+
+/// Probes for as long as it is polled, and announces what has changed.
+pub(super) async fn follow(probe: &Probe, ports: &PodPorts, launch: &Launch, announce: impl Fn(Probed)) -> Infallible {
     let mut answers = Answers::default();
+    let mut reported = None;
+    let started = Instant::now();
     sleep(probe.initial_delay).await;
     let mut period = interval(probe.period);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         period.tick().await;
-        let good = timeout(probe.timeout, ask(&probe.action, ports, launch))
-            .await
-            .unwrap_or(false);
-        if let Some(ready) = answers.take(good, probe) {
-            announce(ready);
+        let failure = ask_in_time(probe, ports, launch).await.err();
+        match (answers.record(failure.is_none(), probe), failure) {
+            (Some(true), _) => {
+                reported = None;
+                announce(Probed::Ready);
+            }
+            (Some(false), failure) => {
+                let reason = failure.map(|failure| failure.reason).unwrap_or_default();
+                reported = Some(reason.clone());
+                announce(Probed::NoLongerReady(reason));
+            }
+            (None, Some(failure))
+                if !answers.is_ready()
+                    && (failure.is_permanent || started.elapsed() >= PATIENCE)
+                    && reported.as_ref() != Some(&failure.reason) =>
+            {
+                reported = Some(failure.reason.clone());
+                announce(Probed::StillNotReady(format!("{} ({})", failure.reason, probe.field)));
+            }
+            (None, _) => {}
         }
     }
 }
 
-async fn ask(action: &Action, ports: &PodPorts, launch: &Launch) -> bool {
+async fn ask_in_time(probe: &Probe, ports: &PodPorts, launch: &Launch) -> Result<(), Failure> {
+    match timeout(probe.timeout, ask(&probe.action, ports, launch)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::new(format!(
+            "the probe got no answer within {} s",
+            probe.timeout.as_secs()
+        ))),
+    }
+}
+
+async fn ask(action: &Action, ports: &PodPorts, launch: &Launch) -> Result<(), Failure> {
     match action {
-        Action::HttpGet { path, port, headers } => match ports.find(port) {
-            Some(port) => http_get(port, path, headers).await,
-            None => false,
-        },
-        Action::TcpSocket(port) => connects(ports, port).await,
+        Action::HttpGet { path, port, headers } => http_get(find(ports, port)?, ports, path, headers).await,
+        Action::TcpSocket(port) => connect(find(ports, port)?, ports).await,
         Action::Exec(command) => exec(command, launch).await,
     }
 }
 
-async fn http_get(port: u16, path: &str, headers: &[(String, String)]) -> bool {
-    // One client for all, without kept connections: a probe must see whether a new connection is taken.
+fn find(ports: &PodPorts, port: &PortRef) -> Result<u16, Failure> {
+    ports.find(port).ok_or_else(|| Failure {
+        reason: format!("the container declares no port {port}"),
+        is_permanent: true,
+    })
+}
+
+async fn http_get(port: u16, ports: &PodPorts, path: &str, headers: &[(String, String)]) -> Result<(), Failure> {
+    // One client for all, without kept connections: a probe must see whether a new connection is accepted.
     static CLIENT: LazyLock<Option<reqwest::Client>> = LazyLock::new(|| {
         let builder = reqwest::Client::builder().user_agent("kube-probe/1.35").no_proxy();
         builder
@@ -49,37 +108,75 @@ async fn http_get(port: u16, path: &str, headers: &[(String, String)]) -> bool {
             .build()
             .ok()
     });
-    let Some(client) = CLIENT.as_ref() else { return false };
+    let client = CLIENT
+        .as_ref()
+        .ok_or_else(|| Failure::new("there is no HTTP client".to_owned()))?;
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let mut request = client.get(format!("http://127.0.0.1:{port}{slash}{path}"));
+    let url = format!("http://127.0.0.1:{port}{slash}{path}");
+    let mut request = client.get(&url);
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    request
-        .send()
-        .await
-        .is_ok_and(|response| (200..400).contains(&response.status().as_u16()))
-}
-
-async fn connects(ports: &PodPorts, port: &PortRef) -> bool {
-    match ports.find(port) {
-        Some(port) => TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
-        None => false,
+    match request.send().await {
+        Ok(response) if (200..400).contains(&response.status().as_u16()) => Ok(()),
+        Ok(response) => Err(Failure::new(format!(
+            "GET {url} returned {}",
+            response.status().as_u16()
+        ))),
+        Err(error) if error.is_connect() => connect(port, ports).await,
+        Err(error) => Err(Failure::new(format!("GET {url} failed: {}", root_cause(&error)))),
     }
 }
 
-/// In the replica's own environment; dropped when its time is over, it is killed.
-async fn exec(command: &[String], launch: &Launch) -> bool {
-    let Some((program, args)) = command.split_first() else {
-        return false;
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// A connection that opens is good.
+async fn connect(port: u16, ports: &PodPorts) -> Result<(), Failure> {
+    let Err(error) = TcpStream::connect(("127.0.0.1", port)).await else {
+        return Ok(());
     };
+    Err(Failure::new(explain_refusal(port, ports, &error).await))
+}
+
+/// What the app must do, which learns its port from a variable.
+async fn explain_refusal(port: u16, ports: &PodPorts, error: &std::io::Error) -> String {
+    let variable = ports.variable(port);
+    let refused = match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "refused the connection".to_owned(),
+        _ => format!("cannot be reached ({error})"),
+    };
+    let hint = if TcpStream::connect(("::1", port)).await.is_ok() {
+        "the app listens on [::1] only; it must listen on 127.0.0.1 or on all addresses".to_owned()
+    } else {
+        format!("the app must listen on the port that the variable {variable} holds, not on a fixed one")
+    };
+    format!("127.0.0.1:{port} {refused} ({variable}): {hint}")
+}
+
+/// Why requests will not reach a replica that counts as ready, some time after its start.
+pub(super) async fn check_main_port(ports: &PodPorts) -> Result<(), String> {
+    sleep(PATIENCE).await;
+    connect(ports.main, ports).await.map_err(|failure| failure.reason)
+}
+
+/// In the replica's own environment. When it is dropped because its time is over, the process is killed.
+async fn exec(command: &[String], launch: &Launch) -> Result<(), Failure> {
+    let (program, args) = command
+        .split_first()
+        .ok_or_else(|| Failure::new("the command is empty".to_owned()))?;
     let launch = Launch {
         program: program.clone(),
         args: args.to_vec(),
         ..launch.clone()
     };
-    match Process::start(&launch, None) {
-        Ok(mut process) => process.ended().await.is_ok_and(|status| status.success()),
-        Err(_) => false,
+    let failed = |reason: String| Failure::new(format!("the command {} {reason}", command.join(" ")));
+    let mut process = Process::start(&launch, None).map_err(|error| failed(format!("cannot be started: {error}")))?;
+    match process.ended().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(format!("ended with {}", describe(status)))),
+        Err(error) => Err(failed(format!("failed: {error}"))),
     }
 }

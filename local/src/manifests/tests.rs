@@ -7,19 +7,31 @@ const HELLO: &str = include_str!("../../examples/hello/hello.yaml");
 struct Fixture {
     directory: tempfile::TempDir,
     manifests: Manifests,
+    warnings: Vec<String>,
 }
 
 fn read(yaml: &str) -> (Fixture, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("app.yaml"), yaml).unwrap();
     let mut manifests = Manifests::new(directory.path(), "127.0.0.1:9");
-    let complaints = manifests.apply(&changes(yaml));
+    let findings = manifests.apply(&changes(yaml));
     let shown = directory.path().display().to_string();
-    let complaints = complaints
-        .iter()
-        .map(|complaint| complaint.to_string().replace(&shown, "DIR"))
-        .collect();
-    (Fixture { directory, manifests }, complaints)
+    let texts = |complaints: Vec<Complaint>| {
+        complaints
+            .iter()
+            .map(|complaint| complaint.to_string().replace(&shown, "DIR"))
+            .collect()
+    };
+    let complaints = texts(findings.errors);
+    let warnings = texts(findings.warnings);
+    (
+        Fixture {
+            directory,
+            manifests,
+            warnings,
+        },
+        complaints,
+    )
 }
 
 fn changes(yaml: &str) -> Vec<Change> {
@@ -34,12 +46,14 @@ fn changes(yaml: &str) -> Vec<Change> {
 fn the_example_is_good() {
     let (fixture, complaints) = read(HELLO);
     assert_eq!(complaints, [""; 0]);
+    assert_eq!(fixture.warnings, [""; 0]);
     let example = fixture.manifests.example().unwrap();
     assert_eq!(
         example,
         Example {
             host: Some("hello.local".to_owned()),
-            path: "/".to_owned()
+            path: "/".to_owned(),
+            headers: Vec::new(),
         }
     );
     assert_eq!(
@@ -94,7 +108,7 @@ fn a_bad_change_keeps_the_last_good_state_and_a_deletion_does_not() {
     let (mut fixture, _) = read(HELLO);
     let bad = HELLO.replace("command: [hello]", "");
     std::fs::write(fixture.directory.path().join("app.yaml"), &bad).unwrap();
-    assert_eq!(fixture.manifests.apply(&changes(&bad)).len(), 1);
+    assert_eq!(fixture.manifests.apply(&changes(&bad)).errors.len(), 1);
     assert_eq!(fixture.manifests.workloads().len(), 1);
     let id = fixture
         .manifests
@@ -103,7 +117,128 @@ fn a_bad_change_keeps_the_last_good_state_and_a_deletion_does_not() {
         .find(|id| id.kind == Kind::Deployment)
         .unwrap()
         .clone();
-    let complaints = fixture.manifests.apply(&[Change::Delete(id)]);
+    let complaints = fixture.manifests.apply(&[Change::Delete(id)]).errors;
     assert!(fixture.manifests.workloads().is_empty());
     assert_eq!(complaints[0].error.field, "spec.scaleTargetRef.name");
+}
+
+fn warning(yaml: &str) -> String {
+    let (fixture, errors) = read(yaml);
+    assert_eq!(errors, [""; 0]);
+    assert_eq!(fixture.warnings.len(), 1, "{:#?}", fixture.warnings);
+    fixture.warnings[0].clone()
+}
+
+#[test]
+fn fault_c4_a_misspelt_selector_or_port_is_named_with_its_object_and_field() {
+    let table = [
+        (
+            HELLO.replace(
+                "  selector:\n    app: hello\n  ports",
+                "  selector:\n    app: helo\n  ports",
+            ),
+            "DIR/app.yaml: Service default/hello: spec.selector: app=helo selects no pod; the pods of Deployment \
+             default/hello have app=hello",
+        ),
+        (
+            HELLO.replace("  selector:\n    app: hello\n  ports", "  ports"),
+            "DIR/app.yaml: Service default/hello: spec.selector: it is missing, so no pod is behind the Service; the pods \
+             of Deployment default/hello have app=hello",
+        ),
+        (
+            HELLO.replace("targetPort: http", "targetPort: htp"),
+            "DIR/app.yaml: Service default/hello: spec.ports[0].targetPort: Deployment default/hello declares no port \
+             named \"htp\"; declared: http",
+        ),
+        (
+            HELLO.replace(
+                "              port: http\n            period",
+                "              port: web\n            period",
+            ),
+            "DIR/app.yaml: Deployment default/hello: spec.template.spec.containers[0].readinessProbe.httpGet.port: the \
+             container declares no port named \"web\"; declared: http",
+        ),
+    ];
+    for (yaml, expected) in table {
+        assert_ne!(yaml, HELLO, "nothing was replaced for {expected}");
+        assert_eq!(warning(&yaml), expected);
+    }
+}
+
+/// The example's Deployment and Service, with these objects in place of its ScaledObject.
+fn with(objects: &str) -> String {
+    let (workload, _) = HELLO.split_once("---\napiVersion: keda.sh").unwrap();
+    format!("{workload}---\n{objects}")
+}
+
+const ROUTE: &str = "{apiVersion: http.keda.sh/v1beta1, kind: InterceptorRoute, metadata: {name: r}, spec: {target: {service: \
+                     hello, port: 80}, rules: [{hosts: [hello.local]}], scalingMetric: {concurrency: {targetValue: 1}}}}\n";
+const HTTP: &str = "{apiVersion: http.keda.sh/v1alpha1, kind: HTTPScaledObject, metadata: {name: h}, spec: {hosts: \
+                    [hello.local], scaledownPeriod: 7, scaleTargetRef: {name: hello, service: hello, port: 80}}}\n";
+
+fn scaled_object(name: &str, trigger: &str) -> String {
+    format!(
+        "{{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, metadata: {{name: {name}}}, spec: {{scaleTargetRef: {{name: \
+         hello}}, triggers: [{{type: external-push, metadata: {{{trigger}}}}}]}}}}\n"
+    )
+}
+
+#[test]
+fn fault_c3_an_interceptor_route_alone_is_reported_with_what_is_missing() {
+    let text = warning(&with(ROUTE));
+    assert!(
+        text.starts_with(
+            "DIR/app.yaml: InterceptorRoute default/r: spec: no ScaledObject starts Deployment default/hello"
+        ) && text.contains("metadata: {interceptorRoute: r}"),
+        "{text}"
+    );
+    let complete = with(&format!("{ROUTE}---\n{}", scaled_object("so", "interceptorRoute: r")));
+    assert_eq!(read(&complete).0.warnings, [""; 0]);
+    let always_on = with(ROUTE).replace("replicas: 0", "replicas: 1");
+    assert_eq!(read(&always_on).0.warnings, [""; 0]);
+}
+
+#[test]
+fn fault_c3_an_http_scaled_object_alone_is_scaled_as_by_the_operator() {
+    let (fixture, errors) = read(&with(HTTP));
+    assert_eq!((errors, &fixture.warnings), (Vec::new(), &Vec::new()));
+    let [plan] = &fixture.manifests.plans()[..] else {
+        panic!()
+    };
+    assert_eq!(plan.workload, Key::new("default", "hello"));
+    assert_eq!((plan.polling_interval.as_secs(), plan.cooldown.as_secs()), (15, 7));
+    assert_eq!(plan.triggers[0].metadata["httpScaledObject"], "h");
+    assert_eq!(plan.triggers[0].metadata["scalerAddress"], "127.0.0.1:9");
+    // The user's own ScaledObject is used instead.
+    let own = with(&format!("{HTTP}---\n{}", scaled_object("own", "httpScaledObject: h")));
+    let plans = read(&own).0.manifests.plans();
+    assert_eq!(
+        plans.iter().map(|plan| plan.key.name.as_str()).collect::<Vec<_>>(),
+        ["own"]
+    );
+    let skipped = HTTP.replace(
+        "{name: h}",
+        "{name: h, annotations: {httpscaledobject.keda.sh/skip-scaledobject-creation: 'true'}}",
+    );
+    let text = warning(&with(&skipped));
+    assert!(
+        text.contains("HTTPScaledObject default/h: spec: no ScaledObject starts"),
+        "{text}"
+    );
+}
+
+#[test]
+fn fault_c6_a_second_scaled_object_for_a_deployment_is_refused() {
+    let two = ["a", "b"]
+        .map(|name| scaled_object(name, "interceptorRoute: r"))
+        .join("---\n");
+    let (fixture, errors) = read(&with(&format!("{ROUTE}---\n{two}")));
+    assert_eq!(
+        errors,
+        [
+            "DIR/app.yaml: ScaledObject default/b: spec.scaleTargetRef.name: Deployment default/hello is scaled by \
+          ScaledObject default/a already; KEDA refuses a second one"
+        ]
+    );
+    assert_eq!(fixture.manifests.plans().len(), 1);
 }

@@ -11,7 +11,7 @@ pub struct PodPorts {
     pub by_number: BTreeMap<u16, u16>,
     /// By name.
     pub by_name: BTreeMap<String, u16>,
-    /// The one `PORT` tells.
+    /// The one in `PORT`.
     pub main: u16,
 }
 
@@ -21,6 +21,15 @@ impl PodPorts {
         match port {
             PortRef::Number(number) => self.by_number.get(number).copied(),
             PortRef::Name(name) => self.by_name.get(name).copied(),
+        }
+    }
+
+    /// The variable that holds a port of this machine.
+    pub(crate) fn variable(&self, port: u16) -> String {
+        let name = self.by_name.iter().find(|(_, here)| **here == port);
+        match name {
+            Some((name, _)) if port != self.main => port_variable(name),
+            _ => "PORT".to_owned(),
         }
     }
 }

@@ -11,6 +11,8 @@ use super::{FieldError, PortRef};
 pub struct Probe {
     /// What is asked.
     pub action: Action,
+    /// Where in the Deployment its port or command is, for messages.
+    pub field: String,
     /// `initialDelaySeconds`, default 0.
     pub initial_delay: Duration,
     /// `periodSeconds`, default 10.
@@ -51,9 +53,11 @@ impl Probe {
             |given: Option<i32>, default: u32| given.and_then(|given| u32::try_from(given).ok()).unwrap_or(default);
         let at_least_one = |given, default| seconds(given, default).max(1);
         let duration = |seconds: u32| Duration::from_secs(seconds.into());
+        let action = Action::read(declared)
+            .map_err(|(field, reason)| FieldError::new(format_args!("{at}.readinessProbe{field}"), reason))?;
         Ok(Self {
-            action: Action::read(declared)
-                .map_err(|(field, reason)| FieldError::new(format_args!("{at}.readinessProbe{field}"), reason))?,
+            field: format!("{at}.readinessProbe.{}", action.field()),
+            action,
             initial_delay: duration(seconds(declared.initial_delay_seconds, 0)),
             period: duration(at_least_one(declared.period_seconds, 10)),
             timeout: duration(at_least_one(declared.timeout_seconds, 1)),
@@ -80,6 +84,14 @@ impl Action {
         command
             .map(Self::Exec)
             .ok_or(("", "allowed here: httpGet, tcpSocket, exec with a command".to_owned()))
+    }
+
+    fn field(&self) -> &'static str {
+        match self {
+            Self::HttpGet { .. } => "httpGet.port",
+            Self::TcpSocket(_) => "tcpSocket.port",
+            Self::Exec(_) => "exec.command",
+        }
     }
 
     /// The port it asks, if it asks one.
@@ -110,10 +122,10 @@ fn http_get(get: &HTTPGetAction) -> Result<Action, (&'static str, String)> {
 }
 
 fn no_port() -> String {
-    "is no port, 1 to 65535 or a name".to_owned()
+    "is not a valid port: 1 to 65535, or a name".to_owned()
 }
 
-/// Whether a pod is ready, by what its probe has answered so far.
+/// Whether a pod is ready by the answers to its probe so far.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
     ready: bool,
@@ -122,8 +134,13 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Takes an answer in; `Some` when it has made the pod ready or unready.
-    pub fn take(&mut self, good: bool, probe: &Probe) -> Option<bool> {
+    /// Whether the pod is ready.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Records an answer; `Some` when it has made the pod ready or unready.
+    pub fn record(&mut self, good: bool, probe: &Probe) -> Option<bool> {
         if good {
             self.successes += 1;
             self.failures = 0;
@@ -177,7 +194,7 @@ mod tests {
             ),
             (
                 "httpGet: {port: 0}",
-                "c.readinessProbe.httpGet.port: is no port, 1 to 65535 or a name",
+                "c.readinessProbe.httpGet.port: is not a valid port: 1 to 65535, or a name",
             ),
             (
                 "grpc: {port: 1}",
@@ -197,14 +214,14 @@ mod tests {
     fn a_pod_is_ready_after_enough_successes_in_a_row_and_unready_after_enough_failures() {
         let probe = read("{tcpSocket: {port: 1}, successThreshold: 2, failureThreshold: 3}").unwrap();
         let mut answers = Answers::default();
-        let told: Vec<_> = [
+        let changes: Vec<_> = [
             true, false, true, true, true, false, false, true, false, false, false, false,
         ]
-        .map(|good| answers.take(good, &probe))
+        .map(|good| answers.record(good, &probe))
         .to_vec();
         let (yes, no) = (Some(true), Some(false));
         assert_eq!(
-            told,
+            changes,
             [None, None, None, yes, None, None, None, None, None, None, no, None]
         );
     }

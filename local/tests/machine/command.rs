@@ -7,10 +7,20 @@ use std::time::{Duration, Instant};
 
 use crate::fixture::{App, programs};
 
+/// Any free ports, because tests run side by side.
+const ANY_PORTS: [&str; 6] = [
+    "--proxy-port=0",
+    "--admin-port=0",
+    "--metrics-port=0",
+    "--scaler-port=0",
+    "--scaler-metrics-port=0",
+    "--otlp-port=0",
+];
+
 fn local() -> Command {
     programs();
     let mut command = Command::new(env!("CARGO_BIN_EXE_keda-http-local"));
-    command.stdin(Stdio::null()).env("NO_COLOR", "1");
+    command.stdin(Stdio::null()).env("NO_COLOR", "1").args(ANY_PORTS);
     command
 }
 
@@ -137,7 +147,7 @@ fn what_cannot_be_used_ends_with_64_and_says_what_is_allowed() {
     let table: [(&[&str], &[&str]); 4] = [
         (
             &["--nonsense"],
-            &["unknown argument \"--nonsense\"; known: run, demo, --manifests"],
+            &["invalid option '--nonsense'; --help lists what is allowed"],
         ),
         (
             &["--manifests", "/no/such/place"],
@@ -169,7 +179,7 @@ fn a_port_in_use_ends_with_1_and_is_named() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
         text.contains(&format!(
-            "--proxy-port {port}: the port cannot be bound: Address already in use"
+            "--proxy-port {port}: cannot listen on the port: Address already in use"
         )),
         "{text}"
     );

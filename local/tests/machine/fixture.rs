@@ -7,6 +7,7 @@ use keda_http_core::queue::{Queue, QueueEntry};
 use keda_http_local::Key;
 use keda_http_local::app::{Local, Options};
 use keda_http_local::kubelet::Status;
+use keda_http_local::listening::WantedPorts;
 use keda_http_local::output::Output;
 use keda_http_local::program::{Program, State};
 use tokio::time::{sleep, timeout};
@@ -37,6 +38,7 @@ impl Fixture {
         let options = Options {
             manifests: Some(manifests.path().into()),
             programs: programs(),
+            ports: WantedPorts::ANY,
             ..Options::default()
         };
         let output = Output::to(std::io::stderr(), false); // shown by the test runner when a test fails

@@ -1,4 +1,4 @@
-//! Many requests: at a constant rate, or all at once. Dropping the load or the burst aborts its requests.
+//! Many requests: at a constant rate, or all at once. Those under way end when the load or the herd is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::tally::{Counts, Tally};
 use super::{client, send};
 
-/// Requests that were sent at the same time. Await it for their tally; dropping it aborts them.
-pub type Burst = AbortOnDropHandle<Tally>;
+/// Requests that were sent at once, to be awaited. They break off when this is dropped.
+pub type Herd = AbortOnDropHandle<Tally>;
 
-/// Sends `count` requests at the same time.
+/// `count` requests at once.
 ///
 /// # Errors
-/// When the HTTP client cannot be built.
-pub fn burst(count: usize, url: &str, host: &str) -> Result<Burst> {
+/// When no client can be made.
+pub fn herd(count: usize, url: &str, host: &str) -> Result<Herd> {
     let target = Target::new(url, host)?;
     let counts = target.counts.clone();
     let all = tokio::spawn(async move {
@@ -32,7 +32,8 @@ pub fn burst(count: usize, url: &str, host: &str) -> Result<Burst> {
     Ok(AbortOnDropHandle::new(all))
 }
 
-/// Requests at a constant rate, independent of the answers, until it is stopped. Dropping it aborts its requests.
+/// Requests at a constant rate, whatever becomes of those before, until it is stopped. When it is dropped, those under way
+/// break off.
 pub struct Load {
     stop: CancellationToken,
     sending: AbortOnDropHandle<()>,
@@ -40,10 +41,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to send.
+    /// Begins.
     ///
     /// # Errors
-    /// When the HTTP client cannot be built.
+    /// When no client can be made.
     pub fn start(per_second: u32, url: &str, host: &str) -> Result<Self> {
         let target = Target::new(url, host)?;
         let (stop, counts) = (CancellationToken::new(), target.counts.clone());
@@ -55,12 +56,12 @@ impl Load {
         })
     }
 
-    /// The tally of the requests sent so far.
+    /// What has become of those that were sent.
     pub fn so_far(&self) -> Tally {
         self.counts.lock().so_far()
     }
 
-    /// Stops sending, and waits for the answers to what was sent.
+    /// Sends no more, and waits for those that are under way.
     ///
     /// # Errors
     /// When the task has failed.
@@ -136,7 +137,7 @@ mod tests {
         (listener, url)
     }
 
-    /// Accepts a connection and reads a request, which is not answered.
+    /// Takes connections until one brings a request, which is not answered.
     async fn requested(listener: &TcpListener) -> TcpStream {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = Vec::new();
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_end_with_the_load_and_with_the_burst() {
+    async fn requests_end_with_the_load_and_with_the_herd() {
         let (listener, url) = listen().await;
         let load = Load::start(20, &url, "a.test").unwrap();
         let stream = requested(&listener).await;
@@ -164,9 +165,9 @@ mod tests {
         is_closed(stream).await;
 
         let (listener, url) = listen().await;
-        let burst = burst(2, &url, "a.test").unwrap();
+        let herd = herd(2, &url, "a.test").unwrap();
         let streams = [requested(&listener).await, requested(&listener).await];
-        drop(burst);
+        drop(herd);
         for stream in streams {
             is_closed(stream).await;
         }

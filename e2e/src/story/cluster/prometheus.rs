@@ -1,4 +1,4 @@
-//! Metrics of a pod in the format of Prometheus.
+//! What a pod tells Prometheus.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +9,7 @@ use crate::story::caller;
 /// All metrics of an interceptor or a scaler, as text.
 ///
 /// # Errors
-/// When the pod does not answer.
+/// When it does not tell.
 pub async fn scrape(pod: &Pod) -> Result<String> {
     let url = format!("http://{}:2223/metrics", pod_address(pod)?);
     Ok(caller::get(&url, "metrics").await?.expect(200)?.body)

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::caller::get;
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Findings, Space, Story};
+use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
 
@@ -13,10 +13,10 @@ pub const STORY: Story = Story {
     name: "several_triggers",
     says: "Two kedify-http triggers and a cron trigger in one ScaledObject: a request by either host wakes it",
     alone: false,
-    run: |space| Box::pin(run(space)),
+    tell: |space| Box::pin(tell(space)),
 };
 
-async fn run(space: Space) -> Result<Findings> {
+async fn tell(space: Space) -> Result<Told> {
     let api = space.app("api", 0, &[]).await?;
     let mut triggers = String::new();
     for name in ["public", "internal"] {
@@ -39,13 +39,13 @@ async fn run(space: Space) -> Result<Findings> {
     for name in ["public", "internal"] {
         space.wired(name).await?;
     }
-    let mut findings = Findings::default();
+    let mut told = Told::default();
     for name in ["public", "internal"] {
         api.asleep(PATIENCE).await?;
         let url = space.url(name, 8080).await?;
         let answer = get(&url, &space.host(name)).await?.expect(200)?;
         ensure!(answer.header("x-keda-http-cold-start") == Some("true"), "{answer:?}");
-        findings = findings.and(format!("`{name}` after {:.2} s", answer.took.as_secs_f64()));
+        told = told.and(format!("`{name}` after {:.2} s", answer.took.as_secs_f64()));
     }
-    Ok(findings)
+    Ok(told)
 }

@@ -2,21 +2,21 @@
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::cluster::{INTERCEPTOR, prometheus};
-use keda_http_e2e::story::{Findings, Space, Story};
+use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "metrics",
-    says: "The interceptor's Prometheus endpoint has count and duration of the requests of a route",
+    says: "Requests of a route are counted, and timed, at the interceptor's Prometheus endpoint",
     alone: false,
-    run: |space| Box::pin(run(space)),
+    tell: |space| Box::pin(tell(space)),
 };
 
 const REQUESTS: u64 = 7;
 
-async fn run(space: Space) -> Result<Findings> {
+async fn tell(space: Space) -> Result<Told> {
     space.app("api", 1, &[]).await?;
     space.route("api", "").await?;
     for _ in 0..REQUESTS {
@@ -32,5 +32,5 @@ async fn run(space: Space) -> Result<Findings> {
         counted == REQUESTS && timed == REQUESTS,
         "{counted} counted, {timed} timed, of {REQUESTS}"
     );
-    Ok(Findings::new(format!("{REQUESTS} of {REQUESTS} counted and timed")))
+    Ok(Told::that(format!("{REQUESTS} of {REQUESTS} counted and timed")))
 }

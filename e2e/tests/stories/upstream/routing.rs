@@ -2,16 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use keda_http_e2e::story::caller::{client, send};
-use keda_http_e2e::story::{Findings, Space, Story};
+use keda_http_e2e::story::{Space, Story, Told};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "routing",
-    says: "Host, path and headers choose the app, the most specific rule first",
+    says: "Requests reach the app that host, path and headers choose, the most specific one first",
     alone: false,
-    run: |space| Box::pin(run(space)),
+    tell: |space| Box::pin(tell(space)),
 };
 
 /// Host, path, headers, and who must answer; nobody: 404.
@@ -86,7 +86,7 @@ const ROUTES: &[(&str, &str, &str, &str)] = &[
     ("port-name", "b", "portName: http", "[{hosts: [by-port-name.test]}]"),
 ];
 
-async fn run(space: Space) -> Result<Findings> {
+async fn tell(space: Space) -> Result<Told> {
     space.app("a", 1, &[]).await?;
     space.app("b", 1, &[]).await?;
     for (name, service, port, rules) in ROUTES {
@@ -99,7 +99,7 @@ async fn run(space: Space) -> Result<Findings> {
     for case in CASES {
         reaches(&space, case).await?;
     }
-    Ok(Findings::new(format!(
+    Ok(Told::that(format!(
         "{} requests by {} routes",
         CASES.len(),
         ROUTES.len()

@@ -8,6 +8,6 @@ use keda_http_runtime::backoff::Backoff;
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// 1 s doubling to 30 s. Kubernetes starts at 10 s and goes up to 5 min; a developer looks at the terminal.
-pub fn of_crashes() -> Backoff {
+pub fn restart_backoff() -> Backoff {
     Backoff::new(Duration::from_secs(1), Duration::from_secs(30))
 }

@@ -1,0 +1,117 @@
+//! How interceptor, scaler and apps are started: their variables.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::app::Options;
+use crate::listening::Listening;
+use crate::output::Output;
+use crate::process::Launch;
+use crate::program::Program;
+
+/// How long interceptor and scaler may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
+
+pub(crate) struct Launches<'a> {
+    options: &'a Options,
+    listening: Listening,
+    manifests: &'a Path,
+}
+
+impl<'a> Launches<'a> {
+    pub(crate) fn new(options: &'a Options, listening: Listening, manifests: &'a Path) -> Self {
+        Self {
+            options,
+            listening,
+            manifests,
+        }
+    }
+
+    pub(crate) async fn interceptor(&self, output: &Output) -> Result<Program> {
+        let mut env = self.common_environment(self.listening.metrics);
+        env.extend(self.tracing_environment());
+        env.insert("KEDA_HTTP_PROXY_PORT".to_owned(), self.listening.proxy.to_string());
+        env.insert("KEDA_HTTP_ADMIN_PORT".to_owned(), self.listening.admin.to_string());
+        // Nobody but us sends requests here, and we have stopped: there is nobody to wait for.
+        default(&mut env, "KEDA_HTTP_SHUTDOWN_DELAY", "0s");
+        default(&mut env, "KEDA_HTTP_DRAIN_TIMEOUT", "3s");
+        let ready = format!("http://127.0.0.1:{}/readyz", self.listening.admin);
+        Program::start(
+            "interceptor",
+            self.launch("keda-http-interceptor", env),
+            &ready,
+            output,
+            STOP_LIMIT,
+        )
+        .await
+    }
+
+    pub(crate) async fn scaler(&self, output: &Output) -> Result<Program> {
+        let mut env = self.common_environment(self.listening.scaler_metrics);
+        env.insert("KEDA_HTTP_SCALER_PORT".to_owned(), self.listening.scaler.to_string());
+        let admin = format!("127.0.0.1:{}", self.listening.admin);
+        env.insert("KEDA_HTTP_SCALER_INTERCEPTORS".to_owned(), admin);
+        let ready = format!("http://127.0.0.1:{}/readyz", self.listening.scaler_metrics);
+        Program::start(
+            "scaler",
+            self.launch("keda-http-scaler", env),
+            &ready,
+            output,
+            STOP_LIMIT,
+        )
+        .await
+    }
+
+    fn launch(&self, program: &str, env: BTreeMap<String, String>) -> Launch {
+        Launch {
+            program: self.options.programs.join(program).display().to_string(),
+            args: Vec::new(),
+            env,
+            directory: None,
+        }
+    }
+
+    fn common_environment(&self, metrics: u16) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::from([
+            ("KEDA_HTTP_MANIFESTS".to_owned(), self.manifests.display().to_string()),
+            ("KEDA_HTTP_BIND_ADDRESS".to_owned(), "127.0.0.1".to_owned()),
+            ("OTEL_PROM_EXPORTER_PORT".to_owned(), metrics.to_string()),
+        ]);
+        default(&mut env, "RUST_LOG", if self.options.verbose { "info" } else { "warn" });
+        env
+    }
+
+    fn tracing_environment(&self) -> BTreeMap<String, String> {
+        tracing_environment(self.listening.otlp)
+    }
+
+    /// Apps find our programs first, and send their spans to us.
+    pub(crate) fn app_environment(&self) -> BTreeMap<String, String> {
+        let mut env = self.tracing_environment();
+        let path = std::env::var("PATH").unwrap_or_default();
+        env.insert("PATH".to_owned(), format!("{}:{path}", self.options.programs.display()));
+        default(&mut env, "RUST_LOG", "warn");
+        env
+    }
+}
+
+/// The variables by which our programs, and many others, send their spans to us.
+pub(crate) fn tracing_environment(otlp: u16) -> BTreeMap<String, String> {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true".to_owned()),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc".to_owned()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("http://127.0.0.1:{otlp}")),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// Sets a variable unless our own environment has it.
+fn default(env: &mut BTreeMap<String, String>, name: &str, value: &str) {
+    if std::env::var_os(name).is_none_or(|given| given.is_empty()) {
+        env.insert(name.to_owned(), value.to_owned());
+    }
+}
