@@ -6,7 +6,7 @@ pub mod context;
 pub mod conversion;
 pub mod feed;
 pub mod http_scaled_object;
-pub mod refusal;
+pub(crate) mod refusal;
 pub mod running;
 
 use crate::config::ControllersConfig;

@@ -1,99 +1,198 @@
-//! What people are told of an object by `kubectl describe`: Events, each once.
+//! Kubernetes Events on users' objects, as `kubectl describe` shows them. Each is published once, when it becomes true.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use keda_http_kubernetes::object::ObjectId;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::time::timeout;
-use tracing::warn;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
 
-/// How long an Event may take: nothing waits longer for one.
+/// The longest time that one Event may take: nothing else waits longer for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a warning about the state of several objects must hold before it is published. Their watches lag behind each
+/// other, so a Service that was applied together with its ScaledObject is missing for a moment.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// Writes Events, as the scaler.
-pub struct Events {
+/// The object that an Event is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ObjectRef {
+    pub(crate) id: ObjectId,
+    /// `kubectl describe` finds Events by the UID.
+    pub(crate) uid: Option<String>,
+}
+
+/// The content of an Event.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Notice {
+    pub(crate) about: ObjectRef,
+    /// Whether a user has to do something.
+    pub(crate) warning: bool,
+    /// One word in CamelCase, for programs.
+    pub(crate) reason: &'static str,
+    /// What is the case, and what to do.
+    pub(crate) message: String,
+}
+
+/// Publishes Events as the scaler.
+pub(crate) struct Events {
     client: Client,
-    told: HashMap<(ObjectId, &'static str), String>,
+    notices: Notices,
+    /// Whether the last Event could not be written, so that this is logged once.
+    failing: bool,
+}
+
+/// Which notices hold, and which of them have been published.
+#[derive(Debug, Default)]
+struct Notices {
+    published: BTreeSet<Notice>,
+    /// Since when there is a warning with this reason about this object.
+    warnings: BTreeMap<(ObjectId, &'static str), Instant>,
+    /// Whether a complete set of notices has been seen.
+    initialized: bool,
+}
+
+impl Notice {
+    pub(crate) fn warning(about: &ObjectRef, reason: &'static str, message: String) -> Self {
+        Self {
+            about: about.clone(),
+            warning: true,
+            reason,
+            message,
+        }
+    }
+
+    /// For information only.
+    pub(crate) fn normal(about: &ObjectRef, reason: &'static str, message: String) -> Self {
+        Self {
+            warning: false,
+            ..Self::warning(about, reason, message)
+        }
+    }
+
+    fn key(&self) -> (ObjectId, &'static str) {
+        (self.about.id.clone(), self.reason)
+    }
 }
 
 impl Events {
-    /// Nothing has been told yet.
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self {
             client,
-            told: HashMap::new(),
+            notices: Notices::default(),
+            failing: false,
         }
     }
 
-    /// Something is wrong with an object. `reason` is a word such as `TriggerRefused`, `note` says what, and what to do.
-    /// Told once for as long as it says the same.
-    pub async fn warn(&mut self, id: &ObjectId, uid: Option<String>, reason: &'static str, note: String) {
-        let key = (id.clone(), reason);
-        if self.told.get(&key) == Some(&note) {
+    /// Publishes a warning about one object, unless the last one with this reason says the same.
+    pub(crate) async fn warn(&mut self, about: &ObjectRef, reason: &'static str, message: String) {
+        let notice = Notice::warning(about, reason, message);
+        if self.notices.published.contains(&notice) {
             return;
         }
-        let about = About { id, uid };
-        match publish(&self.client, about, EventType::Warning, reason, &note).await {
-            Ok(()) => {
-                self.told.insert(key, note);
-            }
-            Err(error) => warn!(object = %id, error, note, "an Event could not be written"),
+        self.resolve(&about.id, reason);
+        if self.publish(&notice).await {
+            self.notices.published.insert(notice);
         }
     }
 
-    /// Nothing of this kind is wrong with it any more.
-    pub fn settled(&mut self, id: &ObjectId, reason: &'static str) {
-        self.told.remove(&(id.clone(), reason));
+    /// The object no longer has a problem with this reason.
+    pub(crate) fn resolve(&mut self, id: &ObjectId, reason: &'static str) {
+        let published = &mut self.notices.published;
+        published.retain(|notice| notice.about.id != *id || notice.reason != reason);
     }
 
-    /// The object is gone.
-    pub fn forget(&mut self, id: &ObjectId) {
-        self.told.retain(|(known, _), _| known != id);
+    /// The object was deleted.
+    pub(crate) fn forget(&mut self, id: &ObjectId) {
+        self.notices.published.retain(|notice| notice.about.id != *id);
+    }
+
+    /// Publishes what is new in the complete set of notices that hold now. A notice that no longer holds is published again
+    /// when it comes back. A warning is published when it has held for [`SETTLE_TIME`].
+    pub(crate) async fn replace_all(&mut self, notices: Vec<Notice>) {
+        let notices = notices.into_iter().collect();
+        for notice in self.notices.replace_all(notices, Instant::now()) {
+            info!(object = %notice.about.id, reason = notice.reason, "{}", notice.message);
+            self.publish(&notice).await;
+        }
+    }
+
+    /// When [`Events::replace_all`] must be called again although nothing changed, because a warning will have settled.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.notices.deadline(Instant::now())
+    }
+
+    async fn publish(&mut self, notice: &Notice) -> bool {
+        let published = publish(&self.client, notice).await;
+        if let Err(error) = &published
+            && !self.failing
+        {
+            let (object, message) = (&notice.about.id, &notice.message);
+            warn!(%object, error, message, "cannot write Events; their messages are in the log only");
+        }
+        self.failing = published.is_err();
+        !self.failing
     }
 }
 
-/// The object that an Event is on.
-pub struct About<'a> {
-    /// Which.
-    pub id: &'a ObjectId,
-    /// Its UID, where it is known; `kubectl describe` finds Events by it.
-    pub uid: Option<String>,
+impl Notices {
+    /// Takes the notices that hold now, and returns those to publish. The first time only warnings are returned: the leader
+    /// before this one has published the rest.
+    fn replace_all(&mut self, current: BTreeSet<Notice>, now: Instant) -> Vec<Notice> {
+        let mut warnings = BTreeMap::new();
+        for notice in current.iter().filter(|notice| notice.warning) {
+            let since = self.warnings.get(&notice.key()).copied().unwrap_or(now);
+            warnings.insert(notice.key(), since);
+        }
+        self.warnings = warnings;
+        self.published.retain(|notice| current.contains(notice));
+        let initialized = std::mem::replace(&mut self.initialized, true);
+        let mut due = Vec::new();
+        for notice in current {
+            let settled = self
+                .warnings
+                .get(&notice.key())
+                .is_none_or(|since| now >= *since + SETTLE_TIME);
+            if settled && self.published.insert(notice.clone()) && (notice.warning || initialized) {
+                due.push(notice);
+            }
+        }
+        due
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let settled = self.warnings.values().map(|since| *since + SETTLE_TIME);
+        settled.filter(|at| *at > now).min()
+    }
 }
 
-/// Writes one Event.
-///
-/// # Errors
-/// When the API server refuses it, or does not answer.
-pub async fn publish(
-    client: &Client,
-    about: About<'_>,
-    type_: EventType,
-    reason: &str,
-    note: &str,
-) -> Result<(), String> {
+async fn publish(client: &Client, notice: &Notice) -> Result<(), String> {
+    let ObjectRef { id, uid } = &notice.about;
     let event = Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(shortened(note)),
+        type_: match notice.warning {
+            true => EventType::Warning,
+            false => EventType::Normal,
+        },
+        reason: notice.reason.to_owned(),
+        note: Some(shorten(&notice.message)),
         action: "Reconcile".to_owned(),
         secondary: None,
     };
     let object = ObjectReference {
-        api_version: Some(about.id.kind.api_version().to_owned()),
-        kind: Some(about.id.kind.name().to_owned()),
-        namespace: Some(about.id.namespace.clone()),
-        name: Some(about.id.name.clone()),
-        uid: about.uid,
+        api_version: Some(id.kind.api_version().to_owned()),
+        kind: Some(id.kind.name().to_owned()),
+        namespace: Some(id.namespace.clone()),
+        name: Some(id.name.clone()),
+        uid: uid.clone(),
         ..ObjectReference::default()
     };
     let reporter = Reporter {
         controller: "keda-http-scaler".to_owned(),
         instance: None,
     };
-    // A recorder that has told of the same reason before would only count the former note up.
+    // A recorder that has published an Event with the same reason before would only increase the count of the old note.
     let recorder = Recorder::new(client.clone(), reporter);
     match timeout(TIMEOUT, recorder.publish(&event, &object)).await {
         Ok(published) => published.map_err(|error| error.to_string()),
@@ -101,8 +200,8 @@ pub async fn publish(
     }
 }
 
-/// Events take 1024 bytes, and nobody reads more in a condition.
-pub fn shortened(note: &str) -> String {
+/// Kubernetes allows 1024 bytes in the note of an Event.
+pub(crate) fn shorten(note: &str) -> String {
     const MOST: usize = 1000;
     if note.len() <= MOST {
         return note.to_owned();
@@ -115,14 +214,4 @@ pub fn shortened(note: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_note_is_cut_between_characters() {
-        let note = "ä".repeat(600);
-        let cut = shortened(&note);
-        assert!(cut.len() <= 1024 && cut.ends_with('…'));
-        assert_eq!(shortened("short"), "short");
-    }
-}
+mod tests;

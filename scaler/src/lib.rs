@@ -27,7 +27,7 @@ pub mod command;
 pub mod config;
 pub mod controllers;
 pub mod demand;
-pub mod events;
+pub(crate) mod events;
 pub mod external_scaler;
 pub mod interceptors;
 pub mod leader;

@@ -9,7 +9,7 @@ use keda_http_runtime::{EXIT_USAGE, shutdown};
 use keda_http_scaler::app::App;
 use keda_http_scaler::command::Command;
 use keda_http_scaler::config::{AutowireCommandConfig, Config, HELP};
-use keda_http_scaler::controllers::autowire::command::{self, Cluster};
+use keda_http_scaler::controllers::autowire::command::{self, ClusterReader};
 use keda_http_scaler::metrics::SERVICE_NAME;
 use tracing::{error, info};
 
@@ -51,15 +51,15 @@ async fn called() -> Result<Result<String>, EnvError> {
         }
         Command::DryRun => {
             let (config, _telemetry) = (autowire()?, telemetry()?);
-            match Cluster::reach(&config).await {
-                Ok(cluster) => command::dry_run(&cluster, &config).await,
+            match ClusterReader::connect(&config).await {
+                Ok(reader) => command::dry_run(&reader, &config).await,
                 Err(error) => Err(error),
             }
         }
         Command::Restore => {
             let (config, _telemetry) = (autowire()?, telemetry()?);
-            match Cluster::reach(&config).await {
-                Ok(cluster) => command::restore(&cluster, &config).await,
+            match ClusterReader::connect(&config).await {
+                Ok(reader) => command::restore(&reader, &config).await,
                 Err(error) => Err(error),
             }
         }

@@ -14,7 +14,7 @@ use keda_http_kubernetes::wired::{self, STATE};
 use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::config::{AdminService, AutowireCommandConfig, AutowireConfig, ClusterConfig};
 use keda_http_scaler::controllers::autowire;
-use keda_http_scaler::controllers::autowire::command::{Cluster, dry_run, restore};
+use keda_http_scaler::controllers::autowire::command::{ClusterReader, dry_run, restore};
 use keda_http_scaler::controllers::context::{Context, InterceptorView};
 use keda_http_scaler::controllers::feed;
 use keda_http_scaler::interceptors::Interceptor;
@@ -202,8 +202,8 @@ impl Stage {
         }
     }
 
-    fn command(&self) -> (Cluster, AutowireCommandConfig) {
-        let cluster = Cluster {
+    fn command(&self) -> (ClusterReader, AutowireCommandConfig) {
+        let cluster = ClusterReader {
             client: self.scaler.clone(),
             namespace: self.own.clone(),
             watch_namespace: Some(self.namespace.clone()),
@@ -380,7 +380,7 @@ async fn restore_gives_everything_back_for_good_while_a_leader_runs() {
     stage.leads(&[TO_INTERCEPTORS]).await;
     let (cluster, config) = stage.command();
     let told = restore(&cluster, &config).await.unwrap();
-    let expected = format!("Service {}/api leads to the pods of pods: 2 endpoints", stage.namespace);
+    let expected = format!("Service {}/api points to the pods of pods: 2 endpoints", stage.namespace);
     assert!(told.contains(&expected) && told.contains("kubectl annotate"), "{told}");
     stage.leads(&[RELEASED]).await;
     stage.kill().await;
@@ -389,7 +389,7 @@ async fn restore_gives_everything_back_for_good_while_a_leader_runs() {
     stage.apply(&stage.slice("pods-1", "pods", 8080, &["10.0.0.7"])).await;
     stage.leads(&["released 10.0.0.7 -> 8080"]).await;
     let told = dry_run(&cluster, &config).await.unwrap();
-    assert!(told.starts_with("All Services have been given back"), "{told}");
+    assert!(told.contains("restore` has restored all Services"), "{told}");
     // The next installation does not.
     let services: Api<Service> = Api::namespaced(stage.client.clone(), &stage.own);
     let admin = services.get(ADMIN).await.unwrap();

@@ -1,51 +1,95 @@
-//! Autowire: leads the traffic of Services through the data path, and back to the pods when that is better.
+//! `trafficAutowire`: sends the traffic of Services through the interceptors, and back to the pods when that is not possible.
+//!
+//! It only writes objects of its own, so the original state can always be restored, even when nothing of it runs any more.
 //!
 //! # Layout
 //!
-//! - [`service`]: kind `service`, the EndpointSlices of a Service without a selector. Other kinds of `trafficAutowire` get a
-//!   file of their own beside it; [`kinds`] tells people which there are not yet.
-//! - [`notice`] and [`events`]: what people are told.
-//! - [`restored`]: the mark that ends autowire for an installation.
+//! - [`service`]: kind `service`, the EndpointSlices of a Service without a selector. Each other kind of `trafficAutowire`
+//!   will get a file of its own beside it, a line in [`rewirers`] and a line in [`unsupported`].
+//! - [`unsupported`]: which objects ask for a kind that this version does not rewire.
+//! - [`restored`]: the marker that ends autowire for an installation.
 //! - [`command`]: autowire by hand, `keda-http-scaler restore` and `keda-http-scaler autowire --dry-run`.
 
 pub mod command;
-pub mod events;
-pub mod kinds;
-pub mod notice;
-pub mod restored;
-pub mod service;
+pub(crate) mod restored;
+pub(crate) mod service;
+pub(crate) mod unsupported;
+
+use std::sync::Arc;
 
 use anyhow::Result;
+use futures_util::future::BoxFuture;
+use keda_http_kubernetes::source::Change;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::config::AutowireConfig;
 use crate::controllers::context::{Context, InterceptorView, Update, Updates};
-use events::Told;
-use kinds::Kinds;
-use restored::Restored;
+use crate::events::{Events, Notice};
+use crate::interceptors::open_ports::OpenListeners;
+use crate::interceptors::slices::Pod;
+use restored::{Mode, Restored};
 use service::Services;
-use service::world::Touched;
+use unsupported::UnsupportedKinds;
 
-/// The controller.
+/// What keeps the objects of one kind of `trafficAutowire` as they should be.
+trait Rewirer: Send {
+    fn apply(&mut self, changes: &[Change]) -> Impact;
+
+    /// When the passing of time alone makes [`Rewirer::reconcile`] necessary.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Writes what must be written now.
+    fn reconcile<'a>(&'a mut self, inputs: &'a Inputs) -> BoxFuture<'a, Outcome>;
+}
+
+/// What a change means for a rewirer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Impact {
+    #[default]
+    None,
+    /// An object that autowire wrote was changed by somebody else.
+    OurObjects,
+    /// Something that decides what autowire writes.
+    Inputs,
+}
+
+/// What rewirers decide by, besides the objects.
+struct Inputs {
+    pods: Arc<[Pod]>,
+    open_ports: OpenListeners,
+    mode: Mode,
+}
+
+struct Outcome {
+    notices: Vec<Notice>,
+    /// Whether there was nothing to write.
+    settled: bool,
+}
+
+/// The kinds that this version rewires.
+fn rewirers(context: &Context, config: &AutowireConfig) -> Vec<Box<dyn Rewirer>> {
+    vec![Box::new(Services::new(context, config))]
+}
+
 struct Autowire {
-    services: Services,
-    kinds: Kinds,
-    told: Told,
+    rewirers: Vec<Box<dyn Rewirer>>,
+    unsupported: UnsupportedKinds,
     restored: Restored,
+    events: Events,
     interceptors: InterceptorView,
-    /// Everything that was there at the beginning is known.
+    /// The initial state of all objects is known.
     complete: bool,
-    /// Something must be looked at now.
+    /// Reconcile now.
     due: bool,
-    /// Something must be looked at with the next tick: others have changed what is ours, or a write has just been done or
-    /// has failed. So a fight with somebody else is no faster than the ticks.
+    /// Reconcile with the next tick: our objects were changed by others, or a write was just done or failed. So a conflict
+    /// with another writer is never faster than the ticks.
     unsettled: bool,
 }
 
 /// Runs the controller until its updates end.
 ///
 /// # Errors
-/// None: what cannot be done is told and tried again.
+/// None: failed writes are logged and repeated.
 pub async fn run(
     context: Context,
     config: AutowireConfig,
@@ -53,10 +97,10 @@ pub async fn run(
     mut updates: Updates,
 ) -> Result<()> {
     let mut autowire = Autowire {
-        services: Services::new(&context, &config),
-        kinds: Kinds::default(),
-        told: Told::new(context.client.clone()),
-        restored: Restored::new(context.client.clone(), interceptors.service.clone()),
+        rewirers: rewirers(&context, &config),
+        unsupported: UnsupportedKinds::default(),
+        restored: Restored::new(context.client.clone(), &context.namespace, interceptors.service.clone()),
+        events: Events::new(context.client.clone()),
         interceptors: interceptors.clone(),
         complete: false,
         due: false,
@@ -70,7 +114,7 @@ pub async fn run(
     let mut ticks = interval(config.sync_period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let deadline = autowire.services.deadline();
+        let deadline = autowire.deadline();
         tokio::select! {
             update = updates.recv() => match update {
                 Some(update) => autowire.apply(&update),
@@ -78,14 +122,14 @@ pub async fn run(
             },
             Ok(()) = pods.changed() => autowire.due = true,
             Ok(()) = open_ports.changed() => autowire.due = true,
-            () = until(deadline) => autowire.due = true,
+            () = sleep_until_some(deadline) => autowire.due = true,
             _ = ticks.tick(), if autowire.unsettled => autowire.due = true,
         }
         while let Ok(update) = updates.try_recv() {
             autowire.apply(&update);
         }
         if autowire.complete && std::mem::take(&mut autowire.due) {
-            autowire.round().await;
+            autowire.reconcile().await;
         }
     }
 }
@@ -94,13 +138,14 @@ impl Autowire {
     fn apply(&mut self, update: &Update) {
         match update {
             Update::Changed(changes) => {
-                let touched = self.services.apply(changes);
-                let mut told = false;
                 for change in changes.iter() {
-                    told |= self.kinds.apply(change);
+                    self.due |= self.unsupported.apply(change);
+                    self.due |= self.restored.apply(change);
                 }
-                self.due |= touched == Touched::Ground || told;
-                self.unsettled |= touched == Touched::Own;
+                let impacts = self.rewirers.iter_mut().map(|rewirer| rewirer.apply(changes));
+                let impact = impacts.max().unwrap_or_default();
+                self.due |= impact == Impact::Inputs;
+                self.unsettled |= impact == Impact::OurObjects;
             }
             Update::Complete => {
                 self.complete = true;
@@ -109,19 +154,32 @@ impl Autowire {
         }
     }
 
-    async fn round(&mut self) {
-        let data_path = service::data_path(&self.interceptors.pods.borrow(), &self.interceptors.open_ports.borrow());
-        let (mode, again) = self.restored.mode(self.services.restored()).await;
-        let round = self.services.round(&data_path, mode).await;
-        self.unsettled = again || !round.settled;
-        let mut notices = round.notices;
-        notices.extend(self.kinds.notices());
-        self.told.tell(notices).await;
+    fn deadline(&self) -> Option<Instant> {
+        let deadlines = self.rewirers.iter().filter_map(|rewirer| rewirer.deadline());
+        deadlines.chain(self.events.deadline()).min()
+    }
+
+    async fn reconcile(&mut self) {
+        let mode = self.restored.mode().await;
+        self.unsettled = mode.is_none();
+        let inputs = Inputs {
+            pods: self.interceptors.pods.borrow().clone(),
+            open_ports: self.interceptors.open_ports.borrow().clone(),
+            // An unverified marker is honoured.
+            mode: mode.unwrap_or(Mode::Restored),
+        };
+        let mut notices: Vec<Notice> = self.unsupported.notices().collect();
+        for rewirer in &mut self.rewirers {
+            let outcome = rewirer.reconcile(&inputs).await;
+            self.unsettled |= !outcome.settled;
+            notices.extend(outcome.notices);
+        }
+        self.events.replace_all(notices).await;
     }
 }
 
-/// Without a time, for ever.
-async fn until(time: Option<Instant>) {
+/// Waits for ever without a time.
+async fn sleep_until_some(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,

@@ -1,7 +1,7 @@
-//! ScaledObjects that were there before the webhook, or came while it was away, are converted where they stand.
+//! Converts ScaledObjects that were created before the webhook was installed, or while it was not available.
 //!
-//! What is converted already is not touched, so nothing is written when a tool applies `kedify-http` again and the webhook
-//! has converted it on the way in.
+//! An object that is already converted is not written, so a tool that applies `kedify-http` again and again does not cause
+//! writes here: the webhook converts it on admission.
 
 use anyhow::Result;
 use keda_http_kubernetes::conversion::{Conversion, convert};
@@ -15,18 +15,18 @@ use tracing::{debug, info};
 
 use super::context::{Context, Update, Updates};
 use super::refusal::{Refused, refusal};
-use crate::events::Events;
+use crate::events::{Events, ObjectRef};
 
-const REFUSED: &str = "TriggerRefused";
-/// The API server, or another webhook, does not take the conversion.
-const NOT_TAKEN: &str = "ConversionRefused";
+const TRIGGER_REFUSED: &str = "TriggerRefused";
+/// The API server, or another webhook, refuses the converted object.
+const CONVERSION_REFUSED: &str = "ConversionRefused";
 
 /// Converts until the updates end.
 ///
 /// # Errors
-/// When the API server does not take a patch.
+/// When a patch fails for a reason that is not the object's own.
 pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
-    let mut controller = Controller {
+    let mut converter = Converter {
         events: Events::new(context.client.clone()),
         refused: Refused::default(),
         context,
@@ -36,31 +36,31 @@ pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
             update = updates.recv() => match update {
                 Some(Update::Changed(changes)) => {
                     for change in changes.iter() {
-                        controller.take(change).await?;
+                        converter.apply(change).await?;
                     }
                 }
                 Some(Update::Complete) => {}
                 None => return Ok(()),
             },
-            objects = controller.refused.due() => {
+            objects = converter.refused.due() => {
                 for id in objects {
-                    controller.again(&id).await?;
+                    converter.retry(&id).await?;
                 }
             }
         }
     }
 }
 
-struct Controller {
+struct Converter {
     context: Context,
     events: Events,
     refused: Refused,
 }
 
-impl Controller {
-    async fn take(&mut self, change: &Change) -> Result<()> {
+impl Converter {
+    async fn apply(&mut self, change: &Change) -> Result<()> {
         match change {
-            Change::Apply(Object::ScaledObject(object)) => self.see(object).await,
+            Change::Apply(Object::ScaledObject(object)) => self.convert(object).await,
             Change::Delete(id) if id.kind == Kind::ScaledObject => {
                 self.events.forget(id);
                 self.refused.remove(id);
@@ -70,52 +70,52 @@ impl Controller {
         }
     }
 
-    async fn see(&mut self, object: &ScaledObject) -> Result<()> {
+    async fn convert(&mut self, object: &ScaledObject) -> Result<()> {
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let id = Object::ScaledObject(Box::new(object.clone())).id();
-        let uid = object.metadata.uid.clone();
+        let about = ObjectRef {
+            id: Object::ScaledObject(Box::new(object.clone())).id(),
+            uid: object.metadata.uid.clone(),
+        };
         match convert(object, &self.context.scaler_address) {
             Ok(conversion) => {
-                self.events.settled(&id, REFUSED);
-                self.write(&id, uid, &conversion).await
+                self.events.resolve(&about.id, TRIGGER_REFUSED);
+                self.write(&about, &conversion).await
             }
             Err(errors) => {
                 let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                let note = format!(
-                    "KEDA is not told of this trigger until it is mended: {}",
-                    each.join("; ")
-                );
-                self.events.warn(&id, uid, REFUSED, note).await;
+                let message = format!("KEDA does not use this trigger until it is fixed: {}", each.join("; "));
+                self.events.warn(&about, TRIGGER_REFUSED, message).await;
                 Ok(())
             }
         }
     }
 
-    async fn write(&mut self, id: &ObjectId, uid: Option<String>, conversion: &Conversion) -> Result<()> {
+    async fn write(&mut self, about: &ObjectRef, conversion: &Conversion) -> Result<()> {
+        let id = &about.id;
         let written = match conversion.triggers.is_empty() {
             true => Ok(()),
             false => write(&self.context.client, id, conversion).await,
         };
         let Err(error) = written else {
-            self.events.settled(id, NOT_TAKEN);
+            self.events.resolve(id, CONVERSION_REFUSED);
             self.refused.remove(id);
             return Ok(());
         };
         let Some(reason) = refusal(&error) else {
             return Err(error.into());
         };
-        let note = format!("it cannot be converted for KEDA: {reason}");
-        self.events.warn(id, uid, NOT_TAKEN, note).await;
+        let message = format!("the API server refuses the trigger as converted for KEDA: {reason}");
+        self.events.warn(about, CONVERSION_REFUSED, message).await;
         self.refused.insert(id.clone());
         Ok(())
     }
 
-    async fn again(&mut self, id: &ObjectId) -> Result<()> {
+    async fn retry(&mut self, id: &ObjectId) -> Result<()> {
         let objects: Api<ScaledObject> = Api::namespaced(self.context.client.clone(), &id.namespace);
         match objects.get_opt(&id.name).await? {
-            Some(object) => self.see(&object).await,
+            Some(object) => self.convert(&object).await,
             None => Ok(()),
         }
     }
@@ -130,19 +130,19 @@ async fn write(client: &Client, id: &ObjectId, conversion: &Conversion) -> Resul
         ..PatchParams::default()
     };
     match objects.patch(&id.name, &parameters, &patch).await {
-        Ok(_) => info!(object = %id, "converted for KEDA"),
-        // It has changed or gone meanwhile; its next change is told, too.
+        Ok(_) => info!(object = %id, "converted ScaledObject"),
+        // It was changed or deleted meanwhile, and that change arrives as an update.
         Err(Error::Api(status)) if matches!(status.code, 404 | 409) || changed_meanwhile(&status) => {
-            debug!(object = %id, %status, "not converted");
+            debug!(object = %id, %status, "ScaledObject changed meanwhile; not converted");
         }
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// The patch begins with tests of what it was made for; the API server says which one failed in words only.
+/// The patch begins with tests of the state that it was made for. Only the message says that a test failed.
 fn changed_meanwhile(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    let mut words = causes.map(|cause| &cause.message).chain([&status.message]);
-    status.code == 422 && words.any(|words| words.contains("test failed"))
+    let mut messages = causes.map(|cause| &cause.message).chain([&status.message]);
+    status.code == 422 && messages.any(|message| message.contains("test failed"))
 }

@@ -1,8 +1,9 @@
-//! `HTTPScaledObject`s to ScaledObjects, as the Go add-on's operator does it.
+//! Creates ScaledObjects for HTTPScaledObjects, as the Go add-on's operator does.
 //!
-//! Each gets a ScaledObject of its name, which belongs to it and goes with it. Two annotations change that: with
-//! `skip-scaledobject-creation` there is none (which is how Kedify writes them, whose ScaledObject is the owner instead), and
-//! with `orphan-scaledobject` the one that is there is let go. A ScaledObject that belongs to somebody else is never touched.
+//! Each gets a ScaledObject of its name, which it owns and which is deleted with it. Two annotations change that: with
+//! `skip-scaledobject-creation` none is created (Kedify writes HTTPScaledObjects like this: there the ScaledObject is the
+//! owner), and with `orphan-scaledobject` the ownership of an existing one ends. A ScaledObject with another owner is never
+//! changed.
 
 use std::collections::HashMap;
 
@@ -20,30 +21,30 @@ use tracing::info;
 
 use super::context::{Context, Update, Updates};
 use super::refusal::{Refused, refusal};
-use crate::events::Events;
+use crate::events::{Events, ObjectRef};
 
-/// The Go operator's; nothing here needs one, so that an object with it must not wait for us in vain.
+/// The Go operator's. It is removed from objects that are being deleted, because nothing here needs it.
 const FINALIZER: &str = "httpscaledobject.http.keda.sh";
 const ORPHAN: &str = "httpscaledobject.keda.sh/orphan-scaledobject";
 const MANAGER: &str = "keda-http-controllers";
-const REFUSED: &str = "CreateError";
+const CREATE_ERROR: &str = "CreateError";
 
-struct Controller {
+struct Reconciler {
     context: Context,
     events: Events,
     objects: HashMap<ObjectId, Box<HttpScaledObject>>,
-    /// The generation of each ScaledObject as it was last written: a change of its spec by somebody else is undone, its
-    /// status is none of our business.
+    /// The generation of each ScaledObject as it was last written: changes of its spec by others are undone, changes of its
+    /// status are ignored.
     written: HashMap<ObjectId, Option<i64>>,
     refused: Refused,
 }
 
-/// Follows the objects until the updates end.
+/// Reconciles until the updates end.
 ///
 /// # Errors
-/// When the API server does not take what is written.
+/// When a request fails for a reason that is not the object's own.
 pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
-    let mut controller = Controller {
+    let mut reconciler = Reconciler {
         events: Events::new(context.client.clone()),
         context,
         objects: HashMap::new(),
@@ -55,36 +56,36 @@ pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
             update = updates.recv() => match update {
                 Some(Update::Changed(changes)) => {
                     for change in changes.iter() {
-                        controller.take(change).await?;
+                        reconciler.apply(change).await?;
                     }
                 }
                 Some(Update::Complete) => {}
                 None => return Ok(()),
             },
-            objects = controller.refused.due() => {
+            objects = reconciler.refused.due() => {
                 for id in objects {
-                    controller.restore(&id, None).await?;
+                    reconciler.rewrite(&id, None).await?;
                 }
             }
         }
     }
 }
 
-impl Controller {
-    async fn take(&mut self, change: &Change) -> Result<()> {
+impl Reconciler {
+    async fn apply(&mut self, change: &Change) -> Result<()> {
         match change {
             Change::Apply(object @ Object::HttpScaledObject(http)) => {
                 let id = object.id();
-                if self.objects.get(&id).is_some_and(|known| same(known, http)) {
+                if self.objects.get(&id).is_some_and(|known| is_unchanged(known, http)) {
                     return Ok(());
                 }
                 self.objects.insert(id.clone(), http.clone());
                 self.reconcile(&id, http).await
             }
             Change::Apply(object @ Object::ScaledObject(scaled)) => {
-                let id = of_kind(&object.id(), Kind::HttpScaledObject);
+                let id = with_kind(&object.id(), Kind::HttpScaledObject);
                 let generation = scaled.metadata.generation;
-                self.restore(&id, generation).await
+                self.rewrite(&id, generation).await
             }
             Change::Delete(id) if id.kind == Kind::HttpScaledObject => {
                 self.objects.remove(id);
@@ -94,14 +95,14 @@ impl Controller {
                 Ok(())
             }
             Change::Delete(id) if id.kind == Kind::ScaledObject => {
-                self.restore(&of_kind(id, Kind::HttpScaledObject), None).await
+                self.rewrite(&with_kind(id, Kind::HttpScaledObject), None).await
             }
             _ => Ok(()),
         }
     }
 
-    /// Its ScaledObject has changed or is gone: written again, when that was not us.
-    async fn restore(&mut self, id: &ObjectId, generation: Option<i64>) -> Result<()> {
+    /// The ScaledObject was changed or deleted: write it again, unless that was our own write.
+    async fn rewrite(&mut self, id: &ObjectId, generation: Option<i64>) -> Result<()> {
         let Some(http) = self.objects.get(id).cloned() else {
             return Ok(());
         };
@@ -122,14 +123,15 @@ impl Controller {
             .is_some_and(|scaled| belongs(&scaled.metadata, &http.metadata));
         match (is_set(http, SKIP_CREATION), is_set(http, ORPHAN), existing.is_some()) {
             (true, _, _) if owned => self.remove(id, &scaled).await,
-            (false, true, true) if owned => self.let_go(id, &scaled).await,
+            (false, true, true) if owned => self.orphan(id, &scaled).await,
             (true, _, _) | (false, true, true) => Ok(()),
             (false, _, true) if !owned => {
-                let note = format!(
-                    "ScaledObject {} belongs to somebody else and is left alone; delete it, or set the annotation {SKIP_CREATION}: \"true\"",
+                let message = format!(
+                    "ScaledObject {} exists and is not owned by this HTTPScaledObject, so it is not changed; delete it, or set \
+                     the annotation {SKIP_CREATION}: \"true\"",
                     id.name
                 );
-                self.events.warn(id, http.metadata.uid.clone(), REFUSED, note).await;
+                self.events.warn(&about(id, http), CREATE_ERROR, message).await;
                 Ok(())
             }
             (false, ..) => self.write(id, http).await,
@@ -140,63 +142,63 @@ impl Controller {
         let desired = match scaled_object(http, &self.context.scaler_address) {
             Ok(desired) => desired,
             Err(reason) => {
-                self.events.warn(id, http.metadata.uid.clone(), REFUSED, reason).await;
+                self.events.warn(&about(id, http), CREATE_ERROR, reason).await;
                 return Ok(());
             }
         };
         let written = match apply(&self.context.client, id, &desired).await {
             Ok(written) => written,
-            Err(error) => return self.refused(id, http, error).await,
+            Err(error) => return self.report_refusal(id, http, error).await,
         };
-        self.events.settled(id, REFUSED);
+        self.events.resolve(id, CREATE_ERROR);
         self.refused.remove(id);
         self.written.insert(id.clone(), written.metadata.generation);
-        self.tell_target(id, http).await
+        self.write_status(id, http).await
     }
 
-    async fn refused(&mut self, id: &ObjectId, http: &HttpScaledObject, error: Error) -> Result<()> {
+    async fn report_refusal(&mut self, id: &ObjectId, http: &HttpScaledObject, error: Error) -> Result<()> {
         let Some(reason) = refusal(&error) else {
             return Err(error.into());
         };
-        let note = format!("its ScaledObject is refused: {reason}");
-        self.events.warn(id, http.metadata.uid.clone(), REFUSED, note).await;
+        let message = format!("the API server refuses its ScaledObject: {reason}");
+        self.events.warn(&about(id, http), CREATE_ERROR, message).await;
         self.refused.insert(id.clone());
         Ok(())
     }
 
-    async fn tell_target(&self, id: &ObjectId, http: &HttpScaledObject) -> Result<()> {
+    async fn write_status(&self, id: &ObjectId, http: &HttpScaledObject) -> Result<()> {
         let (workload, service) = (target_workload(http), target_service(http));
         let status = http.status.as_ref();
-        let told = status.map(|status| (status.target_workload.as_ref(), status.target_service.as_ref()));
-        if told == Some((Some(&workload), Some(&service))) {
+        let known = status.map(|status| (status.target_workload.as_ref(), status.target_service.as_ref()));
+        if known == Some((Some(&workload), Some(&service))) {
             return Ok(());
         }
         let objects: Api<HttpScaledObject> = Api::namespaced(self.context.client.clone(), &id.namespace);
-        let mut told = json!({"targetWorkload": workload, "targetService": service});
+        let mut status_patch = json!({"targetWorkload": workload, "targetService": service});
         let conditions = status.map_or(&[][..], |status| &status.conditions);
         if conditions.iter().any(|condition| !condition.is_complete()) {
-            // The leader's other controller writes the condition anew.
+            // The conditions controller writes the condition again.
             let complete = conditions.iter().filter(|condition| condition.is_complete());
-            told["conditions"] = complete.map(|condition| json!(condition)).collect();
+            status_patch["conditions"] = complete.map(|condition| json!(condition)).collect();
         }
-        let patch = Patch::Merge(json!({"status": told}));
-        gone_is_fine(objects.patch_status(&id.name, &PatchParams::default(), &patch).await)
+        let patch = Patch::Merge(json!({"status": status_patch}));
+        ignore_conflict(objects.patch_status(&id.name, &PatchParams::default(), &patch).await)
     }
 
     async fn remove(&mut self, id: &ObjectId, scaled: &Api<ScaledObject>) -> Result<()> {
-        info!(object = %id, "its ScaledObject is removed, as its annotation asks");
+        info!(object = %id, "removing its ScaledObject, as its annotation says");
         self.written.remove(id);
-        gone_is_fine(scaled.delete(&id.name, &DeleteParams::default()).await)
+        ignore_conflict(scaled.delete(&id.name, &DeleteParams::default()).await)
     }
 
-    async fn let_go(&mut self, id: &ObjectId, scaled: &Api<ScaledObject>) -> Result<()> {
-        info!(object = %id, "its ScaledObject is let go, as its annotation asks");
+    async fn orphan(&mut self, id: &ObjectId, scaled: &Api<ScaledObject>) -> Result<()> {
+        info!(object = %id, "ending the ownership of its ScaledObject, as its annotation says");
         self.written.remove(id);
         let patch = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
-        gone_is_fine(scaled.patch(&id.name, &PatchParams::default(), &patch).await)
+        ignore_conflict(scaled.patch(&id.name, &PatchParams::default(), &patch).await)
     }
 
-    /// The Go operator's finalizer would keep an object for ever.
+    /// With the Go operator's finalizer the object would never be deleted.
     async fn release(&self, id: &ObjectId, http: &HttpScaledObject) -> Result<()> {
         let finalizers = http.finalizers();
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
@@ -206,7 +208,7 @@ impl Controller {
         let objects: Api<HttpScaledObject> = Api::namespaced(self.context.client.clone(), &id.namespace);
         let patch =
             Patch::Merge(json!({"metadata": {"finalizers": others, "resourceVersion": http.resource_version()}}));
-        gone_is_fine(objects.patch(&id.name, &PatchParams::default(), &patch).await)
+        ignore_conflict(objects.patch(&id.name, &PatchParams::default(), &patch).await)
     }
 }
 
@@ -217,8 +219,8 @@ async fn apply(client: &Client, id: &ObjectId, desired: &Value) -> Result<Dynami
     objects.patch(&id.name, &parameters, &Patch::Apply(desired)).await
 }
 
-/// Whether nothing has changed that matters here.
-fn same(known: &HttpScaledObject, new: &HttpScaledObject) -> bool {
+/// Whether nothing has changed that the ScaledObject depends on.
+fn is_unchanged(known: &HttpScaledObject, new: &HttpScaledObject) -> bool {
     let meta = |object: &HttpScaledObject| {
         let metadata = &object.metadata;
         (
@@ -232,7 +234,14 @@ fn same(known: &HttpScaledObject, new: &HttpScaledObject) -> bool {
     known.metadata.generation.is_some() && meta(known) == meta(new)
 }
 
-fn of_kind(id: &ObjectId, kind: Kind) -> ObjectId {
+fn about(id: &ObjectId, http: &HttpScaledObject) -> ObjectRef {
+    ObjectRef {
+        id: id.clone(),
+        uid: http.metadata.uid.clone(),
+    }
+}
+
+fn with_kind(id: &ObjectId, kind: Kind) -> ObjectId {
     ObjectId { kind, ..id.clone() }
 }
 
@@ -245,8 +254,8 @@ fn belongs(scaled: &ObjectMeta, http: &ObjectMeta) -> bool {
     http.uid.is_some() && owners.into_iter().any(|owner| Some(&owner.uid) == http.uid.as_ref())
 }
 
-/// What has gone or changed meanwhile is told as a change of its own.
-fn gone_is_fine<T>(result: Result<T, Error>) -> Result<()> {
+/// An object that was deleted or changed meanwhile arrives as another update.
+fn ignore_conflict<T>(result: Result<T, Error>) -> Result<()> {
     match result {
         Ok(_) => Ok(()),
         Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),

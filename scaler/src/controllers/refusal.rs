@@ -1,4 +1,4 @@
-//! What the API server, or somebody's webhook, refuses of one object: that object's trouble, not the controller's.
+//! Writes that the API server, or another webhook, refuses for one object: a problem of that object, not of the controller.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use keda_http_kubernetes::object::ObjectId;
 use kube::Error;
 use tokio::time::{Instant, sleep_until};
 
-/// How long until it is tried again: what is in the way may be another object, such as a second ScaledObject for the same
-/// workload, whose end nobody tells.
+/// The pause before a refused write is repeated: its cause may be another object that no update is received for, such as a
+/// second ScaledObject for the same workload.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// The words of a refusal of what was asked for; `None` for an error that any other request would have met too, or that
-/// the next change of the object settles.
+/// The message of an error that is caused by the written object; `None` for an error that any other request would have got
+/// too, or that the next update of the object resolves.
 pub fn refusal(error: &Error) -> Option<String> {
     match error {
         Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => Some(status.message.clone()),
@@ -20,32 +20,31 @@ pub fn refusal(error: &Error) -> Option<String> {
     }
 }
 
-/// The objects of which something was refused.
+/// The objects for which a write was refused.
 #[derive(Default)]
 pub struct Refused {
     objects: BTreeSet<ObjectId>,
-    again: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 impl Refused {
-    /// Something of this one was refused.
     pub fn insert(&mut self, id: ObjectId) {
         self.objects.insert(id);
-        self.again.get_or_insert_with(|| Instant::now() + RETRY);
+        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
     }
 
-    /// It was taken, or is gone.
+    /// The object was written or deleted.
     pub fn remove(&mut self, id: &ObjectId) {
         self.objects.remove(id);
     }
 
-    /// Waits until it is time to try again, and with what; for ever while nothing is refused.
+    /// Waits until it is time to retry, and returns the objects; waits for ever while there are none.
     pub async fn due(&mut self) -> BTreeSet<ObjectId> {
-        match self.again {
+        match self.retry_at {
             Some(at) => sleep_until(at).await,
             None => std::future::pending().await,
         }
-        self.again = None;
+        self.retry_at = None;
         std::mem::take(&mut self.objects)
     }
 }

@@ -1,10 +1,10 @@
-//! Autowire by hand: what would be written, and everything given back.
+//! Autowire by hand: `autowire --dry-run` shows what would be written, `restore` points all Services back to their pods.
 
 mod diff;
 mod dry_run;
-mod reading;
 mod restore;
+mod snapshot;
 
 pub use dry_run::dry_run;
-pub use reading::Cluster;
 pub use restore::restore;
+pub use snapshot::ClusterReader;

@@ -1,26 +1,36 @@
-//! The mark that says that all Services have been given back: whoever reads it leads none to the data path any more.
+//! The marker that says that all Services have been restored: a leader that reads it no longer rewires any.
 //!
-//! It stands in the ConfigMap of the listeners, which every leader watches, and names the installation that was given up by
-//! the UID of the interceptors' admin Service. So it binds every replica of that installation and no later one.
+//! It is an annotation of the listeners' ConfigMap, which every leader watches, and its value is the UID of the interceptors'
+//! admin Service. So it binds every replica of the installation that was restored, and no later installation.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use keda_http_kubernetes::listeners::CONFIG_MAP;
+use keda_http_kubernetes::object::{Kind, Object, ObjectId};
+use keda_http_kubernetes::source::Change;
 use kube::{Api, Client};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::service::plan::Mode;
 use crate::config::AdminService;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the mark of this installation says.
-///
-/// # Errors
-/// When the API server does not say.
-pub async fn installation(client: &Client, admin: &AdminService) -> Result<String> {
+/// The annotation, see `docs/autowire.md`.
+pub(crate) const ANNOTATION: &str = "http.keda.sh/autowire-restored";
+
+/// Whether Services may be sent to the interceptors at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Autowire,
+    /// All Services have been restored.
+    Restored,
+}
+
+/// The value of the marker for this installation.
+pub(crate) async fn installation(client: &Client, admin: &AdminService) -> Result<String> {
     let services: Api<Service> = Api::namespaced(client.clone(), &admin.namespace);
     let place = || format!("Service {}/{}", admin.namespace, admin.service);
     let service = timeout(TIMEOUT, services.get_opt(&admin.service)).await;
@@ -30,49 +40,89 @@ pub async fn installation(client: &Client, admin: &AdminService) -> Result<Strin
         .unwrap_or_else(|| "unknown".to_owned()))
 }
 
-/// Whether a mark is meant for this installation; remembers the last one.
-pub struct Restored {
+pub(crate) fn marker(config_map: &ConfigMap) -> Option<&str> {
+    let annotations = config_map.metadata.annotations.as_ref()?;
+    annotations.get(ANNOTATION).map(String::as_str)
+}
+
+/// The marker in the cluster, and whether it belongs to this installation.
+pub(crate) struct Restored {
     client: Client,
+    /// Of the ConfigMap.
+    namespace: String,
     admin: AdminService,
-    known: Option<(String, Mode)>,
+    marker: Option<String>,
+    /// The last marker that was verified.
+    verified: Option<(String, Mode)>,
 }
 
 impl Restored {
-    /// No mark has been seen yet.
-    pub fn new(client: Client, admin: AdminService) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, admin: AdminService) -> Self {
         Self {
             client,
+            namespace: namespace.to_owned(),
             admin,
-            known: None,
+            marker: None,
+            verified: None,
         }
     }
 
-    /// What the mark asks for. While that cannot be found out, it counts; the error is `true`, and it is to be asked again.
-    pub async fn mode(&mut self, mark: Option<&str>) -> (Mode, bool) {
-        let Some(mark) = mark else {
-            self.known = None;
-            return (Mode::Autowire, false);
+    /// Returns whether the marker changed.
+    pub(crate) fn apply(&mut self, change: &Change) -> bool {
+        match change {
+            Change::Apply(object) => self.read(object),
+            Change::Delete(id) => self.is_ours(id) && self.marker.take().is_some(),
+            Change::Reset(Kind::ConfigMap, objects) => {
+                let before = self.marker.take();
+                for object in objects {
+                    self.read(object);
+                }
+                self.marker != before
+            }
+            Change::Reset(..) => false,
+        }
+    }
+
+    /// What the marker asks for. `None` while its owner cannot be verified: then it must be honoured, and asked again.
+    pub(crate) async fn mode(&mut self) -> Option<Mode> {
+        let Some(marker) = &self.marker else {
+            self.verified = None;
+            return Some(Mode::Autowire);
         };
-        if let Some((known, mode)) = &self.known
-            && known == mark
+        if let Some((verified, mode)) = &self.verified
+            && verified == marker
         {
-            return (*mode, false);
+            return Some(*mode);
         }
         match installation(&self.client, &self.admin).await {
             Ok(installation) => {
-                let meant = installation == mark;
-                let mode = if meant { Mode::Restored } else { Mode::Autowire };
-                info!(meant, "a mark says that all Services have been given back");
-                self.known = Some((mark.to_owned(), mode));
-                (mode, false)
+                let ours = installation == *marker;
+                let mode = if ours { Mode::Restored } else { Mode::Autowire };
+                info!(ours, "restore marker found and its owner verified");
+                self.verified = Some((marker.clone(), mode));
+                Some(mode)
             }
             Err(error) => {
-                warn!(
-                    error = format!("{error:#}"),
-                    "a mark says that all Services have been given back; it counts until it is known whether it is meant for us"
-                );
-                (Mode::Restored, true)
+                let error = format!("{error:#}");
+                warn!(error, "restore marker found; honouring it until its owner is verified");
+                None
             }
         }
+    }
+
+    fn read(&mut self, object: &Object) -> bool {
+        let Object::ConfigMap(config_map) = object else {
+            return false;
+        };
+        let marker = marker(config_map);
+        let changed = self.is_ours(&object.id()) && self.marker.as_deref() != marker;
+        if changed {
+            self.marker = marker.map(ToOwned::to_owned);
+        }
+        changed
+    }
+
+    fn is_ours(&self, id: &ObjectId) -> bool {
+        id.kind == Kind::ConfigMap && id.namespace == self.namespace && id.name == CONFIG_MAP
     }
 }

@@ -1,60 +1,49 @@
-//! Kind `service`: the EndpointSlices of a Service without a selector lead to the interceptors while these are well, and
+//! Kind `service`: the EndpointSlices of a Service without a selector point to the interceptors while these are healthy, and
 //! to the pods of the fallback Service otherwise.
 //!
 //! # Layout
 //!
-//! - [`world`]: what is known of the cluster.
-//! - [`survey`]: who asks for which Service port, who gets it, and why the others do not.
-//! - [`listeners`]: which port of the interceptors belongs to which Service port.
-//! - [`health`]: whether a Service port leads to the interceptors or to the pods.
-//! - [`slices`]: what the EndpointSlices must be like.
+//! - [`world`]: the relevant state of the cluster.
+//! - [`survey`]: which objects ask for which Service port, which of them gets it, and why the others do not.
+//! - [`port_allocation`]: which port of the interceptors belongs to which Service port.
+//! - [`health`]: whether a Service port points to the interceptors or to the pods.
+//! - [`slices`]: the EndpointSlices that should exist.
 //! - [`plan`]: all of these together, as a list of writes; [`write`](mod@write) does them.
 
-pub mod health;
-pub mod plan;
-pub mod port_allocation;
-pub mod slices;
-pub mod survey;
-pub mod world;
-pub mod write;
+pub(crate) mod health;
+pub(crate) mod plan;
+pub(crate) mod port_allocation;
+pub(crate) mod slices;
+pub(crate) mod survey;
+pub(crate) mod world;
+pub(crate) mod write;
 
-use std::sync::Arc;
-
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use keda_http_kubernetes::source::Change;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::restored::Mode;
+use super::{Impact, Inputs, Outcome, Rewirer};
 use crate::config::AutowireConfig;
 use crate::controllers::context::Context;
-use crate::interceptors::open_ports::OpenListeners;
-use crate::interceptors::slices::Pod;
-use health::{DataPath, Interceptor};
-use plan::{Mode, Plan, Planner};
-use world::{Touched, World};
+use health::{InterceptorPods, ListeningPod};
+use plan::{Plan, Planner};
+use world::World;
 use write::Writer;
 
-use super::notice::Notice;
-
-/// Keeps the slices as they should be.
-pub struct Services {
+/// Keeps the EndpointSlices of autowired Services as they should be.
+pub(crate) struct Services {
     world: World,
     planner: Planner,
     writer: Writer,
-    /// What was wrong in the last round, so that it is told once.
+    /// What failed in the last round, so that it is logged once.
     problems: Vec<String>,
 }
 
-/// How a round has ended.
-pub struct Round {
-    /// What people are told.
-    pub notices: Vec<Notice>,
-    /// Whether nothing was left to do.
-    pub settled: bool,
-}
-
 impl Services {
-    /// Nothing is known yet.
-    pub fn new(context: &Context, config: &AutowireConfig) -> Self {
+    pub(crate) fn new(context: &Context, config: &AutowireConfig) -> Self {
         Self {
             world: World::new(&context.namespace),
             planner: Planner::new(config.ports.clone(), config.debounce, Instant::now()),
@@ -66,53 +55,52 @@ impl Services {
         }
     }
 
-    /// Takes changes in.
-    pub fn apply(&mut self, changes: &[Change]) -> Touched {
-        let touched = changes.iter().map(|change| self.world.apply(change)).max();
-        touched.unwrap_or(Touched::Nothing)
-    }
-
-    /// What the ConfigMap says about all Services having been given back.
-    pub fn restored(&self) -> Option<&str> {
-        self.world.listeners().restored.as_deref()
-    }
-
-    /// When time alone makes something to do.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.planner.deadline(Instant::now())
-    }
-
-    /// Does what must be done now.
-    pub async fn round(&mut self, data_path: &DataPath, mode: Mode) -> Round {
-        let Plan { writes, notices } = self.planner.plan(&self.world, data_path, mode, Instant::now());
+    async fn write_plan(&mut self, inputs: &Inputs) -> Outcome {
+        let interceptors = listening(inputs);
+        let Plan { writes, notices } = self
+            .planner
+            .plan(&self.world, &interceptors, inputs.mode, Instant::now());
         let settled = writes.is_empty();
-        let listeners = self.world.listeners().clone();
-        let written = self.writer.write(writes, &listeners, mode == Mode::Restored).await;
+        let allocations = self.world.allocations().clone();
+        let keep_marker = inputs.mode == Mode::Restored;
+        let written = self.writer.write(writes, &allocations, keep_marker).await;
         for change in &written.changes {
             self.world.apply(change);
         }
-        self.tell(written.errors.iter().map(ToString::to_string).collect());
-        Round { notices, settled }
+        self.report(written.errors.iter().map(ToString::to_string).collect());
+        Outcome { notices, settled }
     }
 
-    fn tell(&mut self, problems: Vec<String>) {
+    fn report(&mut self, problems: Vec<String>) {
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-            warn!(problem, "cannot be written, and is tried again");
+            warn!(problem, "autowire write failed; retrying");
         }
         self.problems = problems;
     }
 }
 
-/// The interceptors as autowire sees them.
-pub fn data_path(pods: &Arc<[Pod]>, open: &OpenListeners) -> DataPath {
-    let interceptor = |pod: &Pod| Interceptor {
-        addresses: pod.addresses.clone(),
-        ready: pod.ready,
-        open: open.get(&pod.interceptor).cloned(),
-        node: pod.node.clone(),
-        zone: pod.zone.clone(),
-    };
-    DataPath(pods.iter().map(interceptor).collect())
+impl Rewirer for Services {
+    fn apply(&mut self, changes: &[Change]) -> Impact {
+        let impact = changes.iter().map(|change| self.world.apply(change)).max();
+        impact.unwrap_or_default()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.planner.deadline(Instant::now())
+    }
+
+    fn reconcile<'a>(&'a mut self, inputs: &'a Inputs) -> BoxFuture<'a, Outcome> {
+        self.write_plan(inputs).boxed()
+    }
+}
+
+fn listening(inputs: &Inputs) -> InterceptorPods {
+    let pods = inputs.pods.iter().cloned();
+    let listening = pods.map(|pod| ListeningPod {
+        open: inputs.open_ports.get(&pod.interceptor).cloned(),
+        pod,
+    });
+    InterceptorPods(listening.collect())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::resources::Condition;
 use keda_http_kubernetes::routes::RouteError;
 
-use crate::events::shortened;
+use crate::events::shorten;
 
 /// The aspect that is told.
 pub const READY: &str = "Ready";
@@ -89,7 +89,7 @@ impl Verdict {
             observed_generation: generation,
             last_transition_time: Some(since.unwrap_or_else(now)),
             reason: self.reason.to_owned(),
-            message: shortened(&self.message),
+            message: shorten(&self.message),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A plan in words.
+//! Describes a plan.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,39 +8,42 @@ use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
 use keda_http_kubernetes::wired::{STATE, annotation};
 
-use crate::controllers::autowire::notice::Notice;
-use crate::controllers::autowire::service::plan::{Mode, Plan, Write};
+use crate::controllers::autowire::restored::Mode;
+use crate::controllers::autowire::service::plan::{Plan, Write};
 use crate::controllers::autowire::service::slices::SliceWrite;
 use crate::controllers::autowire::service::world::World;
+use crate::events::Notice;
 
-/// What is written, as what goes (`-`) and what comes (`+`), Service by Service; then what people have to mend. `before`:
-/// the ports that are given out now.
+/// What is removed (`-`) and added (`+`), Service by Service; then what users have to fix. `before`: the current allocation of
+/// ports.
 pub fn text(world: &World, before: &Listeners, plan: &Plan, mode: Mode) -> String {
     let mut text = String::new();
     if mode == Mode::Restored {
-        text.push_str("All Services have been given back by `keda-http-scaler restore`; autowire leads none to the interceptors.\n");
+        text.push_str(
+            "`keda-http-scaler restore` has restored all Services; autowire points none to the interceptors.\n",
+        );
     }
     let mut last = None;
     for write in &plan.writes {
         match write {
-            Write::Listeners(after, _) => of_listeners(&mut text, before, after),
+            Write::Ports(after, _) => describe_ports(&mut text, before, after),
             Write::Slice(key, write) => {
                 if last != Some(key) {
                     let _ = writeln!(text, "Service {}/{}", key.namespace, key.name);
                     last = Some(key);
                 }
-                of_slice(&mut text, world, key, write);
+                describe_slice(&mut text, world, key, write);
             }
         }
     }
     if plan.writes.is_empty() {
         text.push_str("Nothing would be written.\n");
     }
-    of_notices(&mut text, &plan.notices);
+    describe_warnings(&mut text, &plan.notices);
     text
 }
 
-fn of_listeners(text: &mut String, before: &Listeners, after: &Listeners) {
+fn describe_ports(text: &mut String, before: &Listeners, after: &Listeners) {
     let _ = writeln!(text, "ConfigMap {CONFIG_MAP}");
     lines(text, &entries(before), &entries(after));
 }
@@ -50,7 +53,7 @@ fn entries(listeners: &Listeners) -> BTreeSet<String> {
     entries.map(|(port, service)| format!("{port}: {service}")).collect()
 }
 
-fn of_slice(text: &mut String, world: &World, key: &ServiceKey, write: &SliceWrite) {
+fn describe_slice(text: &mut String, world: &World, key: &ServiceKey, write: &SliceWrite) {
     let known = |name: &str| world.own().get(key)?.get(name);
     let (name, before, after) = match write {
         SliceWrite::Put { slice, .. } => {
@@ -94,10 +97,10 @@ fn lines(text: &mut String, before: &BTreeSet<String>, after: &BTreeSet<String>)
     }
 }
 
-fn of_notices(text: &mut String, notices: &[Notice]) {
+fn describe_warnings(text: &mut String, notices: &[Notice]) {
     let warnings: Vec<&Notice> = notices.iter().filter(|notice| notice.warning).collect();
     if !warnings.is_empty() {
-        text.push_str("To be mended\n");
+        text.push_str("To be fixed\n");
     }
     for notice in warnings {
         let _ = writeln!(text, "  {}: {}: {}", notice.about.id, notice.reason, notice.message);
@@ -113,7 +116,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::controllers::autowire::service::health::DataPath;
+    use crate::controllers::autowire::service::health::InterceptorPods;
     use crate::controllers::autowire::service::plan::Planner;
 
     fn world(objects: &[Value]) -> World {
@@ -126,7 +129,7 @@ mod tests {
 
     fn plan(world: &World) -> Plan {
         let mut planner = Planner::new(20_000..=20_001, Duration::ZERO, Instant::now());
-        planner.plan(world, &DataPath::default(), Mode::Autowire, Instant::now())
+        planner.plan(world, &InterceptorPods::default(), Mode::Autowire, Instant::now())
     }
 
     fn metadata(name: &str) -> Value {
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_and_what_goes_is_shown_by_service() {
+    async fn additions_and_removals_are_shown_by_service() {
         let mut world = world(&objects("10.0.0.1"));
         let first = plan(&world);
         let expected = "ConfigMap keda-http-listeners\n    + 20000: shop/api:80\n\
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!(text(&world, &Listeners::new(), &first, Mode::Autowire), expected);
         for write in &first.writes {
             match write {
-                Write::Listeners(ports, _) => world.give_out(ports.clone()),
+                Write::Ports(ports, _) => world.assume_allocated(ports.clone()),
                 Write::Slice(_, SliceWrite::Put { slice, .. }) => {
                     world.apply(&Change::Apply(Object::EndpointSlice(slice.clone())));
                 }
@@ -185,13 +188,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_to_be_mended_is_shown_at_the_end() {
+    async fn warnings_are_shown_at_the_end() {
         let world = world(&objects("10.0.0.1")[..1]);
         let shown = text(&world, &Listeners::new(), &plan(&world), Mode::Restored);
-        assert!(shown.starts_with("All Services have been given back"), "{shown}");
+        assert!(
+            shown.starts_with("`keda-http-scaler restore` has restored all Services"),
+            "{shown}"
+        );
         assert!(
             shown.contains(
-                "Nothing would be written.\nTo be mended\n  ScaledObject shop/api: AutowireNoService: there is no"
+                "Nothing would be written.\nTo be fixed\n  ScaledObject shop/api: AutowireNoService: Service api does not"
             ),
             "{shown}"
         );

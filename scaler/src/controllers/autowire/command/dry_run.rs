@@ -4,45 +4,46 @@ use anyhow::Result;
 use tokio::time::Instant;
 
 use super::diff;
-use super::reading::{Cluster, Reading};
+use super::snapshot::{ClusterReader, Snapshot};
 use crate::config::AutowireCommandConfig;
-use crate::controllers::autowire::restored::Restored;
-use crate::controllers::autowire::service::health::DataPath;
-use crate::controllers::autowire::service::plan::{Mode, Plan, Planner, Write};
+use crate::controllers::autowire::restored::Mode;
+use crate::controllers::autowire::service::health::InterceptorPods;
+use crate::controllers::autowire::service::plan::{Plan, Planner, Write};
 use crate::controllers::autowire::service::world::World;
 
-/// What autowire would write now, in words. Every ready interceptor is taken to listen where it should, as it does a moment
-/// after it has been told to.
+/// Describes what autowire would write now. Every ready interceptor is assumed to listen where it should, as it does a
+/// moment after the ports were allocated.
 ///
 /// # Errors
 /// When the cluster cannot be read.
-pub async fn dry_run(cluster: &Cluster, config: &AutowireCommandConfig) -> Result<String> {
-    let interceptors = cluster.interceptors(config).await?;
-    let Reading { mut world, kinds, .. } = cluster.read().await?;
-    let mut restored = Restored::new(cluster.client.clone(), config.admin_service.clone());
-    let (mode, _) = restored.mode(world.listeners().restored.as_deref()).await;
-    let before = world.listeners().ports.clone();
+pub async fn dry_run(reader: &ClusterReader, config: &AutowireCommandConfig) -> Result<String> {
+    let Snapshot {
+        mut world,
+        unsupported,
+        mut restored,
+        interceptors,
+        ..
+    } = reader.read(config).await?;
+    let mode = restored.mode().await.unwrap_or(Mode::Restored);
+    let before = world.allocations().ports.clone();
     let mut plan = plan(config, &mut world, interceptors, mode);
-    plan.notices.extend(kinds.notices());
+    plan.notices.extend(unsupported.notices());
     Ok(diff::text(&world, &before, &plan, mode))
 }
 
-/// The ports are given out first, so that the rest can be seen too.
-fn plan(config: &AutowireCommandConfig, world: &mut World, mut interceptors: DataPath, mode: Mode) -> Plan {
+/// Ports are allocated first, so that the slices that point to them are part of the plan.
+fn plan(config: &AutowireCommandConfig, world: &mut World, mut interceptors: InterceptorPods, mode: Mode) -> Plan {
     let now = Instant::now();
-    let mut planner = Planner::of_the_moment(config.autowire.ports.clone(), now);
-    let first = planner.plan(world, &interceptors, mode, now);
-    let given = first
-        .writes
-        .into_iter()
-        .find(|write| matches!(write, Write::Listeners(..)));
-    if let Some(Write::Listeners(ports, _)) = &given {
-        world.give_out(ports.clone());
+    let mut planner = Planner::without_debounce(config.autowire.ports.clone(), now);
+    let mut writes = planner.plan(world, &interceptors, mode, now).writes.into_iter();
+    let allocation = writes.find(|write| matches!(write, Write::Ports(..)));
+    if let Some(Write::Ports(ports, _)) = &allocation {
+        world.assume_allocated(ports.clone());
     }
     for interceptor in &mut interceptors.0 {
-        interceptor.open = Some(world.listeners().ports.keys().copied().collect());
+        interceptor.open = Some(world.allocations().ports.keys().copied().collect());
     }
     let mut plan = planner.plan(world, &interceptors, mode, now);
-    plan.writes.splice(0..0, given);
+    plan.writes.splice(0..0, allocation);
     plan
 }

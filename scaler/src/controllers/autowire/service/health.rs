@@ -1,4 +1,4 @@
-//! Whether a Service port leads to the interceptors or to the pods: not at the first word, in either direction.
+//! Whether a Service port points to the interceptors or to the pods, debounced in both directions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -7,142 +7,144 @@ use std::time::Duration;
 use keda_http_core::route::ServiceRef;
 use tokio::time::Instant;
 
-/// For how long after the start a Service that leads to the data path is left so, until the interceptors have been found
-/// and have told of their ports.
-pub const FIRST_WORD: Duration = Duration::from_secs(5);
+use crate::interceptors::slices::Pod;
 
-/// What autowire knows of one interceptor.
+/// The time after the start in which interceptors are discovered and report their ports. Until then a Service that points
+/// to the interceptors stays unchanged.
+pub(crate) const FIRST_REPORT_TIME: Duration = Duration::from_secs(5);
+
+/// A pod of an interceptor, with the ports that it listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interceptor {
-    /// Its addresses, at most one of each family.
-    pub addresses: Vec<IpAddr>,
-    /// Whether it is ready, and does not drain.
-    pub ready: bool,
-    /// The ports it listens on; `None` when it has never told.
-    pub open: Option<BTreeSet<u16>>,
-    /// Its node.
-    pub node: Option<String>,
-    /// Its zone.
-    pub zone: Option<String>,
+pub(crate) struct ListeningPod {
+    pub(crate) pod: Pod,
+    /// The ports it listens on; `None` when it has never reported them.
+    pub(crate) open: Option<BTreeSet<u16>>,
 }
 
-/// Where a Service port leads.
+/// Where a Service port should point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Traffic {
-    /// To these interceptors, at this port of theirs.
-    Interceptors(u16, Vec<Interceptor>),
-    /// Where it leads now.
-    Hold,
-    /// To the pods.
+pub(crate) enum Destination {
+    /// To this port of these interceptors.
+    Interceptors(u16, Vec<ListeningPod>),
+    /// Where it points now.
+    Unchanged,
+    /// To the pods of the fallback Service.
     Pods,
 }
 
-/// The interceptors as a whole.
+/// All interceptors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DataPath(pub Vec<Interceptor>);
+pub(crate) struct InterceptorPods(pub(crate) Vec<ListeningPod>);
 
-impl DataPath {
-    /// Those that can take traffic at this port of theirs.
-    pub fn taking(&self, port: u16, has: impl Fn(&IpAddr) -> bool) -> Vec<Interceptor> {
-        let open = |interceptor: &Interceptor| interceptor.open.as_ref().is_some_and(|open| open.contains(&port));
-        let taking = self
+impl InterceptorPods {
+    /// The ready pods that listen on this port and have an address of the family.
+    pub(crate) fn accepting(&self, port: u16, of_family: impl Fn(&IpAddr) -> bool) -> Vec<ListeningPod> {
+        let open = |one: &ListeningPod| one.open.as_ref().is_some_and(|open| open.contains(&port));
+        let accepting = self
             .0
             .iter()
-            .filter(|one| one.ready && open(one) && one.addresses.iter().any(&has));
-        taking.cloned().collect()
+            .filter(|one| one.pod.ready && open(one) && one.pod.addresses.iter().any(&of_family));
+        accepting.cloned().collect()
     }
 
-    /// All their addresses, ready or not.
-    pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        self.0.iter().flat_map(|one| one.addresses.iter().copied()).collect()
+    /// All addresses of all pods, ready or not.
+    pub(crate) fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.0
+            .iter()
+            .flat_map(|one| one.pod.addresses.iter().copied())
+            .collect()
     }
 
     /// The ports that any of them listens on.
-    pub fn open(&self) -> BTreeSet<u16> {
+    pub(crate) fn open(&self) -> BTreeSet<u16> {
         self.0
             .iter()
             .flat_map(|one| one.open.iter().flatten().copied())
             .collect()
     }
 
-    /// Whether all who are ready have told of their ports.
-    fn has_told(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|one| !one.ready || one.open.is_some())
+    /// Whether every ready pod has reported its ports.
+    fn all_reported(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|one| !one.pod.ready || one.open.is_some())
     }
 }
 
-/// What is asked about a Service port.
+/// The state of a Service port, by which its destination is decided.
 #[derive(Debug)]
-pub struct Asked<'a> {
-    /// Which.
-    pub service: &'a ServiceRef,
-    /// Whether it leads to interceptors now.
-    pub wired: bool,
+pub(crate) struct PortState<'a> {
+    pub(crate) service: &'a ServiceRef,
+    /// Whether it points to interceptors now.
+    pub(crate) wired: bool,
     /// Its port at the interceptors.
-    pub listener: u16,
-    /// The interceptors that could take its traffic there.
-    pub taking: Vec<Interceptor>,
-    /// Whether any pod could take its traffic.
-    pub has_pods: bool,
+    pub(crate) listener: u16,
+    /// The interceptors that can accept its traffic there.
+    pub(crate) accepting: Vec<ListeningPod>,
+    /// Whether any pod can accept its traffic.
+    pub(crate) has_pods: bool,
 }
 
-/// Remembers since when things are not as they look in the slices.
+/// Debounces changes: it remembers since when the current destination of a port differs from the right one.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     debounce: Duration,
-    informed: Instant,
+    known_from: Instant,
     differs: HashMap<ServiceRef, Instant>,
 }
 
 impl Health {
-    /// `debounce`: how long interceptors must be there, or not, before it counts. `informed`: from when on all is known of
-    /// them that there is to know.
-    pub fn new(debounce: Duration, informed: Instant) -> Self {
+    /// `debounce`: how long interceptors must be healthy, or not, before the destination changes. `known_from`: from when on
+    /// missing interceptors are missing and not only undiscovered.
+    pub(crate) fn new(debounce: Duration, known_from: Instant) -> Self {
         Self {
             debounce,
-            informed,
+            known_from,
             differs: HashMap::new(),
         }
     }
 
-    /// Where a port leads. An interceptor that goes is left out at once, as long as another one is there; and where there
-    /// is no pod, interceptors that are well need not prove it first.
-    pub fn traffic(&mut self, asked: Asked<'_>, data_path: &DataPath, now: Instant) -> Traffic {
-        let Asked {
+    /// Decides where a port should point. An interceptor that leaves is left out at once while another one is healthy; and
+    /// where there is no pod, healthy interceptors are used at once.
+    pub(crate) fn destination(
+        &mut self,
+        port: PortState<'_>,
+        interceptors: &InterceptorPods,
+        now: Instant,
+    ) -> Destination {
+        let PortState {
             service,
             wired,
-            listener: port,
-            taking,
+            listener,
+            accepting,
             has_pods,
-        } = asked;
-        let well = !taking.is_empty();
-        let unknown = now < self.informed && !data_path.has_told();
-        let at_once = well && !has_pods;
-        if wired == well || (wired && unknown) || at_once {
+        } = port;
+        let healthy = !accepting.is_empty();
+        let unknown = now < self.known_from && !interceptors.all_reported();
+        let at_once = healthy && !has_pods;
+        if wired == healthy || (wired && unknown) || at_once {
             self.differs.remove(service);
-            return match (wired, well) {
-                (_, true) => Traffic::Interceptors(port, taking),
-                (true, false) => Traffic::Hold,
-                (false, false) => Traffic::Pods,
+            return match (wired, healthy) {
+                (_, true) => Destination::Interceptors(listener, accepting),
+                (true, false) => Destination::Unchanged,
+                (false, false) => Destination::Pods,
             };
         }
         let since = *self.differs.entry(service.clone()).or_insert(now);
-        match (now >= since + self.debounce, well) {
-            (true, true) => Traffic::Interceptors(port, taking),
-            (true, false) | (false, true) => Traffic::Pods,
-            (false, false) => Traffic::Hold,
+        match (now >= since + self.debounce, healthy) {
+            (true, true) => Destination::Interceptors(listener, accepting),
+            (true, false) | (false, true) => Destination::Pods,
+            (false, false) => Destination::Unchanged,
         }
     }
 
-    /// Forgets those that are not autowired any more.
-    pub fn retain(&mut self, wires: &BTreeMap<ServiceRef, Traffic>) {
+    /// Forgets ports that are no longer autowired.
+    pub(crate) fn retain(&mut self, wires: &BTreeMap<ServiceRef, Destination>) {
         self.differs.retain(|service, _| wires.contains_key(service));
     }
 
-    /// When time alone changes something.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    /// When the passing of time alone changes a destination.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let debounced = self.differs.values().map(|since| *since + self.debounce);
-        let deadlines = debounced.chain([self.informed]);
+        let deadlines = debounced.chain([self.known_from]);
         deadlines.filter(|deadline| *deadline > now).min()
     }
 }
@@ -164,36 +166,40 @@ mod tests {
         }
     }
 
-    fn interceptor(address: &str, ready: bool, open: Option<u16>) -> Interceptor {
-        Interceptor {
-            addresses: vec![address.parse().unwrap()],
-            ready,
+    fn interceptor(address: &str, ready: bool, open: Option<u16>) -> ListeningPod {
+        ListeningPod {
+            pod: Pod {
+                interceptor: "10.0.0.1:9090".parse().unwrap(),
+                addresses: vec![address.parse().unwrap()],
+                ready,
+                name: None,
+                node: None,
+                zone: None,
+            },
             open: open.map(|port| BTreeSet::from([port])),
-            node: None,
-            zone: None,
         }
     }
 
-    /// How many interceptors, or else.
-    fn ask(health: &mut Health, wired: bool, all: &[Interceptor]) -> Result<usize, Traffic> {
-        let data_path = DataPath(all.to_vec());
-        let taking = data_path.taking(100, IpAddr::is_ipv4);
+    /// How many interceptors, or the other destination.
+    fn ask(health: &mut Health, wired: bool, all: &[ListeningPod]) -> Result<usize, Destination> {
+        let interceptors = InterceptorPods(all.to_vec());
+        let accepting = interceptors.accepting(100, IpAddr::is_ipv4);
         let service = service();
-        let asked = Asked {
+        let port = PortState {
             service: &service,
             wired,
             listener: 100,
-            taking,
+            accepting,
             has_pods: true,
         };
-        match health.traffic(asked, &data_path, Instant::now()) {
-            Traffic::Interceptors(100, taking) => Ok(taking.len()),
+        match health.destination(port, &interceptors, Instant::now()) {
+            Destination::Interceptors(100, accepting) => Ok(accepting.len()),
             other => Err(other),
         }
     }
 
     #[test]
-    fn only_ready_ones_that_listen_there_take_traffic() {
+    fn only_ready_interceptors_that_listen_there_accept_traffic() {
         let all = [
             interceptor("10.0.0.1", true, Some(100)),
             interceptor("10.0.0.2", false, Some(100)),
@@ -201,22 +207,22 @@ mod tests {
             interceptor("10.0.0.4", true, None),
             interceptor("fd00::5", true, Some(100)),
         ];
-        let taking = DataPath(all.to_vec()).taking(100, IpAddr::is_ipv4);
-        assert_eq!(taking, all[..1]);
+        let accepting = InterceptorPods(all.to_vec()).accepting(100, IpAddr::is_ipv4);
+        assert_eq!(accepting, all[..1]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn well_counts_after_a_while() {
-        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
+    async fn healthy_interceptors_are_used_after_the_debounce_time() {
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
         let one = [interceptor("10.0.0.1", true, Some(100))];
-        assert_eq!(ask(&mut health, false, &one), Err(Traffic::Pods));
+        assert_eq!(ask(&mut health, false, &one), Err(Destination::Pods));
         assert_eq!(health.deadline(Instant::now()), Some(Instant::now() + SECOND));
         advance(SECOND / 2).await;
-        assert_eq!(ask(&mut health, false, &[]), Err(Traffic::Pods), "gone again");
+        assert_eq!(ask(&mut health, false, &[]), Err(Destination::Pods), "gone again");
         advance(SECOND / 2).await;
         assert_eq!(
             ask(&mut health, false, &one),
-            Err(Traffic::Pods),
+            Err(Destination::Pods),
             "the time begins anew"
         );
         advance(SECOND).await;
@@ -226,73 +232,83 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_there_is_no_pod_well_counts_at_once() {
-        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
-        let data_path = DataPath(vec![interceptor("10.0.0.1", true, Some(100))]);
+    async fn healthy_interceptors_are_used_at_once_where_there_is_no_pod() {
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
+        let interceptors = InterceptorPods(vec![interceptor("10.0.0.1", true, Some(100))]);
         let service = service();
         for (has_pods, expected) in [
-            (true, Traffic::Pods),
-            (false, Traffic::Interceptors(100, data_path.0.clone())),
+            (true, Destination::Pods),
+            (false, Destination::Interceptors(100, interceptors.0.clone())),
         ] {
-            let taking = data_path.0.clone();
-            let asked = Asked {
+            let accepting = interceptors.0.clone();
+            let port = PortState {
                 service: &service,
                 wired: false,
                 listener: 100,
-                taking,
+                accepting,
                 has_pods,
             };
-            assert_eq!(health.traffic(asked, &data_path, Instant::now()), expected);
+            assert_eq!(health.destination(port, &interceptors, Instant::now()), expected);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unwell_counts_after_a_while_but_one_of_several_goes_at_once() {
-        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
-        advance(FIRST_WORD).await;
+    async fn unhealthy_interceptors_are_left_after_the_debounce_time_but_one_of_several_at_once() {
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
+        advance(FIRST_REPORT_TIME).await;
         let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|address| interceptor(address, true, Some(100)));
-        assert_eq!(ask(&mut health, true, &[one.clone(), two.clone()]), Ok(2));
-        let drains = Interceptor { ready: false, ..two };
+        assert_eq!(ask(&mut health, true, &[one.clone(), two]), Ok(2));
+        let drains = interceptor("10.0.0.2", false, Some(100));
         assert_eq!(ask(&mut health, true, &[one.clone(), drains.clone()]), Ok(1));
         assert_eq!(
             ask(&mut health, true, std::slice::from_ref(&drains)),
-            Err(Traffic::Hold)
+            Err(Destination::Unchanged)
         );
         advance(SECOND / 2).await;
         assert_eq!(ask(&mut health, true, &[one, drains.clone()]), Ok(1), "back in time");
         assert_eq!(
             ask(&mut health, true, std::slice::from_ref(&drains)),
-            Err(Traffic::Hold)
+            Err(Destination::Unchanged)
         );
         advance(SECOND).await;
-        assert_eq!(ask(&mut health, true, &[drains]), Err(Traffic::Pods));
+        assert_eq!(ask(&mut health, true, &[drains]), Err(Destination::Pods));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_start_nothing_is_unwell_until_the_interceptors_have_told() {
-        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
-        assert_eq!(ask(&mut health, true, &[]), Err(Traffic::Hold), "not found yet");
+    async fn after_a_start_nothing_is_unhealthy_until_the_interceptors_have_reported() {
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
+        assert_eq!(
+            ask(&mut health, true, &[]),
+            Err(Destination::Unchanged),
+            "not discovered yet"
+        );
         advance(SECOND * 2).await;
         let silent = interceptor("10.0.0.1", true, None);
         assert_eq!(
             ask(&mut health, true, &[silent]),
-            Err(Traffic::Hold),
-            "has not told yet"
+            Err(Destination::Unchanged),
+            "has not reported yet"
         );
         let deaf = interceptor("10.0.0.1", true, Some(101));
-        assert_eq!(ask(&mut health, true, std::slice::from_ref(&deaf)), Err(Traffic::Hold));
+        assert_eq!(
+            ask(&mut health, true, std::slice::from_ref(&deaf)),
+            Err(Destination::Unchanged)
+        );
         advance(SECOND).await;
         assert_eq!(
             ask(&mut health, true, &[deaf]),
-            Err(Traffic::Pods),
-            "it has told, and does not listen there"
+            Err(Destination::Pods),
+            "it has reported, and does not listen there"
         );
-        let mut health = Health::new(SECOND, Instant::now() + FIRST_WORD);
-        assert_eq!(ask(&mut health, true, &[]), Err(Traffic::Hold));
-        assert_eq!(health.deadline(Instant::now()), Some(Instant::now() + FIRST_WORD));
-        advance(FIRST_WORD).await;
-        assert_eq!(ask(&mut health, true, &[]), Err(Traffic::Hold));
+        let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
+        assert_eq!(ask(&mut health, true, &[]), Err(Destination::Unchanged));
+        assert_eq!(
+            health.deadline(Instant::now()),
+            Some(Instant::now() + FIRST_REPORT_TIME)
+        );
+        advance(FIRST_REPORT_TIME).await;
+        assert_eq!(ask(&mut health, true, &[]), Err(Destination::Unchanged));
         advance(SECOND).await;
-        assert_eq!(ask(&mut health, true, &[]), Err(Traffic::Pods), "nobody came");
+        assert_eq!(ask(&mut health, true, &[]), Err(Destination::Pods), "nobody came");
     }
 }

@@ -1,5 +1,5 @@
-//! From what is known to what must be written: decisions only. Whatever was written before it stopped, the next look
-//! leads to the same end, because nothing is remembered that does not stand in the objects, but times.
+//! Decides what must be written, from the state of the cluster. All state but times is in the objects, so whatever was
+//! written before a restart, the next plan leads to the same result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -10,141 +10,129 @@ use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::listeners::Listeners;
 use tokio::time::Instant;
 
-use super::health::{Asked, DataPath, FIRST_WORD, Health, Traffic};
-use super::port_allocation::{Keeper, Ports, port_of};
-use super::slices::{self, SliceWrite, Task, has_pods, is_wired, listeners_used};
-use super::survey::{Survey, Wire, behind, port_text, survey};
+use super::health::{Destination, FIRST_REPORT_TIME, Health, InterceptorPods, PortState};
+use super::port_allocation::{PortAllocator, PortUse, port_of};
+use super::slices::{self, SliceInputs, SliceWrite, has_pods, is_wired, ports_used};
+use super::survey::{Survey, Wire, port_text, sibling, survey};
 use super::world::World;
-use crate::controllers::autowire::notice::Notice;
+use crate::controllers::autowire::restored::Mode;
+use crate::events::Notice;
 
-/// One write.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
-    /// The ports that are given out, on top of this version of the ConfigMap.
-    Listeners(Listeners, Option<String>),
+    /// The allocated ports, on top of this version of the ConfigMap.
+    Ports(Listeners, Option<String>),
     /// A slice of this Service.
     Slice(ServiceKey, SliceWrite),
 }
 
-/// What must be done.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// In this order.
+    /// In the order in which they must be done.
     pub writes: Vec<Write>,
-    /// What people are told.
+    /// The Events on users' objects.
     pub notices: Vec<Notice>,
 }
 
-/// How plans are made.
 #[derive(Debug)]
 pub struct Planner {
     range: RangeInclusive<u16>,
-    keeper: Keeper,
+    allocator: PortAllocator,
     health: Health,
 }
 
-/// Whether Services may lead to the data path at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// They may.
-    Autowire,
-    /// All have been given back.
-    Restored,
-}
-
 impl Planner {
-    /// `range`: ports of interceptors that may be given out; `debounce`: how long they must be well, or unwell, before it
-    /// counts.
+    /// `range`: the ports of interceptors that may be allocated. `debounce`: how long interceptors must be healthy, or not,
+    /// before Services are switched.
     pub fn new(range: RangeInclusive<u16>, debounce: Duration, now: Instant) -> Self {
         Self {
-            keeper: Keeper::new(range.clone()),
+            allocator: PortAllocator::new(range.clone()),
             range,
-            health: Health::new(debounce, now + FIRST_WORD),
+            health: Health::new(debounce, now + FIRST_REPORT_TIME),
         }
     }
 
-    /// One to whom everything counts as it is at the moment.
-    pub fn of_the_moment(range: RangeInclusive<u16>, now: Instant) -> Self {
+    /// A planner that takes the current state at face value, for a dry run.
+    pub fn without_debounce(range: RangeInclusive<u16>, now: Instant) -> Self {
         Self {
             health: Health::new(Duration::ZERO, now),
             ..Self::new(range, Duration::ZERO, now)
         }
     }
 
-    /// What must be done now.
-    pub fn plan(&mut self, world: &World, data_path: &DataPath, mode: Mode, now: Instant) -> Plan {
+    pub fn plan(&mut self, world: &World, interceptors: &InterceptorPods, mode: Mode, now: Instant) -> Plan {
         let mut survey = survey(world);
         if mode == Mode::Restored {
             survey.wires.clear();
         }
-        let listeners = self.listeners(world, &survey, data_path, now);
-        let traffic = self.traffic(world, &survey, &listeners, data_path, now);
+        let allocated = self.allocate(world, &survey, interceptors, now);
+        let destinations = self.destinations((world, &survey), &allocated, interceptors, now);
         let mut writes = Vec::new();
-        if listeners != world.listeners().ports {
-            writes.push(Write::Listeners(listeners.clone(), world.listeners().version.clone()));
+        if allocated != world.allocations().ports {
+            writes.push(Write::Ports(allocated.clone(), world.allocations().version.clone()));
         }
-        writes.extend(slice_writes(world, &survey, &traffic, data_path));
+        writes.extend(slice_writes(world, &survey, &destinations, interceptors));
         let mut notices = survey.notices;
-        notices.extend(self.exhausted(&survey.wires, &listeners));
-        notices.extend(states(&survey.wires, &traffic));
+        notices.extend(self.without_port(&survey.wires, &allocated));
+        notices.extend(states(&survey.wires, &destinations));
         Plan { writes, notices }
     }
 
-    /// When time alone makes another plan.
+    /// When the passing of time alone changes the plan.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let released = self.keeper.deadline();
+        let released = self.allocator.deadline();
         released.into_iter().chain(self.health.deadline(now)).min()
     }
 
-    fn listeners(&mut self, world: &World, survey: &Survey, data_path: &DataPath, now: Instant) -> Listeners {
-        let ports = Ports {
-            given: &world.listeners().ports,
+    fn allocate(&mut self, world: &World, survey: &Survey, interceptors: &InterceptorPods, now: Instant) -> Listeners {
+        let ports = PortUse {
+            allocated: &world.allocations().ports,
             needed: &wires(&survey.wires).map(|(_, wire)| wire.service.clone()).collect(),
-            used: &listeners_used(world),
-            open: &data_path.open(),
+            used: &ports_used(world),
+            open: &interceptors.open(),
         };
-        self.keeper.next(&ports, now)
+        self.allocator.allocate(&ports, now)
     }
 
-    fn traffic(
+    fn destinations(
         &mut self,
-        world: &World,
-        survey: &Survey,
-        listeners: &Listeners,
-        data_path: &DataPath,
+        (world, survey): (&World, &Survey),
+        allocated: &Listeners,
+        interceptors: &InterceptorPods,
         now: Instant,
-    ) -> BTreeMap<ServiceRef, Traffic> {
-        let mut traffic = BTreeMap::new();
+    ) -> BTreeMap<ServiceRef, Destination> {
+        let mut destinations = BTreeMap::new();
         for (key, wire) in wires(&survey.wires) {
             let Some(facts) = world.service(key) else { continue };
-            let listener = port_of(listeners, &self.range, &wire.service);
-            let leads = match (listener, facts.families.first()) {
+            let listener = port_of(allocated, &self.range, &wire.service);
+            let destination = match (listener, facts.families.first()) {
                 (Some(listener), Some(family)) => {
                     let port = &facts.ports[wire.port];
                     let wired = is_wired(world.own().get(key), port);
-                    let asked = Asked {
+                    let state = PortState {
                         service: &wire.service,
                         wired,
                         listener,
-                        taking: data_path.taking(listener, |address| family.has(address)),
-                        has_pods: wired || has_pods(world, &behind(key, &wire.fallback), port),
+                        accepting: interceptors.accepting(listener, |address| family.contains(address)),
+                        has_pods: wired || has_pods(world, &sibling(key, &wire.fallback), port),
                     };
-                    self.health.traffic(asked, data_path, now)
+                    self.health.destination(state, interceptors, now)
                 }
-                _ => Traffic::Pods,
+                _ => Destination::Pods,
             };
-            traffic.insert(wire.service.clone(), leads);
+            destinations.insert(wire.service.clone(), destination);
         }
-        self.health.retain(&traffic);
-        traffic
+        self.health.retain(&destinations);
+        destinations
     }
 
-    fn exhausted(&self, all: &BTreeMap<ServiceKey, Vec<Wire>>, listeners: &Listeners) -> Vec<Notice> {
-        let without = wires(all).filter(|(_, wire)| port_of(listeners, &self.range, &wire.service).is_none());
+    fn without_port(&self, all: &BTreeMap<ServiceKey, Vec<Wire>>, allocated: &Listeners) -> Vec<Notice> {
+        let without = wires(all).filter(|(_, wire)| port_of(allocated, &self.range, &wire.service).is_none());
         let range = &self.range;
         let notices = without.map(|(key, wire)| {
             let message = format!(
-                "all ports of the interceptors from {} to {} are taken, so Service {} leads past the data path: widen KEDA_HTTP_AUTOWIRE_PORTS",
+                "all ports of the interceptors from {} to {} are in use, so the traffic of Service {} bypasses the interceptors: widen \
+                 KEDA_HTTP_AUTOWIRE_PORTS",
                 range.start(),
                 range.end(),
                 key.name
@@ -163,24 +151,24 @@ fn wires(all: &BTreeMap<ServiceKey, Vec<Wire>>) -> impl Iterator<Item = (&Servic
 fn slice_writes(
     world: &World,
     survey: &Survey,
-    traffic: &BTreeMap<ServiceRef, Traffic>,
-    data_path: &DataPath,
+    destinations: &BTreeMap<ServiceRef, Destination>,
+    interceptors: &InterceptorPods,
 ) -> Vec<Write> {
-    let data_path = data_path.addresses();
-    let traffic = |wire: &Wire| traffic.get(&wire.service).cloned().unwrap_or(Traffic::Pods);
+    let interceptors = interceptors.addresses();
+    let destination = |wire: &Wire| destinations.get(&wire.service).cloned().unwrap_or(Destination::Pods);
     let keys: BTreeSet<&ServiceKey> = survey.wires.keys().chain(world.own().keys()).collect();
     let mut writes = Vec::new();
     for key in keys {
         let wires = survey.wires.get(key).map(Vec::as_slice).unwrap_or_default();
-        let task = Task {
+        let inputs = SliceInputs {
             world,
             key,
             wires,
-            traffic: &traffic,
-            data_path: &data_path,
+            destination: &destination,
+            interceptors: &interceptors,
         };
         writes.extend(
-            slices::writes(&task)
+            slices::writes(&inputs)
                 .into_iter()
                 .map(|write| Write::Slice(key.clone(), write)),
         );
@@ -188,19 +176,19 @@ fn slice_writes(
     writes
 }
 
-/// Where each autowired port leads, for people.
-fn states(all: &BTreeMap<ServiceKey, Vec<Wire>>, traffic: &BTreeMap<ServiceRef, Traffic>) -> Vec<Notice> {
+/// Where each autowired port points, as Events.
+fn states(all: &BTreeMap<ServiceKey, Vec<Wire>>, destinations: &BTreeMap<ServiceRef, Destination>) -> Vec<Notice> {
     let state = |(key, wire): (&ServiceKey, &Wire)| {
         let (service, port) = (&key.name, port_text(&wire.service.port));
-        Some(match traffic.get(&wire.service)? {
-            // It is only held where it leads to them.
-            Traffic::Hold | Traffic::Interceptors(..) => {
-                let message = format!("port {port} of Service {service} leads to the interceptors");
+        Some(match destinations.get(&wire.service)? {
+            // Only a port that points to the interceptors is left unchanged.
+            Destination::Unchanged | Destination::Interceptors(..) => {
+                let message = format!("port {port} of Service {service} points to the interceptors");
                 Notice::normal(&wire.owner, "AutowireWired", message)
             }
-            Traffic::Pods => {
+            Destination::Pods => {
                 let message = format!(
-                    "port {port} of Service {service} leads to the pods of {}: no interceptor takes its traffic",
+                    "port {port} of Service {service} points to the pods of {}: no interceptor can accept its traffic",
                     wire.fallback
                 );
                 Notice::normal(&wire.owner, "AutowireFallback", message)

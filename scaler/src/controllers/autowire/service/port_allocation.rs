@@ -1,4 +1,4 @@
-//! Which ports of the interceptors are given out to Service ports, and when they are taken back.
+//! Allocates ports of the interceptors to Service ports, and releases them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -8,32 +8,30 @@ use keda_http_core::route::ServiceRef;
 use keda_http_kubernetes::listeners::Listeners;
 use tokio::time::Instant;
 
-/// How long a port is kept for its Service after the last use: nodes and clients may still send to it, and it must not
-/// soon be another Service's.
+/// How long a port stays allocated to its Service after the last use: nodes and clients may still send to it, so it must
+/// not belong to another Service soon.
 const GRACE: Duration = Duration::from_secs(300);
 
-/// What is known about the ports.
+/// The use of ports, by which they are allocated.
 #[derive(Debug)]
-pub struct Ports<'a> {
-    /// What has been given out.
-    pub given: &'a Listeners,
+pub struct PortUse<'a> {
+    /// The current allocation.
+    pub allocated: &'a Listeners,
     /// Which Service ports need one.
     pub needed: &'a BTreeSet<ServiceRef>,
-    /// To which ports slices lead.
+    /// The ports to which slices point.
     pub used: &'a BTreeSet<u16>,
-    /// Which ports interceptors still listen on: one that is not given out any more may be another Service's there.
+    /// The ports on which interceptors still listen. One that is no longer allocated may still be another Service's there.
     pub open: &'a BTreeSet<u16>,
 }
 
-/// Gives ports out and takes them back.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct PortAllocator {
     range: RangeInclusive<u16>,
     unused: HashMap<u16, Instant>,
 }
 
-impl Keeper {
-    /// Gives out ports of this range.
+impl PortAllocator {
     pub fn new(range: RangeInclusive<u16>) -> Self {
         Self {
             range,
@@ -41,15 +39,14 @@ impl Keeper {
         }
     }
 
-    /// What should be given out.
-    pub fn next(&mut self, ports: &Ports<'_>, now: Instant) -> Listeners {
+    pub fn allocate(&mut self, ports: &PortUse<'_>, now: Instant) -> Listeners {
         let mut listeners = self.kept(ports, now);
         let served: BTreeSet<ServiceRef> = listeners
             .iter()
             .filter(|(port, _)| self.range.contains(port))
             .map(|(_, service)| service.clone())
             .collect();
-        let free = |port: &u16| !ports.given.contains_key(port) && !ports.open.contains(port);
+        let free = |port: &u16| !ports.allocated.contains_key(port) && !ports.open.contains(port);
         let free: Vec<u16> = {
             let missing = ports.needed.difference(&served).count();
             self.range.clone().filter(free).take(missing).collect()
@@ -64,11 +61,11 @@ impl Keeper {
         self.unused.values().min().map(|since| *since + GRACE)
     }
 
-    /// What has been given out and is in use, or was until a short time ago.
-    fn kept(&mut self, ports: &Ports<'_>, now: Instant) -> Listeners {
+    /// The allocated ports that are in use, or were until a short time ago.
+    fn kept(&mut self, ports: &PortUse<'_>, now: Instant) -> Listeners {
         let mut served = BTreeSet::new();
         let mut kept = Listeners::new();
-        for (port, service) in ports.given {
+        for (port, service) in ports.allocated {
             let needed = self.range.contains(port) && ports.needed.contains(service) && served.insert(service);
             if needed || ports.used.contains(port) {
                 self.unused.remove(port);
@@ -82,7 +79,7 @@ impl Keeper {
     }
 }
 
-/// The port of a Service port: when it has several for a time, the one of the range.
+/// The port of a Service port. It has several while a changed range is being rolled out: then the one within the range.
 pub fn port_of(listeners: &Listeners, range: &RangeInclusive<u16>, service: &ServiceRef) -> Option<u16> {
     let mut ports = listeners.iter().filter(|(_, known)| *known == service);
     ports.find(|(port, _)| range.contains(port)).map(|(port, _)| *port)
@@ -102,14 +99,20 @@ mod tests {
         }
     }
 
-    fn next(keeper: &mut Keeper, given: &Listeners, needed: &[&str], used: &[u16], open: &[u16]) -> Listeners {
-        let ports = Ports {
-            given,
+    fn next(
+        allocator: &mut PortAllocator,
+        allocated: &Listeners,
+        needed: &[&str],
+        used: &[u16],
+        open: &[u16],
+    ) -> Listeners {
+        let ports = PortUse {
+            allocated,
             needed: &needed.iter().map(|name| service(name)).collect(),
             used: &used.iter().copied().collect(),
             open: &open.iter().copied().collect(),
         };
-        keeper.next(&ports, Instant::now())
+        allocator.allocate(&ports, Instant::now())
     }
 
     fn text(listeners: &Listeners) -> Vec<String> {
@@ -120,54 +123,57 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_port_is_taken_back_when_it_was_not_used_for_a_while() {
-        let mut keeper = Keeper::new(100..=101);
-        let given = next(&mut keeper, &Listeners::new(), &["a", "b"], &[], &[]);
+    async fn a_port_is_released_when_it_was_not_used_for_a_while() {
+        let mut allocator = PortAllocator::new(100..=101);
+        let given = next(&mut allocator, &Listeners::new(), &["a", "b"], &[], &[]);
         assert_eq!(text(&given), ["100 a", "101 b"]);
-        assert_eq!(keeper.deadline(), None);
-        let kept = next(&mut keeper, &given, &["b"], &[100], &[]);
-        assert_eq!((&kept, keeper.deadline()), (&given, None), "slices lead to it");
-        assert_eq!(next(&mut keeper, &given, &["b"], &[], &[]), given);
-        assert_eq!(keeper.deadline(), Some(Instant::now() + GRACE));
+        assert_eq!(allocator.deadline(), None);
+        let kept = next(&mut allocator, &given, &["b"], &[100], &[]);
+        assert_eq!((&kept, allocator.deadline()), (&given, None), "slices point to it");
+        assert_eq!(next(&mut allocator, &given, &["b"], &[], &[]), given);
+        assert_eq!(allocator.deadline(), Some(Instant::now() + GRACE));
         tokio::time::advance(GRACE - Duration::from_secs(1)).await;
-        assert_eq!(next(&mut keeper, &given, &["b"], &[], &[]), given);
+        assert_eq!(next(&mut allocator, &given, &["b"], &[], &[]), given);
         assert_eq!(
-            next(&mut keeper, &given, &["a", "b"], &[], &[]),
+            next(&mut allocator, &given, &["a", "b"], &[], &[]),
             given,
             "it is needed again"
         );
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(
-            next(&mut keeper, &given, &["b"], &[], &[]),
+            next(&mut allocator, &given, &["b"], &[], &[]),
             given,
             "and the time begins anew"
         );
         tokio::time::advance(GRACE).await;
-        assert_eq!(text(&next(&mut keeper, &given, &["b"], &[], &[])), ["101 b"]);
-        assert_eq!(keeper.deadline(), None);
+        assert_eq!(text(&next(&mut allocator, &given, &["b"], &[], &[])), ["101 b"]);
+        assert_eq!(allocator.deadline(), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_port_is_never_given_to_another_while_anybody_may_still_take_it_for_the_first_ones() {
-        let mut keeper = Keeper::new(100..=102);
+    async fn a_port_never_goes_to_another_service_while_it_may_still_be_used_for_the_first_one() {
+        let mut allocator = PortAllocator::new(100..=102);
         let given = Listeners::from([(100, service("a"))]);
-        assert_eq!(text(&next(&mut keeper, &given, &["b"], &[], &[])), ["100 a", "101 b"]);
+        assert_eq!(
+            text(&next(&mut allocator, &given, &["b"], &[], &[])),
+            ["100 a", "101 b"]
+        );
         tokio::time::advance(GRACE).await;
         assert_eq!(
-            text(&next(&mut keeper, &given, &["b"], &[], &[101])),
+            text(&next(&mut allocator, &given, &["b"], &[], &[101])),
             ["102 b"],
             "not in the same step either"
         );
         assert_eq!(
-            text(&next(&mut keeper, &Listeners::new(), &["b"], &[], &[100])),
+            text(&next(&mut allocator, &Listeners::new(), &["b"], &[], &[100])),
             ["101 b"]
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_port_goes_without_and_the_others_keep_theirs() {
-        let mut keeper = Keeper::new(100..=101);
-        let given = next(&mut keeper, &Listeners::new(), &["a", "b", "c"], &[], &[]);
+    async fn a_service_that_finds_no_port_has_none_and_the_others_keep_theirs() {
+        let mut allocator = PortAllocator::new(100..=101);
+        let given = next(&mut allocator, &Listeners::new(), &["a", "b", "c"], &[], &[]);
         assert_eq!(text(&given), ["100 a", "101 b"]);
         assert_eq!(port_of(&given, &(100..=101), &service("c")), None);
         assert_eq!(port_of(&given, &(100..=101), &service("b")), Some(101));
@@ -175,9 +181,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ports_of_a_former_range_are_replaced_and_kept_meanwhile() {
-        let mut keeper = Keeper::new(200..=201);
+        let mut allocator = PortAllocator::new(200..=201);
         let given = next(
-            &mut keeper,
+            &mut allocator,
             &Listeners::from([(100, service("a"))]),
             &["a"],
             &[100],
@@ -185,8 +191,8 @@ mod tests {
         );
         assert_eq!(text(&given), ["100 a", "200 a"]);
         assert_eq!(port_of(&given, &(200..=201), &service("a")), Some(200));
-        assert_eq!(next(&mut keeper, &given, &["a"], &[200], &[]), given);
+        assert_eq!(next(&mut allocator, &given, &["a"], &[200], &[]), given);
         tokio::time::advance(GRACE).await;
-        assert_eq!(text(&next(&mut keeper, &given, &["a"], &[200], &[])), ["200 a"]);
+        assert_eq!(text(&next(&mut allocator, &given, &["a"], &[200], &[])), ["200 a"]);
     }
 }

@@ -1,7 +1,7 @@
-//! What the EndpointSlices of a Service must be like, and how they become so without a gap.
+//! The EndpointSlices that a Service should have, and how they are changed without a gap.
 //!
-//! Each port of the Service has slices of its own, whose names never change: leading it elsewhere is one update of one
-//! object. What adds endpoints is written before what takes some away.
+//! Each port of the Service has slices of its own, whose names never change: switching its destination is one update of one
+//! object. Writes that add endpoints come before writes that remove some.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,116 +13,114 @@ use keda_http_kubernetes::wired::{
     FALLBACK, FALLBACK_SERVICE, LISTENER_PORT, MANAGED_BY, MANAGER, RELEASED, SCALED_OBJECT, STATE, WIRED, annotation,
 };
 
-use super::health::{Interceptor, Traffic};
-use super::survey::{Wire, behind};
-use super::world::{Family, Port, ServiceFacts, Shape, World};
+use super::health::{Destination, ListeningPod};
+use super::survey::{Wire, sibling};
+use super::world::{IpFamily, PortFacts, ServiceFacts, Shape, World};
 
-/// As many endpoints as Kubernetes itself puts into a slice.
+/// The number of endpoints that Kubernetes itself puts into a slice.
 const ENDPOINTS: usize = 100;
 
-/// One write of a slice.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SliceWrite {
-    /// It becomes this. `known`: it is ours already.
     Put {
-        /// What it becomes.
         slice: Box<EndpointSlice>,
-        /// Whether it is there and ours.
+        /// Whether it exists and was written by autowire.
         known: bool,
     },
-    /// It goes.
     Remove {
-        /// Its namespace and name.
+        /// Namespace and name of the slice.
         slice: ServiceKey,
-        /// Only when the API server says itself that this Service is gone.
+        /// Only when the API server confirms that this Service does not exist.
         only_without: Option<ServiceKey>,
     },
 }
 
-/// What the slices of one Service are decided by.
-pub struct Task<'a> {
-    /// What is known.
+/// The inputs by which the slices of one Service are decided.
+pub struct SliceInputs<'a> {
     pub world: &'a World,
     /// The Service.
     pub key: &'a ServiceKey,
-    /// Its ports that are autowired.
+    /// Its autowired ports.
     pub wires: &'a [Wire],
-    /// Where these lead.
-    pub traffic: &'a dyn Fn(&Wire) -> Traffic,
-    /// The addresses of interceptors: never the pods of anything.
-    pub data_path: &'a BTreeSet<IpAddr>,
+    /// Where these should point.
+    pub destination: &'a dyn Fn(&Wire) -> Destination,
+    /// The addresses of interceptors, which are never pods of a workload.
+    pub interceptors: &'a BTreeSet<IpAddr>,
 }
 
-/// The slices of ours by name.
-type Own = BTreeMap<String, EndpointSlice>;
+/// The slices that autowire wrote, by name.
+type OwnSlices = BTreeMap<String, EndpointSlice>;
 
-/// What a slice says of itself, and the port it is for.
-struct Lead<'a> {
+/// The annotations of a slice.
+struct Marking<'a> {
     state: &'static str,
     scaled_object: Option<&'a str>,
     fallback: &'a str,
     listener: Option<u16>,
 }
 
-/// A slice in the making.
-struct Piece {
+/// The endpoints of one slice.
+struct Chunk {
     number: u16,
     app_protocol: Option<String>,
     endpoints: Vec<Endpoint>,
 }
 
-/// What must be written so that the slices of the Service are as they should be; nothing when they are.
-pub fn writes(task: &Task<'_>) -> Vec<SliceWrite> {
-    let none = Own::new();
-    let own = task.world.own().get(task.key).unwrap_or(&none);
-    // With the Service its slices go by themselves.
-    let Some(facts) = task.world.service(task.key) else {
+/// The writes that make the slices of the Service as they should be.
+pub fn writes(inputs: &SliceInputs<'_>) -> Vec<SliceWrite> {
+    let none = OwnSlices::new();
+    let own = inputs.world.own().get(inputs.key).unwrap_or(&none);
+    // The slices of a Service that was deleted are garbage-collected.
+    let Some(facts) = inputs.world.service(inputs.key) else {
         return Vec::new();
     };
     if facts.shape == Shape::WithSelector {
         // Kubernetes writes its endpoints again.
-        let written = task.world.has_others(task.key);
+        let written = inputs.world.has_others(inputs.key);
         return if written {
-            removals(task.key, own.keys(), None)
+            removals(inputs.key, own.keys(), None)
         } else {
             Vec::new()
         };
     }
-    if task.wires.is_empty() {
-        // What somebody has made unreadable is left as it is.
+    if inputs.wires.is_empty() {
+        // A slice whose annotations were destroyed is left alone.
         let Some(fallback) = own.values().find_map(|slice| annotation(slice, FALLBACK_SERVICE)) else {
             return Vec::new();
         };
-        let fallback = behind(task.key, fallback);
-        if task.world.service(&fallback).is_none() {
-            return removals(task.key, own.keys(), Some(&fallback));
+        let fallback = sibling(inputs.key, fallback);
+        if inputs.world.service(&fallback).is_none() {
+            return removals(inputs.key, own.keys(), Some(&fallback));
         }
     }
     let mut kept = BTreeSet::new();
     let mut desired = Vec::new();
     for (index, port) in facts.ports.iter().enumerate() {
-        let wire = task.wires.iter().find(|wire| wire.port == index);
-        match wire.map(|wire| (task.traffic)(wire)) {
-            Some(Traffic::Hold) => kept.extend(
+        let wire = inputs.wires.iter().find(|wire| wire.port == index);
+        match wire.map(|wire| (inputs.destination)(wire)) {
+            Some(Destination::Unchanged) => kept.extend(
                 own.iter()
-                    .filter(|(_, slice)| is_for(slice, port))
+                    .filter(|(_, slice)| serves(slice, port))
                     .map(|(name, _)| name),
             ),
-            traffic => desired.extend(of_port(task, (facts, port), wire, &traffic.unwrap_or(Traffic::Pods))),
+            destination => {
+                let destination = destination.unwrap_or(Destination::Pods);
+                desired.extend(port_slices(inputs, (facts, port), wire, &destination));
+            }
         }
     }
-    ordered(task.key, own, desired, &kept)
+    order_writes(inputs.key, own, desired, &kept)
 }
 
-/// Whether a port of the Service leads to interceptors now.
-pub fn is_wired(own: Option<&Own>, port: &Port) -> bool {
+/// Whether a port of the Service points to interceptors now.
+pub fn is_wired(own: Option<&OwnSlices>, port: &PortFacts) -> bool {
     let mut slices = own.into_iter().flat_map(BTreeMap::values);
-    slices.any(|slice| is_for(slice, port) && annotation(slice, STATE) == Some(WIRED))
+    slices.any(|slice| serves(slice, port) && annotation(slice, STATE) == Some(WIRED))
 }
 
-/// Whether a port of the Service with the pods has one that is ready, for a port of the Service in front.
-pub fn has_pods(world: &World, fallback: &ServiceKey, port: &Port) -> bool {
-    let Some(behind) = world.service(fallback).and_then(|facts| facts.port_behind(port)) else {
+/// Whether the fallback Service has a ready pod for this port of the autowired Service.
+pub fn has_pods(world: &World, fallback: &ServiceKey, port: &PortFacts) -> bool {
+    let Some(sibling) = world.service(fallback).and_then(|facts| facts.port_like(port)) else {
         return false;
     };
     let ready = |endpoint: &Endpoint| {
@@ -134,12 +132,12 @@ pub fn has_pods(world: &World, fallback: &ServiceKey, port: &Port) -> bool {
     let slices = world.others(fallback);
     slices
         .iter()
-        .filter(|slice| is_for(slice, behind))
+        .filter(|slice| serves(slice, sibling))
         .any(|slice| slice.endpoints.iter().any(ready))
 }
 
-/// The ports of interceptors that slices lead to.
-pub fn listeners_used(world: &World) -> BTreeSet<u16> {
+/// The ports of interceptors to which slices point.
+pub fn ports_used(world: &World) -> BTreeSet<u16> {
     let slices = world.own().values().flat_map(BTreeMap::values);
     slices
         .filter_map(|slice| annotation(slice, LISTENER_PORT)?.parse().ok())
@@ -152,14 +150,19 @@ fn removals<'a>(
     only_without: Option<&ServiceKey>,
 ) -> Vec<SliceWrite> {
     let remove = |name: &String| SliceWrite::Remove {
-        slice: behind(key, name),
+        slice: sibling(key, name),
         only_without: only_without.cloned(),
     };
     names.map(remove).collect()
 }
 
-/// What adds endpoints first, then what has none, then what goes.
-fn ordered(key: &ServiceKey, own: &Own, desired: Vec<EndpointSlice>, kept: &BTreeSet<&String>) -> Vec<SliceWrite> {
+/// Slices with endpoints first, then those without, then removals.
+fn order_writes(
+    key: &ServiceKey,
+    own: &OwnSlices,
+    desired: Vec<EndpointSlice>,
+    kept: &BTreeSet<&String>,
+) -> Vec<SliceWrite> {
     let names: BTreeSet<String> = desired.iter().filter_map(|slice| slice.metadata.name.clone()).collect();
     let gone = own
         .keys()
@@ -168,7 +171,7 @@ fn ordered(key: &ServiceKey, own: &Own, desired: Vec<EndpointSlice>, kept: &BTre
     let (filled, empty): (Vec<_>, Vec<_>) = desired.into_iter().partition(|slice| !slice.endpoints.is_empty());
     for slice in filled.into_iter().chain(empty) {
         let current = own.get(slice.metadata.name.as_deref().unwrap_or_default());
-        if current.is_none_or(|current| !is_as(current, &slice)) {
+        if current.is_none_or(|current| !matches(current, &slice)) {
             puts.push(SliceWrite::Put {
                 slice: Box::new(slice),
                 known: current.is_some(),
@@ -179,55 +182,60 @@ fn ordered(key: &ServiceKey, own: &Own, desired: Vec<EndpointSlice>, kept: &BTre
     puts
 }
 
-fn of_port(
-    task: &Task<'_>,
-    (facts, port): (&ServiceFacts, &Port),
+fn port_slices(
+    inputs: &SliceInputs<'_>,
+    (facts, port): (&ServiceFacts, &PortFacts),
     wire: Option<&Wire>,
-    traffic: &Traffic,
+    destination: &Destination,
 ) -> Vec<EndpointSlice> {
-    let Some(lead) = lead(task, port, wire, traffic) else {
+    let Some(marking) = marking(inputs, port, wire, destination) else {
         return Vec::new();
     };
     let mut slices = Vec::new();
     for family in &facts.families {
-        let mut pieces = match traffic {
-            Traffic::Interceptors(listener, taking) => of_interceptors(*listener, port, *family, taking),
-            Traffic::Hold | Traffic::Pods => of_pods(task, lead.fallback, port, *family),
+        let mut chunks = match destination {
+            Destination::Interceptors(listener, accepting) => interceptor_chunks(*listener, port, *family, accepting),
+            Destination::Unchanged | Destination::Pods => pod_chunks(inputs, marking.fallback, port, *family),
         };
-        if pieces.is_empty() {
-            // What stands in it must not be forgotten.
-            pieces.push(Piece {
+        if chunks.is_empty() {
+            // The annotations of the port must not be lost.
+            chunks.push(Chunk {
                 number: port.number,
                 app_protocol: port.app_protocol.clone(),
                 endpoints: Vec::new(),
             });
         }
-        let pieces = pieces.into_iter().enumerate();
-        slices.extend(pieces.map(|(index, piece)| slice(task.key, facts, (port, *family, index), &lead, piece)));
+        let chunks = chunks.into_iter().enumerate();
+        slices.extend(chunks.map(|(index, chunk)| slice(inputs.key, facts, (port, *family, index), &marking, chunk)));
     }
     slices
 }
 
-/// What the slices of a port say; `None` for a Service that was never autowired. A port nobody asks for goes with the
-/// oldest of those that somebody asks for, else with what its slices say.
-fn lead<'a>(task: &'a Task<'_>, port: &Port, wire: Option<&'a Wire>, traffic: &Traffic) -> Option<Lead<'a>> {
-    if let Some(wire) = wire.or(task.wires.first()) {
-        let (state, listener) = match traffic {
-            Traffic::Interceptors(listener, _) => (WIRED, Some(*listener)),
-            Traffic::Hold | Traffic::Pods => (FALLBACK, None),
+/// The annotations of a port's slices; `None` for a Service that was never autowired. A port that no trigger names gets those
+/// of the Service's first autowired port, or else keeps those of its slices.
+fn marking<'a>(
+    inputs: &'a SliceInputs<'_>,
+    port: &PortFacts,
+    wire: Option<&'a Wire>,
+    destination: &Destination,
+) -> Option<Marking<'a>> {
+    if let Some(wire) = wire.or(inputs.wires.first()) {
+        let (state, listener) = match destination {
+            Destination::Interceptors(listener, _) => (WIRED, Some(*listener)),
+            Destination::Unchanged | Destination::Pods => (FALLBACK, None),
         };
-        return Some(Lead {
+        return Some(Marking {
             state,
             scaled_object: Some(&wire.owner.id.name),
             fallback: &wire.fallback,
             listener,
         });
     }
-    let own = task.world.own().get(task.key)?;
+    let own = inputs.world.own().get(inputs.key)?;
     let named = |slice: &&EndpointSlice| annotation(slice, FALLBACK_SERVICE).is_some();
-    let before = own.values().filter(named).find(|slice| is_for(slice, port));
+    let before = own.values().filter(named).find(|slice| serves(slice, port));
     let before = before.or_else(|| own.values().find(named))?;
-    Some(Lead {
+    Some(Marking {
         state: RELEASED,
         scaled_object: annotation(before, SCALED_OBJECT),
         fallback: annotation(before, FALLBACK_SERVICE)?,
@@ -235,9 +243,9 @@ fn lead<'a>(task: &'a Task<'_>, port: &Port, wire: Option<&'a Wire>, traffic: &T
     })
 }
 
-fn of_interceptors(listener: u16, port: &Port, family: Family, taking: &[Interceptor]) -> Vec<Piece> {
-    let endpoints = taking.iter().filter_map(|one| {
-        let address = one.addresses.iter().find(|address| family.has(address))?;
+fn interceptor_chunks(listener: u16, port: &PortFacts, family: IpFamily, accepting: &[ListeningPod]) -> Vec<Chunk> {
+    let endpoints = accepting.iter().filter_map(|one| {
+        let address = one.pod.addresses.iter().find(|address| family.contains(address))?;
         Some(Endpoint {
             addresses: vec![address.to_string()],
             conditions: Some(EndpointConditions {
@@ -245,32 +253,32 @@ fn of_interceptors(listener: u16, port: &Port, family: Family, taking: &[Interce
                 serving: Some(true),
                 terminating: Some(false),
             }),
-            node_name: one.node.clone(),
-            zone: one.zone.clone(),
+            node_name: one.pod.node.clone(),
+            zone: one.pod.zone.clone(),
             ..Endpoint::default()
         })
     });
     let mut endpoints: Vec<Endpoint> = endpoints.collect();
     endpoints.sort_by(|one, other| one.addresses.cmp(&other.addresses));
     endpoints.dedup_by(|one, other| one.addresses == other.addresses);
-    let pieces = endpoints.chunks(ENDPOINTS).map(|endpoints| Piece {
+    let chunks = endpoints.chunks(ENDPOINTS).map(|endpoints| Chunk {
         number: listener,
         app_protocol: port.app_protocol.clone(),
         endpoints: endpoints.to_vec(),
     });
-    pieces.collect()
+    chunks.collect()
 }
 
-/// Slice by slice as Kubernetes has cut them, so that one pod that comes or goes changes one slice.
-fn of_pods(task: &Task<'_>, fallback: &str, port: &Port, family: Family) -> Vec<Piece> {
-    let key = behind(task.key, fallback);
-    let Some(behind) = task.world.service(&key).and_then(|facts| facts.port_behind(port)) else {
+/// Chunk by chunk as Kubernetes has divided them, so that one pod that is added or removed changes one slice.
+fn pod_chunks(inputs: &SliceInputs<'_>, fallback: &str, port: &PortFacts, family: IpFamily) -> Vec<Chunk> {
+    let key = sibling(inputs.key, fallback);
+    let Some(sibling) = inputs.world.service(&key).and_then(|facts| facts.port_like(port)) else {
         return Vec::new();
     };
-    let mut pieces = Vec::new();
-    for slice in task.world.others(&key) {
+    let mut chunks = Vec::new();
+    for slice in inputs.world.others(&key) {
         let ports = slice.ports.iter().flatten();
-        let mut ports = ports.filter(|port| is_port(port, behind));
+        let mut ports = ports.filter(|port| is_port(port, sibling));
         let Some((target, number)) = ports.find_map(|port| Some((port, u16::try_from(port.port?).ok()?))) else {
             continue;
         };
@@ -280,25 +288,25 @@ fn of_pods(task: &Task<'_>, fallback: &str, port: &Port, family: Family) -> Vec<
         let pods = slice
             .endpoints
             .iter()
-            .filter(|endpoint| is_pod(endpoint, task.data_path));
-        let pods: Vec<Endpoint> = pods.map(copied).collect();
-        pieces.extend(pods.chunks(ENDPOINTS).map(|pods| Piece {
+            .filter(|endpoint| is_pod(endpoint, inputs.interceptors));
+        let pods: Vec<Endpoint> = pods.map(without_topology).collect();
+        chunks.extend(pods.chunks(ENDPOINTS).map(|pods| Chunk {
             number,
             app_protocol: target.app_protocol.clone(),
             endpoints: pods.to_vec(),
         }));
     }
-    pieces
+    chunks
 }
 
-/// An interceptor is not a pod of the workload, whatever a slice says.
-fn is_pod(endpoint: &Endpoint, data_path: &BTreeSet<IpAddr>) -> bool {
+/// An interceptor is never a pod of the workload, whatever the slice contains.
+fn is_pod(endpoint: &Endpoint, interceptors: &BTreeSet<IpAddr>) -> bool {
     let mut addresses = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
-    !addresses.any(|address: IpAddr| data_path.contains(&address))
+    !addresses.any(|address: IpAddr| interceptors.contains(&address))
 }
 
-/// The API server keeps no topology of former versions in slices that are new to it.
-fn copied(endpoint: &Endpoint) -> Endpoint {
+/// The API server does not accept the deprecated topology in new slices.
+fn without_topology(endpoint: &Endpoint) -> Endpoint {
     Endpoint {
         deprecated_topology: None,
         ..endpoint.clone()
@@ -308,16 +316,16 @@ fn copied(endpoint: &Endpoint) -> Endpoint {
 fn slice(
     key: &ServiceKey,
     facts: &ServiceFacts,
-    (port, family, index): (&Port, Family, usize),
-    lead: &Lead<'_>,
-    piece: Piece,
+    (port, family, index): (&PortFacts, IpFamily, usize),
+    marking: &Marking<'_>,
+    chunk: Chunk,
 ) -> EndpointSlice {
     EndpointSlice {
         metadata: ObjectMeta {
             name: Some(name(key, port, family, index)),
             namespace: Some(key.namespace.clone()),
             labels: Some(labels(key)),
-            annotations: Some(annotations(lead)),
+            annotations: Some(annotations(marking)),
             owner_references: Some(vec![OwnerReference {
                 api_version: "v1".to_owned(),
                 kind: "Service".to_owned(),
@@ -328,17 +336,17 @@ fn slice(
             ..ObjectMeta::default()
         },
         address_type: family.address_type().to_owned(),
-        endpoints: piece.endpoints,
+        endpoints: chunk.endpoints,
         ports: Some(vec![EndpointPort {
             name: Some(port.name.clone()),
-            port: Some(piece.number.into()),
+            port: Some(chunk.number.into()),
             protocol: Some(port.protocol.clone()),
-            app_protocol: piece.app_protocol,
+            app_protocol: chunk.app_protocol,
         }]),
     }
 }
 
-fn name(key: &ServiceKey, port: &Port, family: Family, index: usize) -> String {
+fn name(key: &ServiceKey, port: &PortFacts, family: IpFamily, index: usize) -> String {
     let name = format!("{}-keda-http-{}-{}", key.name, port.label(), family.suffix());
     if index == 0 { name } else { format!("{name}-{index}") }
 }
@@ -350,12 +358,12 @@ fn labels(key: &ServiceKey) -> BTreeMap<String, String> {
     ])
 }
 
-fn annotations(lead: &Lead<'_>) -> BTreeMap<String, String> {
-    let listener = lead.listener.map(|port| port.to_string());
+fn annotations(marking: &Marking<'_>) -> BTreeMap<String, String> {
+    let listener = marking.listener.map(|port| port.to_string());
     let entries = [
-        (STATE, Some(lead.state.to_owned())),
-        (FALLBACK_SERVICE, Some(lead.fallback.to_owned())),
-        (SCALED_OBJECT, lead.scaled_object.map(ToOwned::to_owned)),
+        (STATE, Some(marking.state.to_owned())),
+        (FALLBACK_SERVICE, Some(marking.fallback.to_owned())),
+        (SCALED_OBJECT, marking.scaled_object.map(ToOwned::to_owned)),
         (LISTENER_PORT, listener),
     ];
     let given = entries
@@ -365,17 +373,17 @@ fn annotations(lead: &Lead<'_>) -> BTreeMap<String, String> {
 }
 
 /// Whether the slice is for this port of its Service.
-fn is_for(slice: &EndpointSlice, port: &Port) -> bool {
+fn serves(slice: &EndpointSlice, port: &PortFacts) -> bool {
     slice.ports.iter().flatten().any(|known| is_port(known, port))
 }
 
-fn is_port(port: &EndpointPort, of_service: &Port) -> bool {
+fn is_port(port: &EndpointPort, of_service: &PortFacts) -> bool {
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     port.name.as_deref().unwrap_or_default() == of_service.name && protocol == of_service.protocol
 }
 
-/// Whether a slice is as it should be. What others have added to it is theirs.
-fn is_as(current: &EndpointSlice, desired: &EndpointSlice) -> bool {
+/// Whether a slice is as it should be. Labels and annotations that others added are ignored.
+fn matches(current: &EndpointSlice, desired: &EndpointSlice) -> bool {
     let ours = |slice: &EndpointSlice| {
         let annotations = [STATE, FALLBACK_SERVICE, SCALED_OBJECT, LISTENER_PORT];
         annotations.map(|key| annotation(slice, key).map(ToOwned::to_owned))

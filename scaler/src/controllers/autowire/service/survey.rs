@@ -1,45 +1,45 @@
-//! Who asks for which Service port, who gets it, and why the others do not.
+//! Which objects ask for which Service port, which of them gets it, and why the others do not.
 
 use std::collections::BTreeMap;
 
 use keda_http_core::route::{PortRef, ServiceRef};
 use keda_http_kubernetes::endpoints::ServiceKey;
 
-use super::world::{Owner, ServiceFacts, Shape, Want, World};
-use crate::controllers::autowire::notice::Notice;
+use super::world::{ServiceFacts, Shape, Want, World};
+use crate::events::Notice;
+use crate::events::ObjectRef;
 
-/// A Service port that is to lead to the data path.
+/// A Service port that should point to the interceptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wire {
-    /// Which of the Service's ports.
+    /// The index among the Service's ports.
     pub port: usize,
     /// The same, as the trigger names it.
     pub service: ServiceRef,
-    /// The Service that has the pods.
+    /// The Service whose pods are used without interceptors.
     pub fallback: String,
-    /// Who asked for it.
-    pub owner: Owner,
+    /// The object that asked for it.
+    pub owner: ObjectRef,
 }
 
-/// Who gets what, and what people are told.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// By Service, the oldest first.
+    /// By Service; of each Service those of the oldest object first.
     pub wires: BTreeMap<ServiceKey, Vec<Wire>>,
-    /// Refusals and oddities.
+    /// Refusals and odd settings, as Events.
     pub notices: Vec<Notice>,
 }
 
-/// Why a Service port is not led to the data path. Each says what to do.
+/// Why a Service port is not sent to the interceptors. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("there is no Service {0}: make one without a selector, with the ports of the fallbackService")]
+    #[error("Service {0} does not exist: create it without a selector, with the ports of the fallbackService")]
     NoService(String),
-    #[error(
-        "Service {0} has a selector, so Kubernetes writes its endpoints: remove the selector, and let fallbackService have it"
-    )]
+    #[error("Service {0} has a selector, so Kubernetes writes its endpoints: move the selector to the fallbackService")]
     Selector(String),
-    #[error("Service {0} is headless, so clients would call interceptors at its own port: give it a cluster IP")]
+    #[error(
+        "Service {0} is headless, so clients would call the interceptors at the Service's own port: give it a cluster IP"
+    )]
     Headless(String),
     #[error("Service {0} is of type ExternalName and has no endpoints: make it a ClusterIP Service without a selector")]
     ExternalName(String),
@@ -49,13 +49,15 @@ enum Refusal {
         "service and fallbackService are both {0}: fallbackService must be another Service, the one that has the pods"
     )]
     Itself(String),
-    #[error("there is no Service {0}, which fallbackService names: it must be the one that has the pods")]
+    #[error("fallbackService {0} does not exist: it must be the Service that has the pods")]
     NoFallback(String),
-    #[error("fallbackService {service} has no TCP port {port}; it has {has}: it must have the ports of service")]
+    #[error(
+        "fallbackService {service} has no TCP port {port}; it has {has}: it must have the same ports as the service"
+    )]
     NoFallbackPort { service: String, port: String, has: String },
     #[error("fallbackService {0} is autowired itself: it must be the Service that has the pods")]
     FallbackAutowired(String),
-    #[error("port {port} of Service {service} is autowired for {by} already, which is older: remove one of them")]
+    #[error("port {port} of Service {service} is already autowired for {by}, which is older: remove one of them")]
     Taken { service: String, port: String, by: String },
 }
 
@@ -76,13 +78,12 @@ impl Refusal {
     }
 }
 
-/// Looks at all who ask.
 pub fn survey(world: &World) -> Survey {
     let mut survey = Survey::default();
     for (key, wants) in world.wants() {
         let mut wires: Vec<Wire> = Vec::new();
         for want in wants {
-            match judge(world, &key, want, &wires) {
+            match check(world, &key, want, &wires) {
                 Ok(wire) => survey.notices.extend(add(&mut wires, wire)),
                 Err(refusal) => {
                     let notice = Notice::warning(&want.owner, refusal.reason(), refusal.to_string());
@@ -90,7 +91,7 @@ pub fn survey(world: &World) -> Survey {
                 }
             }
         }
-        survey.notices.extend(oddities(world, &key, &wires));
+        survey.notices.extend(odd_settings(world, &key, &wires));
         if !wires.is_empty() {
             survey.wires.insert(key, wires);
         }
@@ -98,7 +99,7 @@ pub fn survey(world: &World) -> Survey {
     survey
 }
 
-/// Several triggers of one object may share a port: their routes differ by host, path or headers.
+/// Several triggers of one object may share a port, because their routes differ by host, path or headers.
 fn add(wires: &mut Vec<Wire>, wire: Wire) -> Option<Notice> {
     let Some(first) = wires.iter().find(|known| known.port == wire.port) else {
         wires.push(wire);
@@ -109,13 +110,14 @@ fn add(wires: &mut Vec<Wire>, wire: Wire) -> Option<Notice> {
     }
     let (used, other) = (&first.fallback, &wire.fallback);
     let message = format!(
-        "triggers of Service {} name the fallbackServices {used} and {other}: while the interceptors are not well, all its traffic goes to {used}",
+        "triggers for Service {} name different fallbackServices, {used} and {other}: without healthy interceptors all its \
+         traffic goes to {used}",
         wire.service.service
     );
     Some(Notice::warning(&wire.owner, "AutowireFallbacksDiffer", message))
 }
 
-fn judge(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result<Wire, Refusal> {
+fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result<Wire, Refusal> {
     let facts = world.service(key).ok_or_else(|| Refusal::NoService(key.name.clone()))?;
     match facts.shape {
         Shape::WithoutSelector => {}
@@ -128,9 +130,9 @@ fn judge(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result
         port: port_text(&want.service.port),
         has: facts.port_list(),
     })?;
-    judge_fallback(world, key, want)?;
+    check_fallback(world, key, want)?;
     match wires.iter().find(|wire| wire.port == port) {
-        Some(taken) if taken.service != want.service || !is_one_object(&taken.owner, &want.owner) => {
+        Some(taken) if taken.service != want.service || !is_same_object(&taken.owner, &want.owner) => {
             Err(Refusal::Taken {
                 service: key.name.clone(),
                 port: port_text(&want.service.port),
@@ -146,17 +148,17 @@ fn judge(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result
     }
 }
 
-fn judge_fallback(world: &World, key: &ServiceKey, want: &Want) -> Result<(), Refusal> {
+fn check_fallback(world: &World, key: &ServiceKey, want: &Want) -> Result<(), Refusal> {
     if want.fallback == key.name {
         return Err(Refusal::Itself(key.name.clone()));
     }
-    let behind = behind(key, &want.fallback);
-    if world.is_wanted(&behind) || world.own().contains_key(&behind) {
+    let sibling = sibling(key, &want.fallback);
+    if world.is_wanted(&sibling) || world.own().contains_key(&sibling) {
         return Err(Refusal::FallbackAutowired(want.fallback.clone()));
     }
-    match world.service(&behind) {
+    match world.service(&sibling) {
         Some(facts) => has_port(facts, want),
-        // One that is made anew must not cost the requests that interceptors can hold meanwhile.
+        // While a fallback Service is being recreated, the interceptors can hold the requests.
         None if world.own().contains_key(key) => Ok(()),
         None => Err(Refusal::NoFallback(want.fallback.clone())),
     }
@@ -171,39 +173,39 @@ fn has_port(facts: &ServiceFacts, want: &Want) -> Result<(), Refusal> {
     })
 }
 
-/// What does not stand in the way, but does not do what people expect.
-fn oddities(world: &World, key: &ServiceKey, wires: &[Wire]) -> Vec<Notice> {
+/// Settings that are accepted, but do not do what users expect.
+fn odd_settings(world: &World, key: &ServiceKey, wires: &[Wire]) -> Vec<Notice> {
     let Some(wire) = wires.first() else { return Vec::new() };
     let mut notices = Vec::new();
-    let others = world.leading_elsewhere(key);
+    let others = world.foreign_slices(key);
     if !others.is_empty() {
         let message = format!(
-            "Service {} has EndpointSlices that autowire has not written, and what they lead to bypasses the data path: delete {}",
+            "Service {} has EndpointSlices that autowire did not write, so some of its traffic bypasses the interceptors: delete {}",
             key.name,
             others.join(", ")
         );
         notices.push(Notice::warning(&wire.owner, "AutowireForeignEndpointSlices", message));
     }
-    if world.service(&behind(key, &wire.fallback)).is_none() {
+    if world.service(&sibling(key, &wire.fallback)).is_none() {
         let refusal = Refusal::NoFallback(wire.fallback.clone());
         notices.push(Notice::warning(&wire.owner, refusal.reason(), refusal.to_string()));
     }
     notices
 }
 
-/// The Service with the pods is of the same namespace.
-pub fn behind(key: &ServiceKey, fallback: &str) -> ServiceKey {
+/// The key of another object in the same namespace.
+pub fn sibling(key: &ServiceKey, name: &str) -> ServiceKey {
     ServiceKey {
         namespace: key.namespace.clone(),
-        name: fallback.to_owned(),
+        name: name.to_owned(),
     }
 }
 
-fn is_one_object(one: &Owner, other: &Owner) -> bool {
+fn is_same_object(one: &ObjectRef, other: &ObjectRef) -> bool {
     (&one.id.namespace, &one.id.name) == (&other.id.namespace, &other.id.name)
 }
 
-/// A port as people write it.
+/// A port as users write it.
 pub fn port_text(port: &PortRef) -> String {
     match port {
         PortRef::Number(number) => number.to_string(),

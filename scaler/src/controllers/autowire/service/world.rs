@@ -1,4 +1,4 @@
-//! What is known of the cluster, as far as autowire goes.
+//! The state of the cluster that autowire decides by.
 
 mod facts;
 
@@ -17,58 +17,38 @@ use keda_http_kubernetes::source::Change;
 use keda_http_kubernetes::wired::is_ours;
 use tracing::warn;
 
-pub use facts::{Family, Port, ServiceFacts, Shape};
+use crate::controllers::autowire::{Impact, restored};
+use crate::events::ObjectRef;
 
-/// The annotation of the ConfigMap that says that all Services have been given back: see `docs/autowire.md`.
-pub const RESTORED: &str = "http.keda.sh/autowire-restored";
+pub use facts::{IpFamily, PortFacts, ServiceFacts, Shape};
 
-/// A route that asks for a Service to be pointed at the data path.
+/// A route that asks for a Service port to be sent to the interceptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Want {
     /// The key of the route.
     pub key: TargetKey,
-    /// Seconds since 1970 of the object's creation: the older one goes first.
+    /// When the object was created, in seconds since 1970: the oldest object has precedence.
     pub created: i64,
     /// The Service and its port, as the trigger names it.
     pub service: ServiceRef,
-    /// The Service that has the pods.
+    /// The Service whose pods are used without interceptors.
     pub fallback: String,
-    /// The object that made the route.
-    pub owner: Owner,
+    /// The ScaledObject or HTTPScaledObject that has the route.
+    pub owner: ObjectRef,
 }
 
-/// An object that people look at.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Owner {
-    /// A ScaledObject or HTTPScaledObject.
-    pub id: ObjectId,
-    /// Its UID, where it is known.
-    pub uid: Option<String>,
-}
-
-/// The ConfigMap of the listeners.
+/// The ConfigMap of the allocated ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListenersMap {
-    /// The ports that have been given out.
+pub struct PortAllocations {
+    /// The allocated ports.
     pub ports: Listeners,
-    /// Its version; `None` while there is no such ConfigMap.
+    /// Its resource version; `None` while there is no such ConfigMap.
     pub version: Option<String>,
-    /// What [`RESTORED`] says.
+    /// The value of [`restored::ANNOTATION`].
     pub restored: Option<String>,
 }
 
-/// What a change means for autowire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Touched {
-    /// Nothing.
-    Nothing,
-    /// Somebody has changed a slice that is ours.
-    Own,
-    /// Something that decides what slices must be like.
-    Ground,
-}
-
-/// The fold.
+/// The index of all objects that autowire follows.
 #[derive(Debug, Default)]
 pub struct World {
     /// The namespace of the ConfigMap.
@@ -76,24 +56,24 @@ pub struct World {
     routes: RouteIndex,
     wants: BTreeMap<TargetKey, Want>,
     services: HashMap<ServiceKey, ServiceFacts>,
-    /// Slices that we have written, by Service and name.
+    /// Slices that autowire wrote, by Service and name.
     own: BTreeMap<ServiceKey, BTreeMap<String, EndpointSlice>>,
     /// All other slices.
-    others: HashMap<ServiceKey, BTreeMap<Box<str>, Packed>>,
+    others: HashMap<ServiceKey, BTreeMap<Box<str>, PackedSlice>>,
     /// The Service of each slice.
     service_of: HashMap<ServiceKey, ServiceKey>,
-    listeners: ListenersMap,
+    allocations: PortAllocations,
 }
 
-/// A slice as text: only those of a few fallback Services are ever looked into.
+/// A slice as JSON, to save memory: only those of a few fallback Services are ever read.
 #[derive(Debug, PartialEq)]
-struct Packed {
+struct PackedSlice {
     empty: bool,
     json: Box<[u8]>,
 }
 
 impl World {
-    /// Nothing is known yet. `namespace`: that of the interceptors.
+    /// `namespace`: that of the interceptors.
     pub fn new(namespace: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -101,8 +81,7 @@ impl World {
         }
     }
 
-    /// Takes a change in.
-    pub fn apply(&mut self, change: &Change) -> Touched {
+    pub fn apply(&mut self, change: &Change) -> Impact {
         let routes = self.apply_routes(change);
         let rest = match change {
             Change::Apply(object) => self.set(object),
@@ -112,7 +91,7 @@ impl World {
         routes.max(rest)
     }
 
-    /// Those that ask for a Service, by Service, the oldest first.
+    /// The routes that ask for a Service, by Service, the oldest first.
     pub fn wants(&self) -> BTreeMap<ServiceKey, Vec<&Want>> {
         let mut wants: BTreeMap<ServiceKey, Vec<&Want>> = BTreeMap::new();
         for want in self.wants.values() {
@@ -124,18 +103,17 @@ impl World {
         wants
     }
 
-    /// Whether anybody asks for this Service.
+    /// Whether any route asks for this Service.
     pub fn is_wanted(&self, key: &ServiceKey) -> bool {
         let mut wants = self.wants_in(&key.namespace);
         wants.any(|want| want.service.service == key.name)
     }
 
-    /// A Service.
     pub fn service(&self, key: &ServiceKey) -> Option<&ServiceFacts> {
         self.services.get(key)
     }
 
-    /// The Services that have slices of ours, and these by name.
+    /// The slices that autowire wrote, by Service and name.
     pub fn own(&self) -> &BTreeMap<ServiceKey, BTreeMap<String, EndpointSlice>> {
         &self.own
     }
@@ -151,21 +129,20 @@ impl World {
         self.others.contains_key(key)
     }
 
-    /// The slices of a Service that others have written and that lead somewhere.
-    pub fn leading_elsewhere(&self, key: &ServiceKey) -> Vec<&str> {
+    /// The names of slices with endpoints that others have written for the Service.
+    pub fn foreign_slices(&self, key: &ServiceKey) -> Vec<&str> {
         let slices = self.others.get(key).into_iter().flatten();
-        let leading = slices.filter(|(_, packed)| !packed.empty);
-        leading.map(|(name, _)| &**name).collect()
+        let with_endpoints = slices.filter(|(_, packed)| !packed.empty);
+        with_endpoints.map(|(name, _)| &**name).collect()
     }
 
-    /// The ConfigMap of the listeners.
-    pub fn listeners(&self) -> &ListenersMap {
-        &self.listeners
+    pub fn allocations(&self) -> &PortAllocations {
+        &self.allocations
     }
 
-    /// As if these ports had been given out: for looking further than the next write.
-    pub fn give_out(&mut self, ports: Listeners) {
-        self.listeners.ports = ports;
+    /// Continues as if these ports had been allocated, for a dry run.
+    pub fn assume_allocated(&mut self, ports: Listeners) {
+        self.allocations.ports = ports;
     }
 
     fn wants_in<'a>(&'a self, namespace: &str) -> impl Iterator<Item = &'a Want> {
@@ -178,8 +155,8 @@ impl World {
             .map(|(_, want)| want)
     }
 
-    fn apply_routes(&mut self, change: &Change) -> Touched {
-        let mut touched = Touched::Nothing;
+    fn apply_routes(&mut self, change: &Change) -> Impact {
+        let mut impact = Impact::None;
         for route in self.routes.apply(change) {
             let changed = match route {
                 RouteChange::Set(route) => match want(&route, change) {
@@ -189,43 +166,43 @@ impl World {
                 RouteChange::Remove(key) => self.wants.remove(&key).is_some(),
             };
             if changed {
-                touched = Touched::Ground;
+                impact = Impact::Inputs;
             }
         }
-        touched
+        impact
     }
 
-    fn set(&mut self, object: &Object) -> Touched {
+    fn set(&mut self, object: &Object) -> Impact {
         match object {
             Object::Service(service) => {
                 let key = name_of(&object.id());
                 let facts = facts::of(service);
                 let changed = self.services.insert(key.clone(), facts.clone()) != Some(facts);
-                self.ground_if(changed, &key.namespace)
+                self.inputs_if(changed, &key.namespace)
             }
             Object::EndpointSlice(slice) => self.set_slice(name_of(&object.id()), slice),
-            Object::ConfigMap(config_map) if self.is_listeners(&object.id()) => self.set_listeners(config_map),
-            _ => Touched::Nothing,
+            Object::ConfigMap(config_map) if self.is_port_config_map(&object.id()) => self.set_allocations(config_map),
+            _ => Impact::None,
         }
     }
 
-    fn delete(&mut self, id: &ObjectId) -> Touched {
+    fn delete(&mut self, id: &ObjectId) -> Impact {
         let key = name_of(id);
         match id.kind {
             Kind::Service => {
                 let changed = self.services.remove(&key).is_some();
-                self.ground_if(changed, &key.namespace)
+                self.inputs_if(changed, &key.namespace)
             }
             Kind::EndpointSlice => self.delete_slice(&key),
-            Kind::ConfigMap if self.is_listeners(id) => {
-                self.listeners = ListenersMap::default();
-                Touched::Ground
+            Kind::ConfigMap if self.is_port_config_map(id) => {
+                self.allocations = PortAllocations::default();
+                Impact::Inputs
             }
-            _ => Touched::Nothing,
+            _ => Impact::None,
         }
     }
 
-    fn reset(&mut self, kind: Kind, objects: &[Object]) -> Touched {
+    fn reset(&mut self, kind: Kind, objects: &[Object]) -> Impact {
         let keep: HashSet<ServiceKey> = objects.iter().map(|object| name_of(&object.id())).collect();
         let known: Vec<ServiceKey> = match kind {
             Kind::Service => self.services.keys().cloned().collect(),
@@ -239,10 +216,10 @@ impl World {
             .map(|ServiceKey { namespace, name }| ObjectId { kind, namespace, name });
         let gone = gone.map(|id| self.delete(&id)).max();
         let set = objects.iter().map(|object| self.set(object)).max();
-        gone.max(set).unwrap_or(Touched::Nothing)
+        gone.max(set).unwrap_or_default()
     }
 
-    fn set_slice(&mut self, id: ServiceKey, slice: &EndpointSlice) -> Touched {
+    fn set_slice(&mut self, id: ServiceKey, slice: &EndpointSlice) -> Impact {
         let labels = slice.metadata.labels.as_ref();
         let service = labels.and_then(|labels| labels.get(SERVICE_NAME));
         let service = service.map(|name| ServiceKey {
@@ -250,39 +227,35 @@ impl World {
             name: name.clone(),
         });
         let ours = is_ours(slice);
-        let known = self.known(&id);
+        let known = self.own_slice(&id);
         if ours && known.is_some_and(|known| is_older(slice, known)) {
-            return Touched::Nothing;
+            return Impact::None;
         }
         let moved = self.service_of.get(&id) != service.as_ref() || known.is_some() != ours;
-        let before = if moved {
-            self.delete_slice(&id)
-        } else {
-            Touched::Nothing
-        };
+        let before = if moved { self.delete_slice(&id) } else { Impact::None };
         let Some(service) = service else { return before };
         self.service_of.insert(id.clone(), service.clone());
         if ours {
             let slices = self.own.entry(service).or_default();
-            let changed = slices.get(&id.name).is_none_or(|known| says_other(known, slice));
+            let changed = slices.get(&id.name).is_none_or(|known| differs(known, slice));
             slices.insert(id.name, slice.clone());
-            return before.max(if changed { Touched::Own } else { Touched::Nothing });
+            return before.max(if changed { Impact::OurObjects } else { Impact::None });
         }
-        let packed = Packed::new(slice);
+        let packed = PackedSlice::new(slice);
         let slices = self.others.entry(service).or_default();
         let changed = slices.get(&*id.name) != Some(&packed);
         slices.insert(id.name.into_boxed_str(), packed);
-        before.max(self.ground_if(changed, &id.namespace))
+        before.max(self.inputs_if(changed, &id.namespace))
     }
 
-    /// The slice, when it is ours.
-    fn known(&self, id: &ServiceKey) -> Option<&EndpointSlice> {
+    /// The slice, when autowire wrote it.
+    fn own_slice(&self, id: &ServiceKey) -> Option<&EndpointSlice> {
         self.own.get(self.service_of.get(id)?)?.get(&id.name)
     }
 
-    fn delete_slice(&mut self, id: &ServiceKey) -> Touched {
+    fn delete_slice(&mut self, id: &ServiceKey) -> Impact {
         let Some(service) = self.service_of.remove(id) else {
-            return Touched::Nothing;
+            return Impact::None;
         };
         if let Some(slices) = self.own.get_mut(&service)
             && slices.remove(&id.name).is_some()
@@ -290,7 +263,7 @@ impl World {
             if slices.is_empty() {
                 self.own.remove(&service);
             }
-            return Touched::Own;
+            return Impact::OurObjects;
         }
         if let Some(slices) = self.others.get_mut(&service) {
             slices.remove(&*id.name);
@@ -298,42 +271,41 @@ impl World {
                 self.others.remove(&service);
             }
         }
-        self.ground_if(true, &id.namespace)
+        self.inputs_if(true, &id.namespace)
     }
 
-    fn is_listeners(&self, id: &ObjectId) -> bool {
+    fn is_port_config_map(&self, id: &ObjectId) -> bool {
         id.namespace == self.namespace && id.name == CONFIG_MAP
     }
 
-    fn set_listeners(&mut self, config_map: &ConfigMap) -> Touched {
+    fn set_allocations(&mut self, config_map: &ConfigMap) -> Impact {
         let (ports, problems) = listeners::read(config_map);
         for problem in problems {
-            warn!(problem, "an entry is passed over");
+            warn!(problem, "invalid entry ignored");
         }
-        let annotations = config_map.metadata.annotations.as_ref();
-        let listeners = ListenersMap {
+        let allocations = PortAllocations {
             ports,
             version: config_map.metadata.resource_version.clone(),
-            restored: annotations.and_then(|annotations| annotations.get(RESTORED)).cloned(),
+            restored: restored::marker(config_map).map(ToOwned::to_owned),
         };
-        let (old, new) = (&self.listeners, &listeners);
+        let (old, new) = (&self.allocations, &allocations);
         let changed = (&old.ports, &old.restored) != (&new.ports, &new.restored) || old.version.is_none();
-        self.listeners = listeners;
-        if changed { Touched::Ground } else { Touched::Nothing }
+        self.allocations = allocations;
+        if changed { Impact::Inputs } else { Impact::None }
     }
 
-    /// What happens in namespaces where nothing is autowired decides nothing.
-    fn ground_if(&self, changed: bool, namespace: &str) -> Touched {
+    /// Namespaces in which nothing is autowired have no effect.
+    fn inputs_if(&self, changed: bool, namespace: &str) -> Impact {
         let wired = || self.own.keys().any(|key| key.namespace == namespace);
         if changed && (self.wants_in(namespace).next().is_some() || wired()) {
-            Touched::Ground
+            Impact::Inputs
         } else {
-            Touched::Nothing
+            Impact::None
         }
     }
 }
 
-impl Packed {
+impl PackedSlice {
     fn new(slice: &EndpointSlice) -> Self {
         let mut kept = slice.clone();
         kept.metadata = Default::default();
@@ -349,7 +321,6 @@ impl Packed {
     }
 }
 
-/// The Service that a port belongs to.
 pub fn key_of(service: &ServiceRef) -> ServiceKey {
     ServiceKey {
         namespace: service.namespace.clone(),
@@ -379,7 +350,7 @@ fn want(route: &Route, change: &Change) -> Option<Want> {
         created: route.created,
         service: ServiceRef::clone(route.autowired.as_deref()?),
         fallback: route.upstream.service.clone(),
-        owner: Owner {
+        owner: ObjectRef {
             id: ObjectId {
                 kind: object.map_or(Kind::ScaledObject, Object::kind),
                 namespace: route.key.namespace().to_owned(),
@@ -390,13 +361,13 @@ fn want(route: &Route, change: &Change) -> Option<Want> {
     })
 }
 
-/// Our own writes come back through the watch, the older ones after the newer ones are known.
+/// Our own writes come back through the watch, so an older version can arrive after a newer one is known.
 fn is_older(slice: &EndpointSlice, known: &EndpointSlice) -> bool {
     let version = |slice: &EndpointSlice| slice.metadata.resource_version.as_ref()?.parse::<u64>().ok();
-    version(slice).is_some_and(|version_told| version(known).is_some_and(|known| version_told < known))
+    version(slice).is_some_and(|slice| version(known).is_some_and(|known| slice < known))
 }
 
-fn says_other(known: &EndpointSlice, slice: &EndpointSlice) -> bool {
+fn differs(known: &EndpointSlice, slice: &EndpointSlice) -> bool {
     let metadata = |slice: &EndpointSlice| {
         let metadata = &slice.metadata;
         (

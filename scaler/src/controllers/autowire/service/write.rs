@@ -1,4 +1,4 @@
-//! Writes what was planned.
+//! Does the planned writes.
 
 use std::time::Duration;
 
@@ -18,57 +18,50 @@ use tracing::info;
 
 use super::plan::Write;
 use super::slices::SliceWrite;
-use super::world::{ListenersMap, RESTORED};
+use super::world::PortAllocations;
+use crate::controllers::autowire::restored;
 
-/// Who writes, as the API server remembers it.
 const FIELD_MANAGER: &str = "keda-http-autowire";
-/// How long one request may take.
+/// The longest time for one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How many Services are written at the same time.
-const SERVICES: usize = 16;
+const CONCURRENT_SERVICES: usize = 16;
 
-/// The way to the objects that are written.
 #[derive(Clone)]
 pub struct Writer {
-    /// The way to the API server.
     pub client: Client,
     /// The namespace of the ConfigMap.
     pub namespace: String,
 }
 
-/// A write that was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The API server said no.
     #[error("{0}: {1}")]
     Refused(String, Error),
-    /// It said nothing.
     #[error("{0}: the API server did not answer within {TIMEOUT:?}")]
     NoAnswer(String),
-    /// Something of this name is there, and it is not ours.
-    #[error("{0} is there and was not written by autowire: delete it")]
+    #[error("{0} exists and was not written by autowire: delete it")]
     Foreign(String),
 }
 
-/// What has become of writes.
 #[derive(Debug, Default)]
-pub struct Written {
-    /// What is different now, as the API server has told.
+pub struct WriteOutcome {
+    /// The changes, as the API server answered.
     pub changes: Vec<Change>,
-    /// What was not done. After a failure the rest of the same Service is left for later, so that nothing goes before
-    /// what takes its place is there.
+    /// The writes that failed. After a failure the other writes of the same Service are left for the next round, so that
+    /// nothing is removed before its replacement exists.
     pub errors: Vec<WriteError>,
 }
 
 impl Writer {
-    /// Does all writes: first the listeners, then the Services side by side.
-    pub async fn write(&self, writes: Vec<Write>, listeners: &ListenersMap, keep_mark: bool) -> Written {
-        let mut written = Written::default();
+    /// Does all writes: first the allocated ports, then the Services concurrently.
+    pub async fn write(&self, writes: Vec<Write>, allocations: &PortAllocations, keep_marker: bool) -> WriteOutcome {
+        let mut written = WriteOutcome::default();
         let mut services: Vec<(ServiceKey, Vec<SliceWrite>)> = Vec::new();
         for write in writes {
             match write {
-                Write::Listeners(ports, version) => {
-                    written.take(self.listeners(&ports, version, listeners, keep_mark).await);
+                Write::Ports(ports, version) => {
+                    written.record(self.write_ports(&ports, version, allocations, keep_marker).await);
                 }
                 Write::Slice(key, write) => match services.last_mut() {
                     Some((last, writes)) if *last == key => writes.push(write),
@@ -76,8 +69,8 @@ impl Writer {
                 },
             }
         }
-        let services = stream::iter(services).map(|(_, writes)| self.service(writes));
-        let mut services = services.buffer_unordered(SERVICES);
+        let services = stream::iter(services).map(|(_, writes)| self.write_service(writes));
+        let mut services = services.buffer_unordered(CONCURRENT_SERVICES);
         while let Some(service) = services.next().await {
             written.changes.extend(service.changes);
             written.errors.extend(service.errors);
@@ -85,21 +78,21 @@ impl Writer {
         written
     }
 
-    async fn service(&self, writes: Vec<SliceWrite>) -> Written {
-        let mut written = Written::default();
+    async fn write_service(&self, writes: Vec<SliceWrite>) -> WriteOutcome {
+        let mut written = WriteOutcome::default();
         for write in writes {
             let outcome = match write {
                 SliceWrite::Put { slice, known } => self.put(&slice, known).await.map(Some),
                 SliceWrite::Remove { slice, only_without } => self.remove(&slice, only_without.as_ref()).await,
             };
-            if !written.take(outcome) {
+            if !written.record(outcome) {
                 break;
             }
         }
         written
     }
 
-    /// Nobody else may write slices that are ours; one that is not is left alone.
+    /// Fields that others changed in our slices are overwritten; a slice that is not ours is left alone.
     async fn put(&self, slice: &EndpointSlice, known: bool) -> Result<Change, WriteError> {
         let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
         let name = slice.metadata.name.as_deref().unwrap_or_default();
@@ -110,20 +103,20 @@ impl Writer {
         };
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
         let patch = Patch::Apply(slice);
-        let outcome = answer(&what, slices.patch(name, &parameters, &patch)).await;
+        let outcome = send(&what, slices.patch(name, &parameters, &patch)).await;
         match outcome {
             Err(WriteError::Refused(what, Error::Api(status))) if !known && status.code == 409 => {
                 Err(WriteError::Foreign(what))
             }
             outcome => {
                 let slice = outcome?;
-                info!(slice = what, endpoints = slice.endpoints.len(), "written");
+                info!(slice = what, endpoints = slice.endpoints.len(), "wrote EndpointSlice");
                 Ok(Change::Apply(Object::EndpointSlice(Box::new(slice))))
             }
         }
     }
 
-    /// `None` when it was right to leave it.
+    /// `None` when the slice must stay.
     async fn remove(
         &self,
         slice: &ServiceKey,
@@ -137,11 +130,11 @@ impl Writer {
         }
         let what = format!("EndpointSlice {namespace}/{name}");
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
-        match answer(&what, slices.delete(name, &DeleteParams::default())).await {
+        match send(&what, slices.delete(name, &DeleteParams::default())).await {
             Err(WriteError::Refused(_, Error::Api(status))) if status.code == 404 => {}
             outcome => {
                 outcome?;
-                info!(slice = what, "removed");
+                info!(slice = what, "removed EndpointSlice");
             }
         }
         Ok(Some(Change::Delete(ObjectId {
@@ -154,34 +147,34 @@ impl Writer {
     async fn exists(&self, service: &ServiceKey) -> Result<bool, WriteError> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &service.namespace);
         let what = format!("Service {}/{}", service.namespace, service.name);
-        Ok(answer(&what, services.get_opt(&service.name)).await?.is_some())
+        Ok(send(&what, services.get_opt(&service.name)).await?.is_some())
     }
 
-    /// Refused by the API server when the ConfigMap is not as it was last seen.
-    async fn listeners(
+    /// The API server refuses it when the ConfigMap has changed meanwhile.
+    async fn write_ports(
         &self,
         ports: &Listeners,
         version: Option<String>,
-        before: &ListenersMap,
-        keep_mark: bool,
+        before: &PortAllocations,
+        keep_marker: bool,
     ) -> Result<Option<Change>, WriteError> {
         let what = format!("ConfigMap {}/{CONFIG_MAP}", self.namespace);
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let written = match version {
             None => {
                 let config_map = self.config_map(ports);
-                answer(&what, config_maps.create(&PostParams::default(), &config_map)).await?
+                send(&what, config_maps.create(&PostParams::default(), &config_map)).await?
             }
             Some(version) => {
-                let patch = Patch::Merge(listeners_patch(ports, &version, before, keep_mark));
+                let patch = Patch::Merge(ports_patch(ports, &version, before, keep_marker));
                 let parameters = PatchParams {
                     field_manager: Some(FIELD_MANAGER.to_owned()),
                     ..PatchParams::default()
                 };
-                answer(&what, config_maps.patch(CONFIG_MAP, &parameters, &patch)).await?
+                send(&what, config_maps.patch(CONFIG_MAP, &parameters, &patch)).await?
             }
         };
-        info!(ports = ports.len(), "listeners written");
+        info!(ports = ports.len(), "wrote the allocated ports");
         Ok(Some(Change::Apply(Object::ConfigMap(Box::new(written)))))
     }
 
@@ -198,8 +191,8 @@ impl Writer {
     }
 }
 
-impl Written {
-    fn take(&mut self, outcome: Result<Option<Change>, WriteError>) -> bool {
+impl WriteOutcome {
+    fn record(&mut self, outcome: Result<Option<Change>, WriteError>) -> bool {
         match outcome {
             Ok(change) => {
                 self.changes.extend(change);
@@ -213,7 +206,7 @@ impl Written {
     }
 }
 
-fn listeners_patch(ports: &Listeners, version: &str, before: &ListenersMap, keep_mark: bool) -> Value {
+fn ports_patch(ports: &Listeners, version: &str, before: &PortAllocations, keep_marker: bool) -> Value {
     let gone = before.ports.keys().filter(|port| !ports.contains_key(port));
     let mut data: Map<String, Value> = gone.map(|port| (port.to_string(), Value::Null)).collect();
     data.extend(
@@ -222,13 +215,13 @@ fn listeners_patch(ports: &Listeners, version: &str, before: &ListenersMap, keep
             .map(|(port, service)| (port, service.into())),
     );
     let mut patch = json!({"metadata": {"resourceVersion": version}, "data": data});
-    if before.restored.is_some() && !keep_mark {
-        patch["metadata"]["annotations"] = json!({RESTORED: null});
+    if before.restored.is_some() && !keep_marker {
+        patch["metadata"]["annotations"] = json!({restored::ANNOTATION: null});
     }
     patch
 }
 
-async fn answer<T>(what: &str, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+async fn send<T>(what: &str, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
     let answer = timeout(TIMEOUT, request).await;
     let answer = answer.map_err(|_| WriteError::NoAnswer(what.to_owned()))?;
     answer.map_err(|error| WriteError::Refused(what.to_owned(), error))

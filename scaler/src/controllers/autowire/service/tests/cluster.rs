@@ -1,6 +1,7 @@
 //! The objects of a cluster, and what the API server would make of writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use keda_http_kubernetes::endpoints::{SERVICE_NAME, ServiceKey};
@@ -11,11 +12,13 @@ use keda_http_kubernetes::wired::{self, is_ours};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::controllers::autowire::notice::Notice;
-use crate::controllers::autowire::service::health::{DataPath, Interceptor};
-use crate::controllers::autowire::service::plan::{Mode, Plan, Planner, Write};
+use crate::controllers::autowire::restored::Mode;
+use crate::controllers::autowire::service::health::{InterceptorPods, ListeningPod};
+use crate::controllers::autowire::service::plan::{Plan, Planner, Write};
 use crate::controllers::autowire::service::slices::SliceWrite;
 use crate::controllers::autowire::service::world::World;
+use crate::events::Notice;
+use crate::interceptors::slices::Pod;
 
 /// Addresses by namespace, Service and port.
 pub type Leads = BTreeMap<(String, String, String), BTreeSet<String>>;
@@ -27,7 +30,7 @@ pub const OWN: &str = "keda";
 pub struct Cluster {
     pub objects: BTreeMap<ObjectId, Object>,
     pub version: u64,
-    pub interceptors: Vec<Interceptor>,
+    pub interceptors: Vec<ListeningPod>,
     pub mode: Mode,
 }
 
@@ -91,13 +94,13 @@ impl Cluster {
     }
 
     /// The interceptors, listening on all ports that are given out.
-    pub fn data_path(&self) -> DataPath {
+    pub fn interceptors(&self) -> InterceptorPods {
         let open: BTreeSet<u16> = self.listeners().into_keys().collect();
-        let listening = |one: &Interceptor| Interceptor {
+        let listening = |one: &ListeningPod| ListeningPod {
             open: one.open.is_some().then(|| open.clone()),
             ..one.clone()
         };
-        DataPath(self.interceptors.iter().map(listening).collect())
+        InterceptorPods(self.interceptors.iter().map(listening).collect())
     }
 
     pub fn listeners(&self) -> Listeners {
@@ -114,13 +117,13 @@ impl Cluster {
 
     /// What would be done now.
     pub fn plan(&self, planner: &mut Planner) -> Plan {
-        planner.plan(&self.world(), &self.data_path(), self.mode, Instant::now())
+        planner.plan(&self.world(), &self.interceptors(), self.mode, Instant::now())
     }
 
     /// Does one write, as the API server would.
     pub fn write(&mut self, write: &Write) {
         match write {
-            Write::Listeners(ports, _) => self.apply(&json!({
+            Write::Ports(ports, _) => self.apply(&json!({
                 "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP, "namespace": OWN},
                 "data": listeners::write(ports),
             })),
@@ -206,12 +209,12 @@ impl Cluster {
             _ => None,
         });
         let mut slices = slices.filter(|slice| {
-            let of_port = slice
+            let port_slices = slice
                 .ports
                 .iter()
                 .flatten()
                 .any(|known| known.name.as_ref() == Some(port));
-            of_port && slice.metadata.labels.as_ref().unwrap()[SERVICE_NAME] == *service
+            port_slices && slice.metadata.labels.as_ref().unwrap()[SERVICE_NAME] == *service
         });
         slices.find_map(|slice| wired::annotation(slice, key).map(ToOwned::to_owned))
     }
@@ -223,8 +226,8 @@ impl Cluster {
 
     /// The addresses of the pods behind a port.
     pub fn fallback_pods(&self, port: &(String, String, String)) -> BTreeSet<String> {
-        let behind = self.says(port, wired::FALLBACK_SERVICE);
-        let key = behind.map(|behind| (port.0.clone(), behind, port.2.clone()));
+        let sibling = self.says(port, wired::FALLBACK_SERVICE);
+        let key = sibling.map(|sibling| (port.0.clone(), sibling, port.2.clone()));
         key.and_then(|key| self.leads().remove(&key)).unwrap_or_default()
     }
 }
@@ -234,13 +237,18 @@ pub fn planner() -> Planner {
 }
 
 /// One that is ready and listens.
-pub fn interceptor(address: &str) -> Interceptor {
-    Interceptor {
-        addresses: vec![address.parse().unwrap()],
-        ready: true,
+pub fn interceptor(address: &str) -> ListeningPod {
+    let address: IpAddr = address.parse().unwrap();
+    ListeningPod {
+        pod: Pod {
+            interceptor: SocketAddr::new(address, 9090).into(),
+            addresses: vec![address],
+            ready: true,
+            name: None,
+            node: Some("node-1".into()),
+            zone: Some("zone-a".into()),
+        },
         open: Some(BTreeSet::new()),
-        node: Some("node-1".into()),
-        zone: Some("zone-a".into()),
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::cluster::*;
-use crate::controllers::autowire::service::plan::Mode;
+use crate::controllers::autowire::restored::Mode;
 
 /// What happens to the cluster.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ enum Event {
         count: usize,
         port: u16,
     },
-    Ports {
+    PortUse {
         service: usize,
         ports: usize,
     },
@@ -91,7 +91,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         }
         Event::Interceptors { ready } => {
             for (interceptor, ready) in cluster.interceptors.iter_mut().zip(ready) {
-                interceptor.ready = *ready;
+                interceptor.pod.ready = *ready;
             }
         }
         Event::Pods { fallback, count, port } => {
@@ -101,7 +101,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
             let name = FALLBACKS[*fallback];
             cluster.apply(&pods(&format!("{name}-1"), name, &ports, &addresses));
         }
-        Event::Ports { service, ports: which } => cluster.apply(&front(SERVICES[*service], &ports(*which))),
+        Event::PortUse { service, ports: which } => cluster.apply(&front(SERVICES[*service], &ports(*which))),
         Event::Restore(restored) => cluster.mode = if *restored { Mode::Restored } else { Mode::Autowire },
         Event::Tamper => {
             let name = "api-keda-http-http-ipv4";
@@ -118,7 +118,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<[bool; 2]>().prop_map(|ready| Event::Interceptors { ready }),
         2 => (0..2_usize, prop_oneof![Just(0_usize), Just(1), Just(150)], prop_oneof![Just(8080_u16), Just(8081)])
             .prop_map(|(fallback, count, port)| Event::Pods { fallback, count, port }),
-        1 => (0..2_usize, 0..3_usize).prop_map(|(service, ports)| Event::Ports { service, ports }),
+        1 => (0..2_usize, 0..3_usize).prop_map(|(service, ports)| Event::PortUse { service, ports }),
         1 => any::<bool>().prop_map(Event::Restore),
         1 => Just(Event::Tamper),
     ]

@@ -8,9 +8,10 @@ use serde_json::json;
 use tokio::time::{Instant, advance};
 
 use super::cluster::*;
-use crate::controllers::autowire::service::plan::{Mode, Write};
+use crate::controllers::autowire::Impact;
+use crate::controllers::autowire::restored::Mode;
+use crate::controllers::autowire::service::plan::Write;
 use crate::controllers::autowire::service::slices::SliceWrite;
-use crate::controllers::autowire::service::world::Touched;
 
 const WIRED: &str = "api-keda-http-http-ipv4 wired 10.1.0.1 -> 20000";
 const FALLBACK: &str = "api-keda-http-http-ipv4 fallback 10.0.0.1,10.0.0.2 -> 8080";
@@ -22,7 +23,7 @@ async fn a_service_leads_to_the_pods_at_once_and_to_the_interceptors_when_they_a
     let mut planner = planner();
     let first = cluster.plan(&mut planner);
     assert!(
-        matches!(first.writes[0], Write::Listeners(..)),
+        matches!(first.writes[0], Write::Ports(..)),
         "the port is written down before anything leads there"
     );
     for write in &first.writes {
@@ -55,12 +56,12 @@ async fn unwell_interceptors_are_bypassed_and_come_back() {
     let mut cluster = Cluster::new();
     let mut planner = planner();
     cluster.settle(&mut planner).await;
-    cluster.interceptors[0].ready = false;
+    cluster.interceptors[0].pod.ready = false;
     assert!(cluster.plan(&mut planner).writes.is_empty(), "not at the first word");
     let (writes, notices) = cluster.settle(&mut planner).await;
     assert_eq!(cluster.slices(), [FALLBACK]);
     assert_eq!((writes.len(), notices[0].reason), (1, "AutowireFallback"));
-    cluster.interceptors[0].ready = true;
+    cluster.interceptors[0].pod.ready = true;
     let (writes, _) = cluster.settle(&mut planner).await;
     assert_eq!(cluster.slices(), [WIRED]);
     assert_eq!(writes.len(), 1);
@@ -86,7 +87,7 @@ async fn one_of_several_interceptors_comes_and_goes_at_once() {
         [WIRED],
         "it has restarted and listens nowhere"
     );
-    cluster.interceptors[1].ready = false;
+    cluster.interceptors[1].pod.ready = false;
     cluster.interceptors[0].open = None;
     assert_eq!(
         slices_after(&mut cluster, &mut planner),
@@ -205,8 +206,8 @@ async fn what_others_change_is_put_right() {
     changed.endpoints.clear();
     changed.metadata.resource_version = Some("999".into());
     let changed = Object::EndpointSlice(Box::new(changed));
-    assert_eq!(world.apply(&Change::Apply(changed.clone())), Touched::Own);
-    assert_eq!(world.apply(&Change::Delete(ours.clone())), Touched::Own);
+    assert_eq!(world.apply(&Change::Apply(changed.clone())), Impact::OurObjects);
+    assert_eq!(world.apply(&Change::Delete(ours.clone())), Impact::OurObjects);
     cluster.objects.insert(ours.clone(), changed);
     assert_eq!(cluster.settle(&mut planner).await.0.len(), 1);
     cluster.objects.remove(&ours);
@@ -232,9 +233,9 @@ async fn an_older_write_of_ours_that_the_watch_tells_late_is_no_change() {
     let mut world = cluster.world();
     assert_eq!(
         world.apply(&Change::Apply(Object::EndpointSlice(Box::new(older)))),
-        Touched::Nothing
+        Impact::None
     );
-    let plan = planner.plan(&world, &cluster.data_path(), Mode::Autowire, Instant::now());
+    let plan = planner.plan(&world, &cluster.interceptors(), Mode::Autowire, Instant::now());
     assert!(plan.writes.is_empty());
 }
 
@@ -245,16 +246,16 @@ async fn what_happens_where_nothing_is_autowired_is_nothing() {
     let other = elsewhere(pods("x-1", "x", &json!([{"port": 80}]), &["10.0.0.1"]), "other");
     assert_eq!(
         world.apply(&Change::Apply(Object::parse(&other).unwrap().unwrap())),
-        Touched::Nothing
+        Impact::None
     );
     let here = pods("pods-1", "pods", &json!([{"port": 80}]), &["10.0.0.1"]);
     assert_eq!(
         world.apply(&Change::Apply(Object::parse(&here).unwrap().unwrap())),
-        Touched::Ground
+        Impact::Inputs
     );
     assert_eq!(
         world.apply(&Change::Apply(Object::parse(&here).unwrap().unwrap())),
-        Touched::Nothing,
+        Impact::None,
         "twice"
     );
 }
@@ -291,7 +292,7 @@ async fn a_listener_is_taken_back_some_time_after_the_last_use() {
     cluster.settle(&mut planner).await;
     cluster.delete(Kind::ScaledObject, "api");
     cluster.settle(&mut planner).await;
-    assert_eq!(cluster.listeners().len(), 1, "nodes may still lead there");
+    assert_eq!(cluster.listeners().len(), 1, "nodes may still send there");
     advance(Duration::from_secs(300)).await;
     cluster.settle(&mut planner).await;
     assert!(cluster.listeners().is_empty());

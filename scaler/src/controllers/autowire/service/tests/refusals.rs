@@ -109,7 +109,7 @@ async fn interceptors_and_our_own_slices_are_never_taken_for_pods() {
     cluster
         .interceptors
         .iter_mut()
-        .for_each(|interceptor| interceptor.ready = false);
+        .for_each(|interceptor| interceptor.pod.ready = false);
     cluster.settle(&mut planner()).await;
     assert_eq!(cluster.slices(), ["api-keda-http-http-ipv4 fallback 10.0.0.1 -> 8080"]);
     cluster.apply(&ours);

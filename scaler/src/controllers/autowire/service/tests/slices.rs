@@ -132,13 +132,13 @@ async fn many_pods_are_cut_into_slices_and_no_address_is_lost_on_the_way() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     cluster.apply(&pods("pods-1", "pods", &json!([{"name": "http", "port": 8080}]), &many));
     cluster.settle(&mut planner).await;
-    cluster.interceptors[0].ready = false;
+    cluster.interceptors[0].pod.ready = false;
     cluster.settle(&mut planner).await;
     let count = |cluster: &Cluster, name: &str| slice(cluster, name)["endpoints"].as_array().unwrap().len();
     let name = "api-keda-http-http-ipv4";
     let counts = [name.to_owned(), format!("{name}-1"), format!("{name}-2")].map(|name| count(&cluster, &name));
     assert_eq!((counts, cluster.slices().len()), ([100, 100, 50], 3));
-    cluster.interceptors[0].ready = true;
+    cluster.interceptors[0].pod.ready = true;
     let (writes, _) = cluster.settle(&mut planner).await;
     assert_eq!(cluster.slices().len(), 1);
     let removed = |write: &Write| matches!(write, Write::Slice(_, SliceWrite::Remove { .. }));
@@ -189,7 +189,7 @@ async fn families_have_slices_of_their_own() {
     let mut v6 = pods("pods-6", "pods", &json!([{"name": "http", "port": 8080}]), &["fd00::1"]);
     v6["addressType"] = json!("IPv6");
     cluster.apply(&v6);
-    cluster.interceptors[0].addresses.push("fd01::1".parse().unwrap());
+    cluster.interceptors[0].pod.addresses.push("fd01::1".parse().unwrap());
     cluster.interceptors.push(interceptor("fd01::2"));
     cluster.settle(&mut planner).await;
     let wired = [

@@ -1,58 +1,52 @@
-//! What is kept of a Service.
+//! The fields of a Service that autowire decides by.
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use keda_http_core::route::PortRef;
 
-/// What is kept of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceFacts {
-    /// Its UID.
     pub uid: String,
     /// Where its endpoints come from.
     pub shape: Shape,
     /// The address families of its slices.
-    pub families: Vec<Family>,
-    /// Its ports.
-    pub ports: Vec<Port>,
+    pub families: Vec<IpFamily>,
+    pub ports: Vec<PortFacts>,
 }
 
 /// Where the endpoints of a Service come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// From whoever writes them.
+    /// From EndpointSlices that somebody writes, such as autowire.
     WithoutSelector,
-    /// From Kubernetes.
+    /// From Kubernetes, which finds the pods by the selector.
     WithSelector,
-    /// It has no address of its own: clients would meet the data path at the Service's port, where nobody listens.
+    /// The Service has no address of its own: clients would call the interceptors at the Service's own port, on which they do
+    /// not listen.
     Headless,
-    /// It is another name.
+    /// The Service is a DNS alias.
     ExternalName,
 }
 
 /// An address family, as slices name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4
+pub enum IpFamily {
     V4,
-    /// IPv6
     V6,
 }
 
-/// A port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// Empty when it has none; slices name it alike.
+pub struct PortFacts {
+    /// Empty when the port has no name; slices use the same name.
     pub name: String,
     /// The number clients use.
     pub number: u16,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
-    /// How it speaks.
     pub app_protocol: Option<String>,
 }
 
-impl Family {
-    /// As `addressType` has it.
+impl IpFamily {
+    /// The value of a slice's `addressType`.
     pub fn address_type(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -60,7 +54,7 @@ impl Family {
         }
     }
 
-    /// As names of slices have it.
+    /// The last part of the names of slices.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::V4 => "ipv4",
@@ -69,21 +63,21 @@ impl Family {
     }
 
     /// Whether the address is of this family.
-    pub fn has(self, address: &std::net::IpAddr) -> bool {
+    pub fn contains(self, address: &std::net::IpAddr) -> bool {
         address.is_ipv4() == (self == Self::V4)
     }
 }
 
-impl Port {
-    /// Whether a trigger means this port.
-    pub fn is(&self, port: &PortRef) -> bool {
+impl PortFacts {
+    /// Whether a trigger refers to this port.
+    pub fn matches(&self, port: &PortRef) -> bool {
         match port {
             PortRef::Number(number) => self.number == *number,
             PortRef::Name(name) => self.name == *name,
         }
     }
 
-    /// Its name, or else its number: what names of slices are made of.
+    /// Its name, or else its number, as part of the names of slices.
     pub fn label(&self) -> String {
         if self.name.is_empty() {
             self.number.to_string()
@@ -94,22 +88,21 @@ impl Port {
 }
 
 impl ServiceFacts {
-    /// The TCP port that a trigger means.
+    /// The index of the TCP port that a trigger refers to.
     pub fn port(&self, port: &PortRef) -> Option<usize> {
         self.ports
             .iter()
-            .position(|known| known.protocol == "TCP" && known.is(port))
+            .position(|known| known.protocol == "TCP" && known.matches(port))
     }
 
-    /// The port of this Service, as the one with the pods, for a port of the Service in front of it: the one of the same
-    /// name, else the one of the same number.
-    pub fn port_behind(&self, front: &Port) -> Option<&Port> {
+    /// The port of this fallback Service for a port of the autowired one: the one with the same name, or else the same number.
+    pub fn port_like(&self, front: &PortFacts) -> Option<&PortFacts> {
         let same_protocol = || self.ports.iter().filter(|port| port.protocol == front.protocol);
         let named = same_protocol().find(|port| !front.name.is_empty() && port.name == front.name);
         named.or_else(|| same_protocol().find(|port| port.number == front.number))
     }
 
-    /// Its ports, for people.
+    /// Its ports, for messages.
     pub fn port_list(&self) -> String {
         let ports = self.ports.iter().map(|port| match port.name.as_str() {
             "" => port.number.to_string(),
@@ -133,7 +126,7 @@ pub(super) fn of(service: &Service) -> ServiceFacts {
         families: families(spec),
         ports: ports
             .iter()
-            .map(|port| Port {
+            .map(|port| PortFacts {
                 name: port.name.clone().unwrap_or_default(),
                 number: u16::try_from(port.port).unwrap_or_default(),
                 protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
@@ -155,17 +148,17 @@ fn shape(spec: &ServiceSpec) -> Shape {
     }
 }
 
-/// The API server always says which they are.
-fn families(spec: Option<&ServiceSpec>) -> Vec<Family> {
+/// The API server always sets them.
+fn families(spec: Option<&ServiceSpec>) -> Vec<IpFamily> {
     let families = spec.and_then(|spec| spec.ip_families.as_deref()).unwrap_or_default();
     let families = families.iter().filter_map(|family| match family.as_str() {
-        "IPv4" => Some(Family::V4),
-        "IPv6" => Some(Family::V6),
+        "IPv4" => Some(IpFamily::V4),
+        "IPv6" => Some(IpFamily::V6),
         _ => None,
     });
-    let families: Vec<Family> = families.collect();
+    let families: Vec<IpFamily> = families.collect();
     if families.is_empty() {
-        vec![Family::V4]
+        vec![IpFamily::V4]
     } else {
         families
     }

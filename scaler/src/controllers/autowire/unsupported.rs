@@ -1,4 +1,5 @@
-//! Who asks for kinds that are not rewired (yet): they are told, because nothing else would show it.
+//! ScaledObjects that ask for a kind of `trafficAutowire` that this version does not rewire: they get a warning, because
+//! nothing else would show it.
 
 use std::collections::BTreeMap;
 
@@ -7,55 +8,54 @@ use keda_http_kubernetes::object::{Object, ObjectId};
 use keda_http_kubernetes::resources::ScaledObject;
 use keda_http_kubernetes::source::Change;
 
-use super::notice::Notice;
-use super::service::world::Owner;
+use crate::events::{Notice, ObjectRef};
 
-/// Whether route objects of this kind are rewired. A kind that comes has a file of its own beside `service.rs`.
-fn is_rewired(kind: AutowireKind) -> bool {
-    match kind {
-        AutowireKind::HttpRoute
-        | AutowireKind::Ingress
-        | AutowireKind::VirtualService
-        | AutowireKind::Route
-        | AutowireKind::Gloo => false,
-    }
-}
+/// A kind that is added has a file of its own beside `service.rs`, and is taken out here.
+const UNSUPPORTED: [AutowireKind; 5] = [
+    AutowireKind::HttpRoute,
+    AutowireKind::Ingress,
+    AutowireKind::VirtualService,
+    AutowireKind::Route,
+    AutowireKind::Gloo,
+];
 
-/// The fold. Without `trafficAutowire` nothing is told: it means the kinds of which there are objects, and there may be
-/// none.
+/// The index. A trigger without `trafficAutowire` means whichever kinds have objects, and there may be none, so it gets no
+/// warning.
 #[derive(Debug, Default)]
-pub struct Kinds {
-    asked: BTreeMap<ObjectId, Notice>,
+pub(crate) struct UnsupportedKinds {
+    notices: BTreeMap<ObjectId, Notice>,
 }
 
-impl Kinds {
-    /// Takes a change in; `true` when it says something new.
-    pub fn apply(&mut self, change: &Change) -> bool {
+impl UnsupportedKinds {
+    /// Returns whether the notices may have changed.
+    pub(crate) fn apply(&mut self, change: &Change) -> bool {
         match change {
             Change::Apply(object) => self.set(object),
-            Change::Delete(id) => self.asked.remove(id).is_some(),
+            Change::Delete(id) => self.notices.remove(id).is_some(),
             Change::Reset(kind, objects) => {
-                self.asked.retain(|id, _| id.kind != *kind);
-                objects.iter().fold(true, |news, object| self.set(object) || news)
+                self.notices.retain(|id, _| id.kind != *kind);
+                for object in objects {
+                    self.set(object);
+                }
+                true
             }
         }
     }
 
-    /// What people are told.
-    pub fn notices(&self) -> impl Iterator<Item = Notice> {
-        self.asked.values().cloned()
+    pub(crate) fn notices(&self) -> impl Iterator<Item = Notice> {
+        self.notices.values().cloned()
     }
 
     fn set(&mut self, object: &Object) -> bool {
         let Object::ScaledObject(scaled) = object else {
             return false;
         };
+        let id = object.id();
         let names = names(scaled);
         if names.is_empty() {
-            return self.asked.remove(&object.id()).is_some();
+            return self.notices.remove(&id).is_some();
         }
-        let id = object.id();
-        let owner = Owner {
+        let about = ObjectRef {
             id: id.clone(),
             uid: scaled.metadata.uid.clone(),
         };
@@ -64,12 +64,12 @@ impl Kinds {
              proxy Service yourself, and set it to \"false\"",
             names.join(", ")
         );
-        let notice = Notice::warning(&owner, "AutowireKindNotRewired", message);
-        self.asked.insert(id, notice.clone()) != Some(notice)
+        let notice = Notice::warning(&about, "AutowireKindNotRewired", message);
+        self.notices.insert(id, notice.clone()) != Some(notice)
     }
 }
 
-/// The kinds that its triggers ask for and that are not rewired.
+/// The unsupported kinds that its triggers ask for.
 fn names(scaled: &ScaledObject) -> Vec<&'static str> {
     let mut names = Vec::new();
     for trigger in &scaled.spec.triggers {
@@ -86,7 +86,7 @@ fn names(scaled: &ScaledObject) -> Vec<&'static str> {
             names.extend(
                 kinds
                     .into_iter()
-                    .filter(|kind| !is_rewired(*kind))
+                    .filter(|kind| UNSUPPORTED.contains(kind))
                     .map(AutowireKind::name),
             );
         }
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    fn told(autowire: Option<&str>) -> Vec<String> {
+    fn messages(autowire: Option<&str>) -> Vec<String> {
         let mut metadata = json!({"hosts": "api", "service": "api", "port": "80", "scalingMetric": "concurrency",
             "fallbackService": "pods"});
         if let Some(autowire) = autowire {
@@ -114,28 +114,30 @@ mod tests {
             "spec": {"scaleTargetRef": {"name": "api"}, "triggers": [{"type": "kedify-http", "metadata": metadata}]},
         });
         let object = Object::parse(&document).unwrap().unwrap();
-        let mut kinds = Kinds::default();
-        kinds.apply(&Change::Apply(object.clone()));
-        assert!(!kinds.apply(&Change::Apply(object)), "no news twice");
-        kinds.notices().map(|notice| notice.message).collect()
+        let mut unsupported = UnsupportedKinds::default();
+        unsupported.apply(&Change::Apply(object.clone()));
+        assert!(!unsupported.apply(&Change::Apply(object)), "nothing changed");
+        unsupported.notices().map(|notice| notice.message).collect()
     }
 
     #[test]
-    fn who_asks_for_a_kind_that_is_not_rewired_is_told() {
-        assert!(told(Some("ingress,httproute"))[0].starts_with("trafficAutowire: httproute, ingress is not rewired"));
+    fn an_object_that_asks_for_an_unsupported_kind_gets_a_warning() {
+        assert!(
+            messages(Some("ingress,httproute"))[0].starts_with("trafficAutowire: httproute, ingress is not rewired")
+        );
         for silent in [None, Some("false"), Some("service")] {
-            assert!(told(silent).is_empty(), "{silent:?}");
+            assert!(messages(silent).is_empty(), "{silent:?}");
         }
     }
 
     #[test]
-    fn what_is_gone_is_told_no_more() {
-        let mut kinds = Kinds::default();
+    fn deleting_an_object_without_a_warning_changes_nothing() {
+        let mut unsupported = UnsupportedKinds::default();
         let id = ObjectId {
             kind: Kind::ScaledObject,
             namespace: "shop".into(),
             name: "api".into(),
         };
-        assert!(!kinds.apply(&Change::Delete(id)));
+        assert!(!unsupported.apply(&Change::Delete(id)));
     }
 }
