@@ -1,6 +1,8 @@
 //! Hosts: exact, wildcard suffix, or every host.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 /// The longest host that is compared; a DNS name has at most 253 characters.
@@ -18,9 +20,9 @@ pub enum HostPattern {
     Exact(Arc<str>),
 }
 
-/// A text that is no host pattern.
+/// A text that is not a host pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no host; allowed: a host name, *.suffix, or *")]
+#[error("{0:?} is not a valid host; allowed: a host name, *.suffix, or *")]
 pub struct InvalidHost(pub String);
 
 impl std::str::FromStr for HostPattern {
@@ -36,10 +38,12 @@ impl std::str::FromStr for HostPattern {
             Some(suffix) => (true, suffix),
             None => (false, trimmed),
         };
+        let name = to_ascii(name).ok_or_else(invalid)?;
         let mut lowered = [0; MAX_LENGTH];
-        let name = normalize(name, &mut lowered).ok_or_else(invalid)?;
-        let bad = |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"*/?#@\\,\"".contains(&byte);
-        if name.is_empty() || name.bytes().any(bad) || name.split('.').any(str::is_empty) {
+        let name = normalize(&name, &mut lowered).ok_or_else(invalid)?;
+        let bad = |byte: u8| !byte.is_ascii_graphic() || b"*/?#@\\,\"<>^`{|}[]%".contains(&byte);
+        let is_address = name.parse::<Ipv6Addr>().is_ok();
+        if name.bytes().any(bad) || name.split('.').any(str::is_empty) || (name.contains(':') && !is_address) {
             return Err(invalid());
         }
         let name = name.into();
@@ -59,6 +63,23 @@ impl fmt::Display for HostPattern {
             Self::Exact(host) => f.write_str(host),
         }
     }
+}
+
+/// A name as clients send it in `Host`: one that is not ASCII in its Punycode form (UTS 46, as browsers convert it).
+/// `None` when it has none.
+fn to_ascii(name: &str) -> Option<Cow<'_, str>> {
+    if name.is_ascii() {
+        return Some(Cow::Borrowed(name));
+    }
+    let (name, port) = match name.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (name, None),
+    };
+    let name = idna::domain_to_ascii_cow(name.as_bytes(), idna::AsciiDenyList::URL).ok()?;
+    Some(match port {
+        Some(port) => format!("{name}:{port}").into(),
+        None => name.into_owned().into(),
+    })
 }
 
 /// A host as it is compared: without port and trailing dot, in lower case. `None` when it is too long to be one.
@@ -99,6 +120,30 @@ mod tests {
         assert_eq!(parse("*.Example.com."), HostPattern::Suffix("example.com".into()));
         assert_eq!(parse("Shop.Example:8080"), HostPattern::Exact("shop.example".into()));
         assert_eq!(parse("[::1]:8080"), HostPattern::Exact("::1".into()));
+    }
+
+    #[test]
+    fn fault_c1_a_name_that_is_not_ascii_is_matched_by_its_punycode() {
+        for (text, expected) in [
+            ("punycöde.example", "xn--punycde-e1a.example"),
+            ("PUNYCÖDE.example:8080", "xn--punycde-e1a.example"),
+            ("*.bücher.example.", "*.xn--bcher-kva.example"),
+            ("straße.example", "xn--strae-oqa.example"),
+            ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ] {
+            assert_eq!(text.parse::<HostPattern>().unwrap().to_string(), expected, "{text}");
+        }
+        for bad in [
+            "a\u{ff0f}b.example",
+            "ü..example",
+            "ü b.example",
+            "\u{ad}",
+            "ü.example:x",
+            &"ü".repeat(300),
+        ] {
+            assert!(bad.parse::<HostPattern>().is_err(), "{bad}");
+        }
     }
 
     #[test]
