@@ -25,7 +25,7 @@ use crate::proxy::routes::{BoundReply, BoundRoute, LostHosts, Placeholder, Route
 use crate::proxy::static_response::{BoundResponse, PublishedBodies};
 use crate::routing::wanted_listeners::WantedListeners;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::backends::{Backends, service_key};
+use crate::upstream::backends::Backends;
 
 pub use ownership::Ownership;
 
@@ -249,10 +249,7 @@ impl Routing {
 
     /// What cannot be used is told on `/readyz` and as a metric.
     fn tell_problems(&self, unreadable: &[Problem]) {
-        let unreadable: Vec<String> = unreadable
-            .iter()
-            .map(|problem| format!("{}: {}", problem.place, problem.reason))
-            .collect();
+        let unreadable: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
         let refused = self.route_index.refused();
         let refused: Vec<String> = refused
             .iter()
@@ -278,6 +275,6 @@ fn services(route: &BoundRoute) -> Vec<ServiceKey> {
     backends
         .into_iter()
         .flatten()
-        .map(|backend| service_key(&backend.service))
+        .map(|backend| ServiceKey::from(&*backend.service))
         .collect()
 }

@@ -28,6 +28,7 @@ use crate::object::{Kind, Object, ObjectId, namespace_of};
 use crate::source::Change;
 pub use address::Address;
 use compact::{Facts, Port, Slice, facts_of, id_of_text, slice_of};
+pub use compact::{is_ready, is_terminating};
 
 /// The label by which an EndpointSlice names its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -41,14 +42,47 @@ pub struct ServiceKey {
     pub name: String,
 }
 
-/// How a Service port speaks, by its `appProtocol`.
+impl From<&ServiceRef> for ServiceKey {
+    fn from(port: &ServiceRef) -> Self {
+        Self {
+            namespace: port.namespace.clone(),
+            name: port.service.clone(),
+        }
+    }
+}
+
+impl From<&ObjectId> for ServiceKey {
+    fn from(id: &ObjectId) -> Self {
+        Self {
+            namespace: id.namespace.clone(),
+            name: id.name.clone(),
+        }
+    }
+}
+
+/// How a Service port speaks: by its `appProtocol`, else by its name as Istio reads it (`grpc`, `grpc-anything`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AppProtocol {
-    /// HTTP/1.1, where nothing else is said.
+    /// HTTP/1.1, which is also assumed where nothing is said.
     #[default]
     Http1,
-    /// `kubernetes.io/h2c`: HTTP/2 with prior knowledge.
+    /// HTTP/2 with prior knowledge.
     H2c,
+}
+
+impl AppProtocol {
+    /// What a port says of itself. `app_protocol` goes before the name.
+    fn of_port(name: &str, app_protocol: Option<&str>) -> Self {
+        let is_one_of = |text: &str, all: &[&str]| all.iter().any(|known| text.eq_ignore_ascii_case(known));
+        let is_h2c = match app_protocol.filter(|protocol| !protocol.is_empty()) {
+            Some(protocol) => is_one_of(protocol, &["kubernetes.io/h2c", "h2c", "http2", "grpc"]),
+            None => {
+                let prefix = name.split('-').next().unwrap_or_default();
+                is_one_of(prefix, &["h2c", "http2", "grpc"]) && !is_one_of(name, &["grpc-web"])
+            }
+        };
+        if is_h2c { Self::H2c } else { Self::Http1 }
+    }
 }
 
 /// Where requests for a service port can be sent now.
@@ -127,10 +161,7 @@ impl EndpointIndex {
     /// # Errors
     /// When there is no such Service, or it has no such port.
     pub fn endpoints(&self, service: &ServiceRef) -> Result<Endpoints, EndpointsError> {
-        let key = ServiceKey {
-            namespace: service.namespace.clone(),
-            name: service.service.clone(),
-        };
+        let key = ServiceKey::from(service);
         let Some(known) = self.services.get(&key) else {
             return Err(no_service(key));
         };
@@ -213,10 +244,7 @@ impl EndpointIndex {
     }
 
     fn delete(&mut self, id: &ObjectId, touched: &mut BTreeSet<ServiceKey>) {
-        let key = ServiceKey {
-            namespace: id.namespace.clone(),
-            name: id.name.clone(),
-        };
+        let key = ServiceKey::from(id);
         match id.kind {
             Kind::Service => self.delete_service(&key, touched),
             Kind::EndpointSlice => self.delete_slice(&key, touched),

@@ -5,6 +5,7 @@ pub mod directory;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -29,6 +30,12 @@ pub struct Problem {
     pub place: String,
     /// What is wrong and what is allowed.
     pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.reason)
+    }
 }
 
 /// How old what is known is.
@@ -79,6 +86,17 @@ impl Source {
             self.pieces = None;
         }
         piece
+    }
+
+    /// The next piece of the initial state while it is not `complete`, and the next changes afterwards.
+    ///
+    /// Cancelling loses nothing.
+    pub async fn next_part(&mut self, complete: bool) -> Option<Vec<Change>> {
+        if complete {
+            self.next().await
+        } else {
+            self.initial().await
+        }
     }
 
     /// How old what is known is. A directory is always current.

@@ -206,9 +206,7 @@ fn unusable(options: &Options, error: anyhow::Error) -> StartError {
 
 fn refused(error: DirectoryError) -> StartError {
     match error {
-        DirectoryError::Malformed(problem) => {
-            StartError::Manifests(vec![format!("{}: {}", problem.place, problem.reason)])
-        }
+        DirectoryError::Malformed(problem) => StartError::Manifests(vec![problem.to_string()]),
         error @ DirectoryError::Unreadable { .. } => StartError::Failed(error.into()),
     }
 }

@@ -93,7 +93,7 @@ impl Objects {
             }
             self.report(&problems.borrow_and_update(), &readiness);
             tokio::select! {
-                changes = next(&mut source, complete) => match changes {
+                changes = source.next_part(complete) => match changes {
                     Some(changes) => self.take_in(&changes),
                     None if complete => return,
                     None => self.complete(),
@@ -157,18 +157,7 @@ impl Objects {
             Origin::Cluster => "objects",
             Origin::Directory(_) | Origin::Nowhere => "manifests",
         };
-        let told = problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.place, problem.reason));
+        let told = problems.iter().map(ToString::to_string);
         readiness.set_problems(name, told.collect());
-    }
-}
-
-/// The next piece of the initial state, or the next changes. Cancelling loses nothing.
-async fn next(source: &mut Source, complete: bool) -> Option<Vec<Change>> {
-    if complete {
-        source.next().await
-    } else {
-        source.initial().await
     }
 }

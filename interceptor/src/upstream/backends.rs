@@ -60,7 +60,7 @@ impl Backends {
     /// The backend of a service port, made with no endpoints when it is new.
     pub fn backend(&self, service: &Arc<ServiceRef>) -> Arc<Backend> {
         let mut by_service = self.by_service.lock();
-        let ports = by_service.entry(service_key(service)).or_default();
+        let ports = by_service.entry(ServiceKey::from(&**service)).or_default();
         if let Some(backend) = ports.iter().find(|backend| backend.service == *service) {
             return backend.clone();
         }
@@ -114,14 +114,6 @@ impl Backends {
         {
             endpoint.close_idle(limit);
         }
-    }
-}
-
-/// The Service of a service port.
-pub fn service_key(service: &ServiceRef) -> ServiceKey {
-    ServiceKey {
-        namespace: service.namespace.clone(),
-        name: service.service.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use keda_http_core::session::EndpointId;
 
@@ -85,23 +85,20 @@ pub(super) fn slice_of(slice: &EndpointSlice) -> Slice {
         ready: slice
             .endpoints
             .iter()
-            .filter(|endpoint| is_ready(endpoint.conditions.as_ref()))
+            .filter(|endpoint| is_ready(endpoint))
             .filter_map(Ready::new)
             .collect(),
     }
 }
 
 impl Port {
-    fn new(name: Option<&str>, number: i32, protocol: Option<&str>) -> Option<Self> {
+    fn new(name: Option<&str>, number: i32, app_protocol: Option<&str>) -> Option<Self> {
         let number = u16::try_from(number).ok().filter(|number| *number > 0)?;
-        let protocol = match protocol {
-            Some("kubernetes.io/h2c") => AppProtocol::H2c,
-            _ => AppProtocol::Http1,
-        };
+        let name = name.unwrap_or_default();
         Some(Self {
-            name: name.unwrap_or_default().into(),
+            name: name.into(),
             number,
-            protocol,
+            protocol: AppProtocol::of_port(name, app_protocol),
         })
     }
 }
@@ -140,10 +137,21 @@ pub(super) fn id_of_text(text: &str) -> EndpointId {
     EndpointId(first.fold(0, |id, byte| id << 8 | u64::from(*byte)))
 }
 
-/// Absent means ready, but for an endpoint that is going away; a Service with `publishNotReadyAddresses` says so outright.
-fn is_ready(conditions: Option<&EndpointConditions>) -> bool {
-    let Some(conditions) = conditions else { return true };
-    conditions.ready.unwrap_or(conditions.terminating != Some(true))
+/// Whether an endpoint takes requests: what its `ready` condition says, and without one unless it is terminating.
+///
+/// Kubernetes sets `ready` to false on terminating pods itself, except for Services with `publishNotReadyAddresses`, which
+/// ask for all pods.
+pub fn is_ready(endpoint: &Endpoint) -> bool {
+    let Some(conditions) = &endpoint.conditions else {
+        return true;
+    };
+    conditions.ready.unwrap_or(!is_terminating(endpoint))
+}
+
+/// Whether the pod is going away, whatever its Service publishes.
+pub fn is_terminating(endpoint: &Endpoint) -> bool {
+    let conditions = endpoint.conditions.as_ref();
+    conditions.is_some_and(|conditions| conditions.terminating == Some(true))
 }
 
 fn is_tcp(protocol: Option<&str>) -> bool {

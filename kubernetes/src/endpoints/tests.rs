@@ -423,3 +423,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn fault_b7_a_port_for_grpc_or_http2_is_spoken_to_with_prior_knowledge() {
+    let protocol = |name: &str, app_protocol: Value| {
+        let mut index = EndpointIndex::default();
+        let port = json!([{"name": name, "port": 80, "appProtocol": app_protocol}]);
+        apply(&mut index, &service("api", &port));
+        index.endpoints(&at("api", number(80))).unwrap().protocol
+    };
+    for app_protocol in ["grpc", "GRPC", "h2c", "http2", "kubernetes.io/h2c"] {
+        assert_eq!(protocol("web", json!(app_protocol)), AppProtocol::H2c, "{app_protocol}");
+    }
+    for name in ["grpc", "grpc-api", "h2c", "http2-api"] {
+        assert_eq!(protocol(name, json!(null)), AppProtocol::H2c, "{name}");
+        assert_eq!(
+            protocol(name, json!("http")),
+            AppProtocol::Http1,
+            "appProtocol goes before {name}"
+        );
+    }
+    for name in ["http", "grpcx", "grpc-web", "my-grpc"] {
+        assert_eq!(protocol(name, json!(null)), AppProtocol::Http1, "{name}");
+    }
+}

@@ -170,7 +170,7 @@ impl Conditions {
         self.forget(&id);
         let route = self.made.get(&key(&id));
         let services: Vec<ServiceKey> = route
-            .map(|route| needed(route).map(service_key).collect())
+            .map(|route| needed(route).map(ServiceKey::from).collect())
             .unwrap_or_default();
         for service in &services {
             let users = self.users.entry(service.clone()).or_default();
@@ -315,13 +315,6 @@ fn needed(route: &Route) -> impl Iterator<Item = &ServiceRef> {
     [Some(&*route.upstream), route.fallback.as_deref()]
         .into_iter()
         .flatten()
-}
-
-fn service_key(service: &ServiceRef) -> ServiceKey {
-    ServiceKey {
-        namespace: service.namespace.clone(),
-        name: service.service.clone(),
-    }
 }
 
 fn ready(conditions: Option<&Vec<Condition>>) -> Option<Condition> {

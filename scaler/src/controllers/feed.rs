@@ -3,7 +3,7 @@
 use keda_http_kubernetes::listeners;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
-use keda_http_kubernetes::source::{Change, Problem, Source};
+use keda_http_kubernetes::source::{Problem, Source};
 use keda_http_runtime::memory::Leftovers;
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::mpsc::UnboundedSender;
@@ -46,7 +46,7 @@ pub async fn feed(mut source: Source, receivers: Vec<UnboundedSender<Update>>, r
     let mut complete = false;
     loop {
         tokio::select! {
-            changes = next(&mut source, complete) => match changes {
+            changes = source.next_part(complete) => match changes {
                 Some(changes) => {
                     leftovers.add(changes.len());
                     send(&receivers, &Update::Changed(changes.into()));
@@ -63,15 +63,6 @@ pub async fn feed(mut source: Source, receivers: Vec<UnboundedSender<Update>>, r
     }
 }
 
-/// The next batch of the initial state, or the next changes. Cancelling loses nothing.
-async fn next(source: &mut Source, complete: bool) -> Option<Vec<Change>> {
-    if complete {
-        source.next().await
-    } else {
-        source.initial().await
-    }
-}
-
 /// A controller whose receiver is closed has ended, and is started again with a feed of its own.
 fn send(receivers: &[UnboundedSender<Update>], update: &Update) {
     for receiver in receivers {
@@ -80,8 +71,6 @@ fn send(receivers: &[UnboundedSender<Update>], update: &Update) {
 }
 
 fn report(problems: &[Problem], readiness: &Readiness) {
-    let problems = problems
-        .iter()
-        .map(|problem| format!("{}: {}", problem.place, problem.reason));
+    let problems = problems.iter().map(ToString::to_string);
     readiness.set_problems(PROBLEM, problems.collect());
 }

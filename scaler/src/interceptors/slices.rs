@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
+use keda_http_kubernetes::endpoints::{is_ready, is_terminating};
+
 use super::Interceptor;
 
 /// A pod of an interceptor: ready, not ready or terminating, as long as it is listed.
@@ -14,7 +16,7 @@ pub struct Pod {
     pub interceptor: Interceptor,
     /// Its addresses, IPv4 before IPv6.
     pub addresses: Vec<IpAddr>,
-    /// Whether it is ready, and not terminating.
+    /// Whether it takes new connections.
     pub ready: bool,
     /// Its name, where the slices tell.
     pub name: Option<String>,
@@ -118,12 +120,11 @@ fn listed_endpoint(endpoint: &Endpoint, port: u16) -> Option<Listed> {
     let target = endpoint.target_ref.as_ref();
     let name = target.and_then(|target| target.name.clone());
     let uid = target.and_then(|target| target.uid.clone());
-    let conditions = endpoint.conditions.clone().unwrap_or_default();
     Some(Listed {
         id: uid.or_else(|| name.clone()).unwrap_or_else(|| address.to_string()),
         address: SocketAddr::new(address, port),
-        // Nothing said means ready.
-        ready: conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false),
+        // One that drains takes no new connections.
+        ready: is_ready(endpoint) && !is_terminating(endpoint),
         name,
         node: endpoint.node_name.clone(),
         zone: endpoint.zone.clone(),

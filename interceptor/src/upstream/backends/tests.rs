@@ -168,11 +168,11 @@ async fn waiters_are_released_in_the_order_they_came() {
 fn backends_nobody_refers_to_are_dropped() {
     let backends = backends();
     let backend = backends.backend(&service());
-    backends.drop_unused([service_key(&service())]);
-    assert_eq!(backends.of_service(&service_key(&service())).len(), 1);
+    backends.drop_unused([ServiceKey::from(&*service())]);
+    assert_eq!(backends.of_service(&ServiceKey::from(&*service())).len(), 1);
     drop(backend);
-    backends.drop_unused([service_key(&service())]);
-    assert!(backends.of_service(&service_key(&service())).is_empty());
+    backends.drop_unused([ServiceKey::from(&*service())]);
+    assert!(backends.of_service(&ServiceKey::from(&*service())).is_empty());
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn reasons(contents: &Contents) -> Vec<String> {
     contents
         .problems()
         .into_iter()
-        .map(|problem| format!("{}: {}", problem.place, problem.reason))
+        .map(|problem| problem.to_string())
         .collect()
 }
 

@@ -93,7 +93,7 @@ impl ClusterReader {
             let problems = snapshot.source.problems().borrow().clone();
             let problems = problems
                 .iter()
-                .map(|problem| format!("{}: {}", problem.place, problem.reason));
+                .map(ToString::to_string);
             bail!("cannot read Services: {}", problems.collect::<Vec<_>>().join("; "));
         }
         Ok(snapshot)

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use keda_http_kubernetes::endpoints::{SERVICE_NAME, ServiceKey};
+use keda_http_kubernetes::endpoints::{SERVICE_NAME, ServiceKey, is_ready};
 use keda_http_kubernetes::wired::{
     FALLBACK, FALLBACK_SERVICE, LISTENER_PORT, MANAGED_BY, MANAGER, RELEASED, SCALED_OBJECT, STATE, WIRED, annotation,
 };
@@ -123,17 +123,11 @@ pub fn has_pods(world: &World, fallback: &ServiceKey, port: &PortFacts) -> bool 
     let Some(sibling) = world.service(fallback).and_then(|facts| facts.port_like(port)) else {
         return false;
     };
-    let ready = |endpoint: &Endpoint| {
-        endpoint
-            .conditions
-            .as_ref()
-            .is_none_or(|conditions| conditions.ready != Some(false))
-    };
     let slices = world.others(fallback);
     slices
         .iter()
         .filter(|slice| serves(slice, sibling))
-        .any(|slice| slice.endpoints.iter().any(ready))
+        .any(|slice| slice.endpoints.iter().any(is_ready))
 }
 
 /// The ports of interceptors to which slices point.

@@ -95,7 +95,7 @@ impl World {
     pub fn wants(&self) -> BTreeMap<ServiceKey, Vec<&Want>> {
         let mut wants: BTreeMap<ServiceKey, Vec<&Want>> = BTreeMap::new();
         for want in self.wants.values() {
-            wants.entry(key_of(&want.service)).or_default().push(want);
+            wants.entry(ServiceKey::from(&want.service)).or_default().push(want);
         }
         for wants in wants.values_mut() {
             wants.sort_by_key(|want| (want.created, &want.key));
@@ -175,19 +175,19 @@ impl World {
     fn set(&mut self, object: &Object) -> Impact {
         match object {
             Object::Service(service) => {
-                let key = name_of(&object.id());
+                let key = ServiceKey::from(&object.id());
                 let facts = facts::of(service);
                 let changed = self.services.insert(key.clone(), facts.clone()) != Some(facts);
                 self.inputs_if(changed, &key.namespace)
             }
-            Object::EndpointSlice(slice) => self.set_slice(name_of(&object.id()), slice),
+            Object::EndpointSlice(slice) => self.set_slice(ServiceKey::from(&object.id()), slice),
             Object::ConfigMap(config_map) if self.is_port_config_map(&object.id()) => self.set_allocations(config_map),
             _ => Impact::None,
         }
     }
 
     fn delete(&mut self, id: &ObjectId) -> Impact {
-        let key = name_of(id);
+        let key = ServiceKey::from(id);
         match id.kind {
             Kind::Service => {
                 let changed = self.services.remove(&key).is_some();
@@ -203,7 +203,7 @@ impl World {
     }
 
     fn reset(&mut self, kind: Kind, objects: &[Object]) -> Impact {
-        let keep: HashSet<ServiceKey> = objects.iter().map(|object| name_of(&object.id())).collect();
+        let keep: HashSet<ServiceKey> = objects.iter().map(|object| ServiceKey::from(&object.id())).collect();
         let known: Vec<ServiceKey> = match kind {
             Kind::Service => self.services.keys().cloned().collect(),
             Kind::EndpointSlice => self.service_of.keys().cloned().collect(),
@@ -318,20 +318,6 @@ impl PackedSlice {
 
     fn unpack(&self) -> Option<EndpointSlice> {
         serde_json::from_slice(&self.json).ok()
-    }
-}
-
-pub fn key_of(service: &ServiceRef) -> ServiceKey {
-    ServiceKey {
-        namespace: service.namespace.clone(),
-        name: service.service.clone(),
-    }
-}
-
-fn name_of(id: &ObjectId) -> ServiceKey {
-    ServiceKey {
-        namespace: id.namespace.clone(),
-        name: id.name.clone(),
     }
 }
 
