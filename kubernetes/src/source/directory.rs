@@ -11,6 +11,7 @@ mod contents;
 mod manifest;
 mod reading;
 mod tree;
+mod unique_keys;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub enum DirectoryError {
         reason: String,
     },
     /// A file in it holds something that is no manifest. Only at the start; later the last good state is kept.
-    #[error("{}: {}", .0.place, .0.reason)]
+    #[error("{0}")]
     Malformed(Problem),
 }
 

@@ -8,7 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_saphyr::Error as YamlError;
 
+use super::unique_keys::{self, duplicate_key};
 use crate::object::Object;
 
 /// One document of a file. The items of a JSON `List` count as documents of their own.
@@ -61,9 +63,7 @@ impl Document<'_> {
     /// The objects in it: one, or those of a `List`, or none when its kind is one that is passed over.
     pub(super) fn objects(&self) -> Result<Vec<Object>, Malformed> {
         let objects = match self.syntax {
-            Syntax::Json => Object::parse_json(self.text)
-                .map(|object| object.into_iter().collect())
-                .map_err(|error| error.to_string()),
+            Syntax::Json => json_objects(self.text, self.line),
             Syntax::Yaml => yaml_objects(self.text, self.line),
         };
         objects.map_err(|reason| Malformed {
@@ -206,6 +206,13 @@ fn is_content(line: &str) -> bool {
     !text.is_empty() && !text.starts_with('#') && !line.starts_with('%')
 }
 
+fn json_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
+    unique_keys::check(text)
+        .map_err(|(reason, line)| format!("{reason} (line {} of the file)", line + first_line - 1))?;
+    let object = Object::parse_json(text).map_err(|error| error.to_string())?;
+    Ok(object.into_iter().collect())
+}
+
 fn yaml_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
     let value = yaml_value(text, first_line)?;
     let items = match &value {
@@ -230,14 +237,19 @@ fn yaml_value(text: &str, first_line: usize) -> Result<Value, String> {
         budget: serde_saphyr::budget! { max_nodes: 10_000_000, max_events: 40_000_000, max_total_scalar_bytes: 1 << 30 },
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| match error.location() {
-        // The first line of the text is the marker's, which is `first_line` itself.
-        Some(location) => format!(
-            "{} (line {} of the file)",
-            error.without_snippet(),
-            location.line() + first_line as u64 - 1
-        ),
-        None => error.to_string(),
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let reason = match error.without_snippet() {
+            YamlError::DuplicateMappingKey { key: Some(key), .. } => duplicate_key(key),
+            error => error.to_string(),
+        };
+        match error.location() {
+            // The first line of the text is the marker's, which is `first_line` itself.
+            Some(location) => format!(
+                "{reason} (line {} of the file)",
+                location.line() + first_line as u64 - 1
+            ),
+            None => reason,
+        }
     })
 }
 

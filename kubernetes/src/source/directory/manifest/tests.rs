@@ -115,3 +115,30 @@ fn a_slip_in_yaml_is_told_with_its_line_in_the_file() {
         "{told:?}"
     );
 }
+
+#[test]
+fn fault_c7_a_key_that_is_given_twice_is_named_with_its_line() {
+    let yaml = "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  labels: {x: y}\n  name: b\n";
+    assert_eq!(
+        read("x.yaml", yaml),
+        ["1: (from line 1) the key \"name\" is given twice; keep one of the two (line 6 of the file)"]
+    );
+    let json = "{\"apiVersion\":\"v1\",\n\"kind\":\"ConfigMap\",\n\"metadata\":{\"name\":\"a\"},\n\"data\":{\"x\":\"1\",\n\"x\":\"2\"}}";
+    assert_eq!(
+        read("x.json", json),
+        ["1: (from line 1) the key \"x\" is given twice; keep one of the two (line 5 of the file)"]
+    );
+    let second = format!("{SERVICE}\n---\nkind: Service\nkind: Service\n");
+    assert_eq!(
+        read("x.yaml", &second),
+        ["2: (from line 2) the key \"kind\" is given twice; keep one of the two (line 4 of the file)"]
+    );
+    // The same key in two maps is not given twice.
+    assert_eq!(
+        read(
+            "x.json",
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"name":"b"}}"#
+        ),
+        ["ConfigMap default/a"]
+    );
+}
