@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use keda_http_core::trigger::{KEDIFY_HTTP, TRIGGER_NAME_KEY};
 use serde_json::{Value, json};
 
+use crate::fields::FieldError;
 use crate::resources::{ScaleTrigger, ScaledObject};
-use crate::routes::{RouteError, scaled_object};
+use crate::routes::scaled_object;
 
 /// What KEDA knows a push scaler by.
 pub const EXTERNAL_PUSH: &str = "external-push";
@@ -39,7 +40,7 @@ pub struct ConvertedTrigger {
 ///
 /// # Errors
 /// Every trigger that cannot be used: the field, what is wrong with its value, and what is allowed.
-pub fn convert(object: &ScaledObject, scaler_address: &str) -> Result<Conversion, Vec<RouteError>> {
+pub fn convert(object: &ScaledObject, scaler_address: &str) -> Result<Conversion, Vec<FieldError>> {
     let mut errors = Vec::new();
     let mut conversion = Conversion::default();
     for made in scaled_object::routes(object) {

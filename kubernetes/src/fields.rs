@@ -8,26 +8,42 @@ use http::HeaderName;
 use keda_http_core::duration;
 use keda_http_core::route::header::{HeaderRule, HeaderValueMatch};
 use keda_http_core::route::host::HostPattern;
-use keda_http_core::route::path::PathMatch;
 use keda_http_core::route::{PortRef, ServiceRef};
 use keda_http_core::trigger::RateTarget;
 
-use crate::resources::RequestHeader;
-use crate::routes::RouteError;
+use crate::resources::{PortSelector, RequestHeader};
+
+/// A field of an object that cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// Where in the object, such as `spec.rules[0].hosts[1]` or `spec.triggers[0].metadata`.
+    pub field: String,
+    /// What is wrong and what is allowed.
+    pub reason: String,
+}
+
+/// What is said of a rule without any condition.
+pub(crate) const CATCH_ALL: &str = "has no hosts, no paths and no headers, so it takes all requests of every host; write hosts: [\"*\"] if that is meant";
 
 /// The slips found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
-    errors: Vec<RouteError>,
+    errors: Vec<FieldError>,
     warnings: Vec<String>,
 }
 
 impl Fields {
     pub(crate) fn refuse(&mut self, field: Arguments<'_>, reason: impl Display) {
-        self.errors.push(RouteError {
+        self.errors.push(FieldError {
             field: field.to_string(),
             reason: reason.to_string(),
         });
+    }
+
+    /// Fields that cannot be used, found before.
+    pub(crate) fn refuse_all(&mut self, errors: &[FieldError]) {
+        self.errors.extend_from_slice(errors);
     }
 
     /// What is odd but no slip.
@@ -46,7 +62,7 @@ impl Fields {
     }
 
     /// The value when nothing was refused.
-    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Vec<RouteError>> {
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Vec<FieldError>> {
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),
             Some(_) | None => Err(self.errors),
@@ -69,24 +85,29 @@ impl Fields {
             .collect()
     }
 
-    /// `service` with `port` or `portName`; the three are fields of `at`.
-    pub(crate) fn service(&mut self, at: &str, service: &Target<'_>) -> Option<ServiceRef> {
-        if service.name.is_empty() {
+    /// A Service, whose name is in `name_field` of `at`, and its port.
+    pub(crate) fn service(
+        &mut self,
+        at: &str,
+        namespace: &str,
+        (name_field, name): (&str, &str),
+        port: &PortSelector,
+    ) -> Option<ServiceRef> {
+        if name.is_empty() {
             self.refuse(
-                format_args!("{at}.{}", service.name_field),
+                format_args!("{at}.{name_field}"),
                 "is empty; it must name a Service of the same namespace",
             );
         }
-        let port = self.port(at, service.port, service.port_name)?;
         Some(ServiceRef {
-            namespace: service.namespace.into(),
-            service: service.name.into(),
-            port,
+            namespace: namespace.into(),
+            service: name.into(),
+            port: self.port(at, port)?,
         })
     }
 
-    fn port(&mut self, at: &str, number: Option<i32>, name: Option<&str>) -> Option<PortRef> {
-        match (number, name.filter(|name| !name.is_empty())) {
+    fn port(&mut self, at: &str, port: &PortSelector) -> Option<PortRef> {
+        match (port.port, port.port_name.as_deref().filter(|name| !name.is_empty())) {
             (Some(number), None) => match u16::try_from(number) {
                 Ok(number) if number > 0 => return Some(PortRef::Number(number)),
                 _ => self.refuse(
@@ -151,15 +172,6 @@ impl Fields {
     }
 }
 
-/// The fields that name a port of a Service.
-pub(crate) struct Target<'a> {
-    pub(crate) namespace: &'a str,
-    pub(crate) name_field: &'static str,
-    pub(crate) name: &'a str,
-    pub(crate) port: Option<i32>,
-    pub(crate) port_name: Option<&'a str>,
-}
-
 fn header_rule(header: &RequestHeader) -> Result<HeaderRule, String> {
     let name =
         HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| format!("{:?} is no header name", header.name))?;
@@ -168,9 +180,4 @@ fn header_rule(header: &RequestHeader) -> Result<HeaderRule, String> {
         .clone()
         .map_or(HeaderValueMatch::Present, HeaderValueMatch::Exact);
     Ok(HeaderRule { name, value })
-}
-
-/// A prefix as `core` stores it: whole segments without leading and trailing slashes.
-pub(crate) fn path_prefix(path: &str) -> PathMatch {
-    PathMatch::Prefix(path.trim_matches('/').into())
 }

@@ -19,7 +19,7 @@
 pub mod conversion;
 pub mod definitions;
 pub mod endpoints;
-mod fields;
+pub mod fields;
 pub mod hosts;
 pub mod listeners;
 pub mod managed_scaled_object;
@@ -29,4 +29,5 @@ pub mod response_bodies;
 pub mod routes;
 pub mod scaling;
 pub mod source;
+mod unknown_fields;
 pub mod wired;

@@ -1,7 +1,7 @@
 //! The ScaledObject that the operator makes for an HTTPScaledObject.
 
 use crate::conversion::{EXTERNAL_PUSH, SCALER_ADDRESS_KEY};
-use crate::resources::HttpScaledObject;
+use crate::resources::{HttpScaledObject, PortSelector};
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
@@ -105,10 +105,8 @@ pub fn target_workload(http: &HttpScaledObject) -> String {
 /// `service:port`, as the Go operator writes it into the status.
 pub fn target_service(http: &HttpScaledObject) -> String {
     let target = &http.spec.scale_target_ref;
-    let port = target
-        .port
-        .map(|port| port.to_string())
-        .or_else(|| target.port_name.clone());
+    let PortSelector { port, port_name } = &target.port;
+    let port = port.map(|port| port.to_string()).or_else(|| port_name.clone());
     format!("{}:{}", target.service, port.unwrap_or_default())
 }
 

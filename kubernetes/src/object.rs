@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::fields::FieldError;
 use crate::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
+use crate::unknown_fields::unknown_fields;
 
 /// The kinds that are read; every other kind in a manifest is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -238,6 +240,8 @@ fn located(error: serde_path_to_error::Error<serde_json::Error>) -> String {
     let reason = text.strip_suffix(&position).unwrap_or(&text);
     if path == "." {
         reason.into()
+    } else if reason.starts_with('.') {
+        format!("{path}{reason}")
     } else {
         format!("{path}: {reason}")
     }
@@ -282,14 +286,37 @@ fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectErro
 
 fn typed<'de>(kind: Kind, document: impl Document<'de>) -> Result<Object, String> {
     Ok(match kind {
-        Kind::InterceptorRoute => Object::InterceptorRoute(slim(document)?),
-        Kind::HttpScaledObject => Object::HttpScaledObject(slim(document)?),
+        Kind::InterceptorRoute => {
+            let (mut route, unknown): (Box<InterceptorRoute>, _) = checked(kind, document)?;
+            route.spec.unknown_fields = unknown;
+            Object::InterceptorRoute(route)
+        }
+        Kind::HttpScaledObject => {
+            let (mut http, unknown): (Box<HttpScaledObject>, _) = checked(kind, document)?;
+            http.spec.unknown_fields = unknown;
+            Object::HttpScaledObject(http)
+        }
         Kind::ScaledObject => Object::ScaledObject(slim(document)?),
         Kind::Service => Object::Service(service(document)?),
         Kind::EndpointSlice => Object::EndpointSlice(endpoint_slice(document)?),
         Kind::ConfigMap => Object::ConfigMap(slim(document)?),
         Kind::Deployment => Object::Deployment(slim(document)?),
     })
+}
+
+/// With the fields that its kind does not have. They are often why the others do not fit, so they are named then too.
+fn checked<'de, T>(kind: Kind, document: impl Document<'de>) -> Result<(Box<T>, Vec<FieldError>), String>
+where
+    T: DeserializeOwned + kube::Resource,
+{
+    let unknown = unknown_fields(kind, &document.read::<Value>()?);
+    match slim(document) {
+        Ok(object) => Ok((object, unknown)),
+        Err(reason) => {
+            let unknown = unknown.iter().map(ToString::to_string);
+            Err(std::iter::once(reason).chain(unknown).collect::<Vec<_>>().join("; "))
+        }
+    }
 }
 
 /// A list that grew while it was read has room for four elements, and most Services and slices have one: without that

@@ -20,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_core::route::Route;
 use keda_http_core::target::TargetKey;
 
+use crate::fields::FieldError;
 use crate::object::{Kind, Object, ObjectId};
 use crate::source::Change;
 
@@ -32,16 +33,6 @@ pub enum RouteChange {
     Remove(TargetKey),
 }
 
-/// Why an object, or a trigger of it, is no route.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub struct RouteError {
-    /// Where in the object, such as `spec.rules[0].hosts[1]` or `spec.triggers[0].metadata`.
-    pub field: String,
-    /// What is wrong and what is allowed.
-    pub reason: String,
-}
-
 /// The fold of InterceptorRoutes, HTTPScaledObjects and ScaledObjects into routes. One bad object harms no other.
 ///
 /// Of two objects that make the same key, an InterceptorRoute goes before an HTTPScaledObject, and that before a
@@ -49,7 +40,7 @@ pub struct RouteError {
 #[derive(Debug, Default)]
 pub struct RouteIndex {
     candidates: BTreeMap<TargetKey, Candidates>,
-    refused: BTreeMap<ObjectId, Vec<RouteError>>,
+    refused: BTreeMap<ObjectId, Vec<FieldError>>,
 }
 
 /// The routes that objects of different kinds make under one key, by [`Rank`].
@@ -107,7 +98,7 @@ impl RouteIndex {
     }
 
     /// The objects that are no valid routes, and why. An object with one bad trigger of several still makes the others' routes.
-    pub fn refused(&self) -> &BTreeMap<ObjectId, Vec<RouteError>> {
+    pub fn refused(&self) -> &BTreeMap<ObjectId, Vec<FieldError>> {
         &self.refused
     }
 
@@ -138,7 +129,7 @@ impl RouteIndex {
         &mut self,
         id: ObjectId,
         rank: Rank,
-        route: Result<(Route, Vec<String>), Vec<RouteError>>,
+        route: Result<(Route, Vec<String>), Vec<FieldError>>,
         changes: &mut Vec<RouteChange>,
     ) {
         match route {
@@ -267,7 +258,7 @@ impl RouteIndex {
     }
 
     /// What is wrong with the object now; told once for each change.
-    fn note(&mut self, id: ObjectId, errors: Vec<RouteError>) {
+    fn note(&mut self, id: ObjectId, errors: Vec<FieldError>) {
         if errors.is_empty() {
             self.refused.remove(&id);
         } else if self.refused.get(&id) != Some(&errors) {

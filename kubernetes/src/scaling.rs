@@ -7,10 +7,9 @@ use std::collections::{HashMap, HashSet};
 use keda_http_core::target::TargetKey;
 use keda_http_core::trigger::{DEFAULT_TARGET, Scaling};
 
-use crate::fields::Fields;
+use crate::fields::{FieldError, Fields};
 use crate::object::{Kind, Object, ObjectId, namespace_of};
 use crate::resources::{HttpScaledObjectSpec, HttpScalingMetric, InterceptorRouteSpec};
-use crate::routes::RouteError;
 use crate::source::Change;
 
 /// The fold.
@@ -82,11 +81,17 @@ fn key_of(object: &Object) -> TargetKey {
     TargetKey::object(namespace_of(metadata), metadata.name.as_deref().unwrap_or_default())
 }
 
-fn scaling_of(object: &Object) -> Option<Result<Scaling, Vec<RouteError>>> {
+fn scaling_of(object: &Object) -> Option<Result<Scaling, Vec<FieldError>>> {
     let mut fields = Fields::default();
     let scaling = match object {
-        Object::InterceptorRoute(object) => interceptor_route(&object.spec, &mut fields),
-        Object::HttpScaledObject(object) => http_scaled_object(&object.spec, &mut fields),
+        Object::InterceptorRoute(object) => {
+            fields.refuse_all(&object.spec.unknown_fields);
+            interceptor_route(&object.spec, &mut fields)
+        }
+        Object::HttpScaledObject(object) => {
+            fields.refuse_all(&object.spec.unknown_fields);
+            http_scaled_object(&object.spec, &mut fields)
+        }
         Object::ScaledObject(_)
         | Object::Service(_)
         | Object::EndpointSlice(_)

@@ -18,8 +18,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use keda_http_kubernetes::conversion::{Conversion, convert};
+use keda_http_kubernetes::fields::FieldError;
 use keda_http_kubernetes::resources::ScaledObject;
-use keda_http_kubernetes::routes::RouteError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -101,7 +101,7 @@ fn accept(conversion: &Conversion) -> Answer {
 }
 
 /// Every slip in one message: a user mends them together.
-fn refusal(errors: &[RouteError]) -> String {
+fn refusal(errors: &[FieldError]) -> String {
     let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
     format!("the kedify-http trigger cannot be used: {}", each.join("; "))
 }

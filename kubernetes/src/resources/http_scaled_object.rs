@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Condition;
-use super::interceptor_route::{RequestHeader, default_granularity, default_window};
+use super::interceptor_route::{PortSelector, RequestHeader, default_granularity, default_window};
+use crate::fields::FieldError;
 
 /// Which requests are taken, where they go, and how their workload is scaled.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +61,9 @@ pub struct HttpScaledObjectSpec {
     /// Timeouts; those that are absent or zero are the interceptor's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<HttpTimeouts>,
+    /// Fields that the kind does not have, found when the object was read; such an object is refused.
+    #[serde(skip)]
+    pub unknown_fields: Vec<FieldError>,
 }
 
 /// A workload and the Service in front of it.
@@ -77,12 +81,9 @@ pub struct HttpScaleTargetRef {
     pub kind: Option<String>,
     /// The Service.
     pub service: String,
-    /// Its port by number; this or `portName`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<i32>,
-    /// Its port by name; this or `port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port_name: Option<String>,
+    /// Its port.
+    #[serde(flatten)]
+    pub port: PortSelector,
 }
 
 /// Where requests go when the target is not ready in time.
@@ -91,12 +92,9 @@ pub struct HttpScaleTargetRef {
 pub struct ColdStartTimeoutFailoverRef {
     /// A Service of the same namespace.
     pub service: String,
-    /// Its port by number; this or `portName`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<i32>,
-    /// Its port by name; this or `port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port_name: Option<String>,
+    /// Its port.
+    #[serde(flatten)]
+    pub port: PortSelector,
     /// How long requests are held before, in seconds.
     #[serde(default = "default_failover_seconds")]
     pub timeout_seconds: i32,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Condition;
+use crate::fields::FieldError;
 
 /// Which requests are taken, where they go, and what their target is scaled by.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +45,9 @@ pub struct InterceptorRouteSpec {
     /// Keeps a client at the pod that answered it first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_persistence: Option<SessionPersistence>,
+    /// Fields that the kind does not have, found when the object was read; such an object is refused.
+    #[serde(skip)]
+    pub unknown_fields: Vec<FieldError>,
 }
 
 /// A Service of the object's namespace and one of its ports.
@@ -51,12 +56,34 @@ pub struct InterceptorRouteSpec {
 pub struct RouteTarget {
     /// The Service.
     pub service: String,
+    /// Its port.
+    #[serde(flatten)]
+    pub port: PortSelector,
+}
+
+/// One port of a Service: by number or by name.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PortSelector {
     /// Its port by number; this or `portName`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "port", skip_serializing_if = "Option::is_none")]
     pub port: Option<i32>,
     /// Its port by name; this or `port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "port_name", skip_serializing_if = "Option::is_none")]
     pub port_name: Option<String>,
+}
+
+/// A flattened struct has no place of its own in errors, so its fields name themselves; see `object::located`.
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(name: &str, value: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(value).map_err(|error| D::Error::custom(format_args!(".{name}: {error}")))
+}
+
+fn port<'de, D: Deserializer<'de>>(value: D) -> Result<Option<i32>, D::Error> {
+    named("port", value)
+}
+
+fn port_name<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    named("portName", value)
 }
 
 /// One of the hosts, one of the paths, and all headers must match; an empty rule matches everything.
@@ -182,12 +209,9 @@ pub struct ColdStartFallback {
 pub struct FallbackService {
     /// The Service.
     pub name: String,
-    /// Its port by number; this or `portName`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<i32>,
-    /// Its port by name; this or `port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port_name: Option<String>,
+    /// Its port.
+    #[serde(flatten)]
+    pub port: PortSelector,
 }
 
 /// What is answered instead of holding.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_core::reply::Reply;
+use keda_http_core::route::path::PathMatch;
 use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
 use keda_http_core::trigger::{Autowire, Healthcheck};
 
 use super::healthcheck::healthcheck;
-use super::{RouteError, created, key_of};
-use crate::fields::{Fields, Target, path_prefix};
+use super::{created, key_of};
+use crate::fields::{CATCH_ALL, FieldError, Fields};
 use crate::object::namespace_of;
 use crate::resources::{HttpScaledObject, HttpScaledObjectSpec};
 use crate::scaling;
@@ -18,15 +19,19 @@ use crate::scaling;
 const KEDIFY: &str = "http.kedify.io/";
 
 /// The route and what is odd about it, or every slip of the object.
-pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), Vec<RouteError>> {
+pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), Vec<FieldError>> {
     let mut fields = Fields::default();
     let (namespace, spec) = (namespace_of(&object.metadata), &object.spec);
+    fields.refuse_all(&spec.unknown_fields);
     let target = target(namespace, spec, &mut fields);
     let kedify = kedify(&object.metadata, target, &mut fields);
     let scaling = scaling::http_scaled_object(spec, &mut fields);
     let fallback = fallback(namespace, spec, &mut fields);
     let timeouts = timeouts(spec, &mut fields);
     let rules = vec![rule(spec, &mut fields)];
+    if rules == [Rule::default()] {
+        fields.warn(format_args!("spec"), CATCH_ALL);
+    }
     let window = scaling.map_or(Duration::ZERO, |scaling| scaling.activity_window());
     let key = key_of(&object.metadata);
     let created = created(&object.metadata);
@@ -95,29 +100,22 @@ fn kedify(metadata: &ObjectMeta, target: Option<ServiceRef>, fields: &mut Fields
 
 fn target(namespace: &str, spec: &HttpScaledObjectSpec, fields: &mut Fields) -> Option<ServiceRef> {
     let target = &spec.scale_target_ref;
-    let port_name = target.port_name.as_deref();
     fields.service(
         "spec.scaleTargetRef",
-        &Target {
-            namespace,
-            name_field: "service",
-            name: &target.service,
-            port: target.port,
-            port_name,
-        },
+        namespace,
+        ("service", &target.service),
+        &target.port,
     )
 }
 
 fn fallback(namespace: &str, spec: &HttpScaledObjectSpec, fields: &mut Fields) -> Option<ServiceRef> {
     let failover = spec.cold_start_timeout_failover_ref.as_ref()?;
-    let target = Target {
+    fields.service(
+        "spec.coldStartTimeoutFailoverRef",
         namespace,
-        name_field: "service",
-        name: &failover.service,
-        port: failover.port,
-        port_name: failover.port_name.as_deref(),
-    };
-    fields.service("spec.coldStartTimeoutFailoverRef", &target)
+        ("service", &failover.service),
+        &failover.port,
+    )
 }
 
 /// Zero means "not set" in this kind; the failover's own time goes before `conditionWait`.
@@ -149,7 +147,7 @@ fn set(duration: Option<Duration>) -> Option<Duration> {
 fn rule(spec: &HttpScaledObjectSpec, fields: &mut Fields) -> Rule {
     Rule {
         hosts: fields.hosts(format_args!("spec.hosts"), &spec.hosts),
-        paths: spec.path_prefixes.iter().map(|path| path_prefix(path)).collect(),
+        paths: spec.path_prefixes.iter().map(|path| PathMatch::prefix(path)).collect(),
         headers: fields.headers(format_args!("spec.headers"), &spec.headers),
     }
 }

@@ -5,24 +5,27 @@ use std::time::Duration;
 
 use http::StatusCode;
 use keda_http_core::reply::{Reply, Requests, When};
+use keda_http_core::route::path::PathMatch;
 use keda_http_core::route::{ColdStart, Overflow, Route, Rule, ServiceRef, Timeouts};
 
 use super::static_response::static_response;
-use super::{RouteError, created, key_of, session};
-use crate::fields::{Fields, Target, path_prefix};
+use super::{created, key_of, session};
+use crate::fields::{CATCH_ALL, FieldError, Fields};
 use crate::object::namespace_of;
 use crate::resources::{self, InterceptorRoute, InterceptorRouteSpec, ResponseMode, RoutingRule, StaticRoute};
 use crate::scaling;
 
 /// The route and what is odd about it, or every slip of the object.
-pub(super) fn route(object: &InterceptorRoute) -> Result<(Route, Vec<String>), Vec<RouteError>> {
+pub(super) fn route(object: &InterceptorRoute) -> Result<(Route, Vec<String>), Vec<FieldError>> {
     let mut fields = Fields::default();
     let (namespace, spec) = (namespace_of(&object.metadata), &object.spec);
+    fields.refuse_all(&spec.unknown_fields);
     let upstream = upstream(namespace, spec, &mut fields);
     let scaling = scaling::interceptor_route(spec, &mut fields);
     let fallback = fallback(namespace, spec, &mut fields);
     let timeouts = timeouts(spec, &mut fields);
     let rules = rules("spec.rules", &spec.rules, &mut fields);
+    warn_of_catch_all("spec.rules", &rules, &mut fields);
     let replies = replies(spec, &mut fields);
     let cold_start = cold_start(spec, &mut fields);
     let session = session::session(&object.metadata, spec.session_persistence.as_ref(), &mut fields);
@@ -48,29 +51,13 @@ pub(super) fn route(object: &InterceptorRoute) -> Result<(Route, Vec<String>), V
 
 fn upstream(namespace: &str, spec: &InterceptorRouteSpec, fields: &mut Fields) -> Option<ServiceRef> {
     let target = &spec.target;
-    let port_name = target.port_name.as_deref();
-    fields.service(
-        "spec.target",
-        &Target {
-            namespace,
-            name_field: "service",
-            name: &target.service,
-            port: target.port,
-            port_name,
-        },
-    )
+    fields.service("spec.target", namespace, ("service", &target.service), &target.port)
 }
 
 fn fallback(namespace: &str, spec: &InterceptorRouteSpec, fields: &mut Fields) -> Option<ServiceRef> {
     let service = &spec.cold_start.as_ref()?.fallback.as_ref()?.service;
-    let target = Target {
-        namespace,
-        name_field: "name",
-        name: &service.name,
-        port: service.port,
-        port_name: service.port_name.as_deref(),
-    };
-    fields.service("spec.coldStart.fallback.service", &target)
+    let at = "spec.coldStart.fallback.service";
+    fields.service(at, namespace, ("name", &service.name), &service.port)
 }
 
 fn timeouts(spec: &InterceptorRouteSpec, fields: &mut Fields) -> Timeouts {
@@ -91,10 +78,17 @@ fn rules(at: &str, rules: &[RoutingRule], fields: &mut Fields) -> Vec<Rule> {
     let each = rules.iter().enumerate();
     each.map(|(index, rule)| Rule {
         hosts: fields.hosts(format_args!("{at}[{index}].hosts"), &rule.hosts),
-        paths: rule.paths.iter().map(|path| path_prefix(&path.value)).collect(),
+        paths: rule.paths.iter().map(|path| PathMatch::prefix(&path.value)).collect(),
         headers: fields.headers(format_args!("{at}[{index}].headers"), &rule.headers),
     })
     .collect()
+}
+
+/// An API server drops fields that it does not know, so `{}` may be what is left of a slip.
+fn warn_of_catch_all(at: &str, rules: &[Rule], fields: &mut Fields) {
+    for (index, _) in rules.iter().enumerate().filter(|(_, rule)| **rule == Rule::default()) {
+        fields.warn(format_args!("{at}[{index}]"), CATCH_ALL);
+    }
 }
 
 fn replies(spec: &InterceptorRouteSpec, fields: &mut Fields) -> Vec<Reply> {

@@ -7,7 +7,8 @@ use keda_http_core::target::TargetKey;
 use keda_http_core::trigger::{Autowire, KEDIFY_HTTP, KedifyHttp, TRIGGER_NAME_KEY};
 
 use super::healthcheck::healthcheck;
-use super::{RouteError, created, key_of};
+use super::{created, key_of};
+use crate::fields::FieldError;
 use crate::object::namespace_of;
 use crate::resources::{ScaleTrigger, ScaledObject};
 
@@ -15,7 +16,7 @@ use crate::resources::{ScaleTrigger, ScaledObject};
 pub(crate) struct TriggerRoute {
     /// Its key; `None` when it cannot be told, because several triggers need names.
     pub(crate) key: Option<TargetKey>,
-    pub(crate) result: Result<Route, RouteError>,
+    pub(crate) result: Result<Route, FieldError>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -57,7 +58,7 @@ fn trigger_route(
     taken: &mut HashSet<TargetKey>,
 ) -> TriggerRoute {
     let refused = |key, field: &str, reason: String| {
-        let error = RouteError {
+        let error = FieldError {
             field: format!("spec.triggers[{index}].{field}"),
             reason,
         };

@@ -100,7 +100,7 @@ fn refused(index: &RouteIndex, kind: Kind, name: &str) -> Vec<String> {
         .get(&id(kind, name))
         .into_iter()
         .flatten()
-        .map(RouteError::to_string)
+        .map(FieldError::to_string)
         .collect()
 }
 
@@ -805,4 +805,49 @@ fn in_force(index: &RouteIndex) -> BTreeMap<TargetKey, Arc<Route>> {
         .iter()
         .map(|(key, candidates)| (key.clone(), candidates.first().unwrap().clone()))
         .collect()
+}
+
+#[test]
+fn path_prefixes_of_all_kinds_are_written_alike() {
+    let rules = json!([{"paths": [{"value": " /v1/ "}]}]);
+    let spec = json!({"target": {"service": "api", "port": 80}, "rules": rules, "scalingMetric": {"concurrency": {"targetValue": 1}}});
+    assert_eq!(only(&route("api", &spec)).rules[0].paths, [PathMatch::prefix("v1")]);
+}
+
+#[test]
+fn fault_c2_an_object_with_an_unknown_field_is_refused_and_takes_no_requests() {
+    let mut index = RouteIndex::default();
+    let metric = json!({"concurrency": {"targetValue": 1}});
+    let spec =
+        |rules: Value| json!({"target": {"service": "api", "port": 80}, "rules": rules, "scalingMetric": metric});
+    assert_eq!(
+        apply(&mut index, &route("api", &spec(json!([{"host": "a.test"}])))),
+        [""; 0]
+    );
+    assert_eq!(
+        refused(&index, Kind::InterceptorRoute, "api"),
+        ["spec.rules[0].host: unknown field; did you mean \"hosts\"? allowed: headers, hosts, paths"]
+    );
+    assert_eq!(
+        apply(&mut index, &route("api", &spec(json!([{"hosts": ["a.test"]}])))),
+        ["shop/api -> api"]
+    );
+    assert_eq!(
+        apply(&mut index, &route("api", &spec(json!([{"host": "b.test"}])))),
+        [""; 0],
+        "the last good route stays"
+    );
+    let former = json!({"host": "a.test", "scaleTargetRef": {"deployment": "old", "service": "old", "port": 80}});
+    assert_eq!(apply(&mut index, &old("old", &former)), [""; 0]);
+    assert_eq!(refused(&index, Kind::HttpScaledObject, "old").len(), 2);
+    assert_eq!(
+        apply(
+            &mut index,
+            &old(
+                "old",
+                &json!({"hosts": ["a.test"], "scaleTargetRef": {"name": "old", "service": "old", "port": 80}})
+            )
+        ),
+        ["shop/old -> old"]
+    );
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keda_http_kubernetes::endpoints::EndpointsError;
+use keda_http_kubernetes::fields::FieldError;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::resources::Condition;
-use keda_http_kubernetes::routes::RouteError;
 
 use crate::events::shorten;
 
@@ -33,7 +33,7 @@ impl Verdict {
     }
 
     /// Fields that cannot be used.
-    pub fn invalid(errors: &[RouteError]) -> Self {
+    pub fn invalid(errors: &[FieldError]) -> Self {
         let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Self::not(
             "InvalidSpec",
