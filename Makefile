@@ -1,5 +1,5 @@
-# What a developer runs, and what .ci/run runs. `make` alone lists it.
-# Needed: a Rust toolchain and a C compiler. `make bench` also needs nginx, and says how to get it.
+# The targets that developers and .ci/run use. `make` alone lists them.
+# They need a Rust toolchain and a C compiler; `make bench` also needs nginx and says how to get it.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,15 +8,15 @@ MAKEFLAGS += --no-builtin-rules
 
 MANIFESTS ?= local/examples/hello
 CASE ?= all
-# What the cluster runs of interceptor and scaler: release or debug.
+# The profile of interceptor and scaler on the cluster: release or debug.
 PROFILE ?= release
 DENY_VERSION := 0.20.2
 
 CARGO_DIRECTORY := $(or $(CARGO_HOME),$(HOME)/.cargo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Beside the user's own tools, not over them: this exact version, in a directory of its own.
+# This exact version in a directory of its own, so that it does not replace the user's cargo-deny.
 DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
-# The processes that `local` starts, and `local` itself.
+# `local` and the programs that it starts.
 PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
 
 .PHONY: help build run demo test test-kubernetes test-charts images control-plane cluster cluster-down e2e cold-start lint format format-check clippy deny advisories bench clean
@@ -29,28 +29,28 @@ help: ## List these targets
 	@echo
 	@echo 'Examples: make run MANIFESTS=path/to/manifests    make bench CASE=get64'
 
-build: toolchain ## Build interceptor, scaler and local (not optimised: quick to build)
+build: toolchain ## Build interceptor, scaler and local, not optimised
 	@cargo build --locked $(PROGRAMS)
 
-run: build ## Start everything here, with the app in MANIFESTS=dir (default: the hello example), until Ctrl-C
+run: build ## Run everything on this machine with the app in MANIFESTS=dir (default: the hello example) until Ctrl-C
 	@exec $(TARGET)/debug/keda-http-local run --manifests '$(MANIFESTS)'
 
-demo: build ## Wake the app in MANIFESTS=dir, send one cold and one warm request, show the trace, and leave
+demo: build ## Send one cold and one warm request to the app in MANIFESTS=dir, show the trace, and exit
 	@exec $(TARGET)/debug/keda-http-local demo --manifests '$(MANIFESTS)'
 
-test: build ## Run every test
+test: build ## Run all tests that need no cluster
 	@cargo test --workspace --exclude keda-http-e2e --locked
 
-test-kubernetes: control-plane ## Run the tests that need a real API server (built once from Go modules: about 8 minutes)
+test-kubernetes: control-plane ## Run the tests on a real API server (built once from Go modules: about 8 minutes)
 	@cargo build --locked -p keda-http-interceptor -p keda-http-scaler --bins
 	@cargo test --locked -p keda-http-e2e
 
-test-charts: toolchain ## Check the Helm chart: lint, golden files, refused values (UPDATE_GENERATED=1 writes what is generated anew)
+test-charts: toolchain ## Test the Helm chart: lint, golden files, refused values (UPDATE_GENERATED=1 rewrites the golden files)
 	@helm=$$(charts/helm.sh); \
 	if [[ -n $$helm ]]; then HELM=$$helm cargo test --locked -p keda-http-charts -- --include-ignored; \
-	else echo 'Skipped: neither Helm nor Go, to build it, is here.'; fi
+	else echo 'Skipped: there is neither Helm nor Go to build it.'; fi
 
-images: toolchain ## Write both images as OCI archives, and their bills of materials, into target/images (IMAGE_REPOSITORY, IMAGE_TAG)
+images: toolchain ## Write both images as OCI archives, with bills of materials, into target/images (IMAGE_REPOSITORY, IMAGE_TAG)
 	@images/build.sh
 
 control-plane: toolchain ## Build kube-apiserver and etcd for test-kubernetes, once, into ~/.cache/keda-http-cluster
@@ -64,13 +64,13 @@ cluster: toolchain ## Start a one-node Kubernetes with stock KEDA and this chart
 	@PROFILE=$(PROFILE) e2e/cluster/up.sh
 	@PROFILE=$(PROFILE) e2e/cluster/install.sh
 
-cluster-down: ## End the cluster; nothing of it is left but what was built
+cluster-down: ## Stop the cluster and remove everything but the built programs
 	@e2e/cluster/down.sh
 
-e2e: toolchain ## Tell all stories on the cluster that runs, or on that of KUBECONFIG (STORIES='word ...' chooses): docs/e2e.md
+e2e: toolchain ## Run the end-to-end tests on the running cluster, or on that of KUBECONFIG (STORIES='word ...' selects): docs/e2e.md
 	@SUMMARY='$(abspath $(SUMMARY))' SAVE_TRACE='$(abspath $(SAVE_TRACE))' e2e/cluster/stories.sh $(STORIES)
 
-cold-start: toolchain ## On the cluster: wake the tutorial's server RUNS=30 times, and print where the time goes (REPORT=docs writes it there)
+cold-start: toolchain ## Wake the tutorial's server RUNS=30 times on the cluster and show where the time goes (REPORT=docs saves it there)
 	@REPORT='$(abspath $(REPORT))' e2e/cluster/cold-start.sh
 
 lint: format-check clippy ## Check the format and run clippy; warnings are errors
@@ -87,20 +87,20 @@ clippy: clippy-component
 deny: cargo-deny ## Check licences, banned crates and sources of all dependencies
 	@'$(DENY_DIRECTORY)/bin/cargo-deny' --locked check licenses bans sources
 
-advisories: cargo-deny ## Look for known vulnerabilities in the dependencies (skipped where github.com cannot be reached)
+advisories: cargo-deny ## Check the dependencies for known vulnerabilities (skipped if github.com is not reachable)
 	@if timeout 120 '$(DENY_DIRECTORY)/bin/cargo-deny' fetch db >/dev/null 2>&1; \
 	then '$(DENY_DIRECTORY)/bin/cargo-deny' --locked check --disable-fetch advisories; \
-	else echo 'Skipped: the RustSec database at github.com cannot be reached.'; fi
+	else echo 'Skipped: the RustSec database at github.com is not reachable.'; fi
 
 bench: toolchain nginx $(if $(filter all cluster,$(CASE)),control-plane) ## Measure one case (CASE=name) or all: signal ready get64 held routes tracing cluster (BEFORE=dir: and compare with the programs there)
 	@cargo build --release --locked -p keda-http-interceptor -p keda-http-scaler -p keda-http-bench --bins
 	@exec $(TARGET)/release/keda-http-bench '$(CASE)' $(if $(BEFORE),'$(abspath $(BEFORE))')
 
-clean: ## Remove what was built and what `make run` left
+clean: ## Remove the build and the files of `make run`
 	@cargo clean
 	@rm -rf .run
 
-# What must be there, with a message that says how to get it.
+# Checks for what the targets need, each with a message that says how to get it.
 
 toolchain:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install a Rust toolchain from https://rustup.rs' >&2; exit 1; }
@@ -116,14 +116,14 @@ cargo-deny: toolchain
 	@test -x '$(DENY_DIRECTORY)/bin/cargo-deny' || { \
 	  echo 'Building cargo-deny $(DENY_VERSION) once, into $(DENY_DIRECTORY) (some minutes).' >&2; \
 	  cargo install --quiet --locked --root '$(DENY_DIRECTORY)' cargo-deny --version $(DENY_VERSION) || { \
-	    echo 'cargo-deny $(DENY_VERSION) could not be built: it needs crates.io, and rustc 1.88 or newer.' >&2; exit 1; }; }
+	    echo 'Cannot build cargo-deny $(DENY_VERSION): it needs crates.io and rustc 1.88 or newer.' >&2; exit 1; }; }
 
 nginx:
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo 'Installing nginx-light with apt-get: the benchmarks compare with it.' >&2; \
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light >/dev/null; } \
-	      || { echo 'nginx could not be installed: apt-get install nginx-light has failed.' >&2; exit 1; }; \
+	      || { echo 'Cannot install nginx: apt-get install nginx-light failed.' >&2; exit 1; }; \
 	  else \
 	    echo 'nginx is missing: the benchmarks compare with it. Debian, Ubuntu: sudo apt-get install nginx-light' >&2; exit 1; \
 	  fi; }

@@ -23,7 +23,7 @@ if ! echo 'int main(void) { return 0; }' | "${CC:-cc}" -static -x c -o /dev/null
   exit 1
 fi
 
-# Names of directories of this machine are neither in the programs nor decide what the compiler makes; of several that fit, the last counts.
+# Map the directories of this machine away, so that they are not in the programs; of several that match, the last counts.
 mkdir -p "$target"
 own=$(cd "$target" && pwd)
 directories=("$PWD=/src" "${CARGO_HOME:-$HOME/.cargo}=/cargo" "$own=/target")
@@ -31,7 +31,7 @@ flags=(-Ctarget-feature=+crt-static "${directories[@]/#/--remap-path-prefix=}")
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}")
 CFLAGS="${CFLAGS:-} ${directories[*]/#/-ffile-prefix-map=}"
 export CARGO_ENCODED_RUSTFLAGS CFLAGS CARGO_PROFILE_RELEASE_STRIP=debuginfo
-# With a target named, these flags are for the programs alone, not for what runs while building.
+# Because --target is given, these flags apply to the programs only and not to build scripts.
 cargo build --locked --profile "$profile" --target "$host" "${programs[@]/#/--package=}" --bins
 unset CARGO_ENCODED_RUSTFLAGS CFLAGS
 
@@ -42,7 +42,7 @@ export SOURCE_DATE_EPOCH REVISION
 for program in "${programs[@]}"; do
   binary=$target/$host/${profile/#dev/debug}/$program
   if [[ $profile = release ]] && grep --quiet --text --fixed-strings -e "$PWD/" -e "${CARGO_HOME:-$HOME/.cargo}/" -e "$own/" "$binary"; then
-    echo "$program names directories of this machine: it is not reproducible." >&2
+    echo "$program contains paths of this machine, so it is not reproducible." >&2
     exit 1
   fi
   "$target/debug/keda-http-images" "$program" "$binary" "$repository/$program:$tag" "$target/images"

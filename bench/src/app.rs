@@ -41,7 +41,7 @@ pub async fn start(directory: &Path) -> Result<(Program, SocketAddr)> {
     let mut program = Program::start("app", command, cores::LOAD, directory)?;
     let mut address = None;
     program
-        .until("its address", async || {
+        .until("file with its address", async || {
             address = std::fs::read_to_string(&address_file)
                 .ok()
                 .and_then(|text| text.trim_end().parse().ok());

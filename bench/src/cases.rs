@@ -15,20 +15,20 @@ use anyhow::{Context, Result, bail};
 use crate::build::Builds;
 use crate::report::Report;
 
-/// One thing that is measured.
+/// A benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
-    /// A request at the interceptor -> `true` on KEDA's stream.
+    /// Time from a request at the interceptor to `true` on KEDA's stream.
     Signal,
-    /// An endpoint ready -> the first byte at the app.
+    /// Time from a ready endpoint to the first byte at the app.
     Ready,
-    /// CPU of a warm GET beside nginx's.
+    /// CPU time of a warm GET, compared with nginx.
     Get64,
     /// Memory of held requests.
     Held,
-    /// What many routes cost.
+    /// Cost of many routes.
     Routes,
-    /// What spans cost.
+    /// Cost of spans.
     Tracing,
     /// 10,000 routes of a real API server.
     Cluster,
@@ -54,7 +54,7 @@ impl Case {
             .collect();
         if selected.is_empty() {
             let names = Self::ALL.map(|(known, _)| known).join(", ");
-            bail!("there is no case {name:?}; there are {names}, and all");
+            bail!("{name:?} is not a case; the cases are {names}, or all of them with `all`");
         }
         Ok(selected)
     }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_name_is_told_the_right_ones() {
+    fn an_unknown_case_is_answered_with_the_known_ones() {
         assert_eq!(Case::select("held").unwrap(), [Case::Held]);
         assert_eq!(Case::select("all").unwrap().len(), 7);
         assert!(Case::select("hold").unwrap_err().to_string().contains("held, routes"));

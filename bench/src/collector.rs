@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_request_is_no_endless_loop() {
+    fn a_cut_off_request_does_not_loop_forever() {
         let request = field(1, &field(2, &field(2, b"span")));
         assert_eq!(span_count(&request[..request.len() - 1]), 0);
     }

@@ -1,4 +1,4 @@
-//! The same load on several servers in turn, all alive all the time, round after round: only ratios within a round
+//! The same load on several servers in turn, all running all the time, round after round: only ratios within a round
 //! count, because the machine itself drifts.
 
 use std::net::SocketAddr;
@@ -12,17 +12,17 @@ use crate::load::{Load, Outcome};
 use crate::report::Table;
 use crate::statistics::{Spread, percentile, sorted_milliseconds};
 
-/// How many rounds have to be good.
+/// How many undisturbed rounds are needed.
 pub const ROUNDS: usize = 5;
-/// How many are tried for that.
+/// How many rounds are tried at most.
 const MOST_ROUNDS: usize = 15;
 /// How long each server is measured in each round.
 const TIME: Duration = Duration::from_secs(5);
 /// Keep-alive connections of the load.
 pub const CONNECTIONS: usize = 64;
-/// A server that does not use its core at least this much was not what limited the load.
+/// The least use of its core by which a server counts as the bottleneck of the load.
 const LEAST_BUSY: f64 = 0.9;
-/// A round in which the first server is further than this from its median was disturbed.
+/// The most by which the first server may differ from its median in an undisturbed round.
 const MOST_DRIFT: f64 = 0.25;
 
 /// A server in the contest. The first of them is the reference for drift.
@@ -141,11 +141,11 @@ async fn check(contestant: &Contestant) -> Result<()> {
     if status == 200 {
         Ok(())
     } else {
-        bail!("{} answers {status}", contestant.name)
+        bail!("{} answered with status {status} instead of 200", contestant.name)
     }
 }
 
-/// Every second round runs backwards, so that nobody always follows the same neighbour.
+/// Every second round runs in reverse order, so that no server always follows the same one.
 async fn round(contestants: &[Contestant], number: usize, requests: &mut [usize]) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut order: Vec<usize> = (0..contestants.len()).collect();
@@ -194,7 +194,7 @@ impl Sample {
     }
 }
 
-/// The rounds in which every server was the limit, and the reference was not far from its median.
+/// The rounds in which every server was the bottleneck and the reference was close to its median.
 fn good(all: &[Vec<Sample>]) -> Vec<Vec<Sample>> {
     let busy: Vec<&Vec<Sample>> = all
         .iter()

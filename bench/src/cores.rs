@@ -1,4 +1,4 @@
-//! Which core does what, and the limits that our children inherit.
+//! Pinning to cores, and limits that child processes inherit.
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,7 +15,7 @@ pub fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| {
-        format!("cannot pin to core {core}: two cores are needed, one for the program under test and one for the load")
+        format!("cannot pin to core {core}: the benchmarks need two cores, one for the program under test and one for the load")
     })
 }
 

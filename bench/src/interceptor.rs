@@ -75,7 +75,7 @@ impl Interceptor {
     pub async fn until_served(&mut self, host: &str) -> Result<()> {
         let proxy = self.proxy;
         self.program
-            .until("a 200", async || {
+            .until("answer with 200", async || {
                 matches!(client::status(proxy, host, "/").await, Ok(200))
             })
             .await

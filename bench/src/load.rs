@@ -28,7 +28,7 @@ pub struct Load {
     pub connections: usize,
 }
 
-/// What was seen in the measured time.
+/// The measurements of a load.
 #[derive(Debug)]
 pub struct Outcome {
     /// Answered requests.
@@ -55,12 +55,14 @@ impl Load {
         let progress = Rc::new(Progress::default());
         let mut loops = JoinSet::new();
         for _ in 0..self.connections {
-            let stream = TcpStream::connect(self.address).await.context("load generator")?;
+            let stream = TcpStream::connect(self.address)
+                .await
+                .context("the load generator cannot connect")?;
             loops.spawn_local(repeat(stream, self.request.clone(), progress.clone()));
         }
         tokio::select! {
             () = tokio::time::sleep(WARM_UP) => {}
-            Some(ended) = loops.join_next() => { ended??; bail!("a connection ended before it was told to"); }
+            Some(ended) = loops.join_next() => { ended??; bail!("a connection ended while the load was running"); }
         }
         let warm_up = progress.latencies.take().len();
         let (started, before) = (Instant::now(), program::cpu_time(process)?);
@@ -102,7 +104,7 @@ async fn read_response(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<()> 
         filled += read;
         let response = &buffer[..filled];
         if read == 0 || !response.starts_with(b"HTTP/1.1 200") {
-            bail!("not the app's answer: {:?}", String::from_utf8_lossy(response));
+            bail!("unexpected answer: {:?}", String::from_utf8_lossy(response));
         }
         if memmem::find(response, b"\r\n\r\n").is_some_and(|end| end + 4 + BODY == filled) {
             return Ok(());

@@ -35,7 +35,7 @@ impl Nginx {
         let mut nginx = Self { program, address };
         nginx
             .program
-            .until("a 200", async || {
+            .until("answer with 200", async || {
                 matches!(client::status(address, "app", "/").await, Ok(200))
             })
             .await?;
@@ -43,14 +43,14 @@ impl Nginx {
     }
 }
 
-/// Its version, as it tells it.
+/// The version that `nginx -v` prints.
 pub fn version() -> Result<String> {
     let output = Command::new(executable())
         .arg("-v")
         .output()
         .context("cannot run nginx")?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    Ok(told.trim().trim_start_matches("nginx version: ").to_owned())
+    let printed = String::from_utf8_lossy(&output.stderr);
+    Ok(printed.trim().trim_start_matches("nginx version: ").to_owned())
 }
 
 /// Debian's place is not on every user's path.

@@ -1,4 +1,4 @@
-//! Who waits at an interceptor, as it reports it to scalers.
+//! The waiting requests that an interceptor reports to scalers.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use tonic::transport::Endpoint;
 
 use crate::interceptor::Interceptor;
 
-/// The interceptor's stream of reports, and what they have said so far.
+/// The interceptor's stream of reports, and the state that they add up to.
 #[derive(Debug)]
 pub struct Pending {
     reports: Streaming<Report>,

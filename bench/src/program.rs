@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cores;
 
-/// Within what a program has to be ready.
+/// How long a program may take to get ready.
 pub const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running process. Dropping it ends it, and its children.
@@ -63,7 +63,7 @@ impl Program {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "{}: {what} did not happen in {START_DEADLINE:?}:\n{}",
+                    "{}: no {what} within {START_DEADLINE:?}:\n{}",
                     self.name,
                     self.last_output()
                 );
@@ -92,7 +92,7 @@ impl Drop for Program {
     }
 }
 
-/// A command without our environment, except for where programs are found.
+/// A command without our environment, except for `PATH`.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
@@ -102,7 +102,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// A port that nobody uses at this moment.
+/// An address of loopback with a port that is free now.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! What a case has found: printed as a table, with one line at the end, and written as JSON.
+//! The result of a case: printed as a table, with one line at the end, and written as JSON.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::machine::Machine;
 use crate::statistics::Spread;
 
-/// A figure, and what it must not exceed.
+/// A figure and its goal, the value that it must not exceed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
     /// What it is.

@@ -1,4 +1,4 @@
-//! The scaler, asked as KEDA asks it.
+//! The scaler under test, and a client that behaves like KEDA.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// Starts one beside `interceptor` and waits until it can say of `route` that nobody waits for it.
+    /// Starts one for `interceptor` and waits until it answers that `route` is not active.
     pub async fn ready(build: &Build, manifests: &Manifests, interceptor: &Interceptor, route: &str) -> Result<Self> {
         let (grpc, metrics) = (program::free_address()?, program::free_address()?);
         let mut command = program::command(build.program("keda-http-scaler"));
@@ -48,11 +48,11 @@ impl Scaler {
             let answer = client.clone().is_active(scaled_object(route)).await;
             answer.is_ok_and(|answer| !answer.into_inner().result)
         };
-        scaler.program.until("a first answer", idle).await?;
+        scaler.program.until("first answer", idle).await?;
         Ok(scaler)
     }
 
-    /// Starts the leader of a cluster: it reads the objects and looks after them, beside `interceptor`.
+    /// Starts the leader of a cluster: it reads the objects and runs the controllers, with `interceptor` as its only interceptor.
     pub fn leader(
         build: &Build,
         kubeconfig: &Path,
@@ -88,7 +88,7 @@ pub async fn active(stream: &mut Streaming<IsActiveResponse>) -> Result<()> {
             return Ok(());
         }
     }
-    bail!("the stream has ended")
+    bail!("the stream ended without `true`")
 }
 
 /// What KEDA hands over for a ScaledObject whose trigger names the route.

@@ -22,7 +22,7 @@ version() { (cd "$HERE/$1" && go list -m -f '{{.Version}}' "$2"); }
 # What decides whether a program must be built again.
 key() { (cd "$HERE/$1" && { go version; cat -- *.go go.mod go.sum; } | sha256sum | cut -c1-64); }
 
-# missing PROGRAM: says so where that is all that is asked for.
+# missing PROGRAM: with MISSING=1 prints the name, otherwise fails.
 missing() { [ -n "${MISSING:-}" ] && echo "$1"; }
 
 # build DIRECTORY PROGRAM LDFLAGS PACKAGE
@@ -37,7 +37,7 @@ build() {
   printf '%s: %d s, %d MiB\n' "$program" $((SECONDS - started)) "$(du -m "$BIN/$program" | cut -f1)" | tee -a "$CLUSTER_DIR/times/build.txt" >&2
 }
 
-# Kubernetes refuses to start, and clients to speak to it, without a version.
+# Without a version Kubernetes refuses to start, and clients refuse to talk to it.
 kubernetes_flags() {
   local version minor package flags=
   version=$(version kube k8s.io/kubernetes) minor=${version#v1.} minor=${minor%%.*}
@@ -63,7 +63,7 @@ keda_crds() {
   echo "$key" > "$CLUSTER_DIR/keda-crds.key"
 }
 
-# The Zipkin server as one file, by Maven. It is no Go program, and only one story needs it: without Java or Maven it is left out.
+# The Zipkin server as one file, by Maven. It is not a Go program, and only one story needs it: without Java or Maven it is left out.
 zipkin() {
   local version=3.5.1 directory
   if [ -e "$BIN/zipkin.jar" ] && [ "$(cat "$BIN/zipkin.jar.key" 2> /dev/null)" = "$version" ]; then return; fi

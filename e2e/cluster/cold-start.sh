@@ -7,12 +7,12 @@ MANIFESTS=$HERE/../manifests/tutorial
 PROGRAM=$TARGET/quick/cold-start
 
 if ! [[ ${RUNS:-30} =~ ^[1-9][0-9]*$ ]]; then
-  echo "RUNS is '$RUNS': a number of wakes, at least 1, is needed." >&2
+  echo "RUNS='$RUNS' is not valid: it is the number of wakes, at least 1." >&2
   exit 1
 fi
 require_cluster
 (cd "$HERE/../.." && cargo build --profile quick --locked -p keda-http-e2e --bin cold-start)
-# What an earlier run left may still be going.
+# Objects of an earlier run may still be terminating.
 k delete namespace cold-start --ignore-not-found --timeout=120s > /dev/null
 k create namespace cold-start > /dev/null
 trap 'k delete namespace cold-start --wait=false > /dev/null' EXIT

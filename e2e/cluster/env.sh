@@ -23,9 +23,9 @@ k() { in_ns "$BIN/kubectl" "$@"; }
 # Addresses and cgroups are those of the machine, so it has one cluster at a time: this names the directory of the one that runs.
 OWNER=/run/keda-http-cluster.owner
 owner() { cat "$OWNER" 2> /dev/null || echo "$CLUSTER_DIR"; }
-# ours PROCESS: whether it is in this cluster's network namespace. After a reboot a pid file may name anybody.
+# ours PROCESS: whether it is in this cluster's network namespace. After a reboot a pid file may name any process.
 ours() { [ -e "/run/netns/$NS" ] && [ "/proc/$1/ns/net" -ef "/run/netns/$NS" ]; }
-# Whether the cluster was started to its end, and its API server is a process, be it one that hangs.
+# Whether the start of the cluster was completed and its API server is running (it may hang).
 is_up() { [ -e "$RUN/complete" ] && ours "$(cat "$RUN/kube-apiserver.pid" 2> /dev/null || echo none)"; }
 require_cluster() {
   if ! is_up; then echo 'No cluster runs: `make cluster` starts one; for another cluster set KUBECONFIG.' >&2; exit 1; fi

@@ -15,7 +15,7 @@ for archive in "$CLUSTER_DIR"/images/*.tar; do
 done
 in_ns "$BIN/helm" upgrade --install http "$ROOT/charts/keda-add-ons-http" --namespace keda \
   --set images.tag=dev --set interceptor.replicas.min=1 --set scaler.replicas=2 "$@" > "$LOGS/helm.log"
-# The tag stays the same, so nothing else tells the pods that their image is another one.
+# The tag does not change, so the pods need another reason to restart with the new image.
 k -n keda rollout restart deployment/keda-add-ons-http-external-scaler deployment/keda-add-ons-http-interceptor > /dev/null
 for deployment in external-scaler interceptor; do
   k -n keda rollout status "deployment/keda-add-ons-http-$deployment" --timeout=120s | tail -1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# require.sh: says everything that is missing for a cluster on this machine, before anything is done.
+# require.sh: lists what this machine lacks for a cluster, before anything is changed.
 set -euo pipefail
 missing=()
 need() { command -v "$1" > /dev/null || missing+=("$1 ($2)"); }

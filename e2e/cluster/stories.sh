@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# stories.sh [WORD...]: tells the stories of ../tests/stories whose name or chapter contains a word, or all.
+# stories.sh [WORD...]: runs the end-to-end tests of ../tests/stories whose name or chapter contains a word, or all of them.
 #
 #   KUBECONFIG unset  on the one-node cluster of `make cluster`, from inside its network namespace
 #   KUBECONFIG set    on that cluster, from a pod: KEDA and the chart are installed there, and the images of images.sh
@@ -11,26 +11,27 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 ROOT=$HERE/../..
 OTHER=${KUBECONFIG:-}
 . "$HERE/env.sh"
-# Whoever has sourced env.sh means the same cluster.
+# KUBECONFIG may come from env.sh: then it names the one-node cluster.
 if [ "$OTHER" = "$KUBECONFIG" ]; then OTHER=; fi
 
 on_the_node() {
   require_cluster
   export SUMMARY=${SUMMARY:-$TARGET/stories.md}
-  # Not optimised, it is built in a fraction of the time, and it mostly waits. What else is named is what `make cluster` has built with it.
+  # Not optimised: it mostly waits, and builds in a fraction of the time. The packages are those of `make cluster`, so that
+  # their features do not change.
   (cd "$ROOT" && cargo build --locked -p keda-http-e2e-apps -p keda-http-e2e --bins)
-  # In place of this shell: it puts everything back when it is told to end.
+  # It replaces this shell, so that a signal reaches it and it restores everything.
   exec nsenter --net=/run/netns/$NS -- env CLUSTER_RUN="$RUN" KUBECONFIG="$KUBECONFIG" "$TARGET/debug/stories" "$@"
 }
 
 in_a_pod() {
   local image=${IMAGE_REPOSITORY:-localhost}/stories:${IMAGE_TAG:-dev} arguments
-  # Not local: the trap at the end needs it too.
+  # Not local, because the trap at the end needs it.
   kubectl=${KUBECTL:-kubectl}
   command -v "$kubectl" > /dev/null || { echo "$kubectl is missing; KUBECTL names another one" >&2; exit 1; }
   arguments=$([ $# = 0 ] || printf ', "%s"' "$@")
   "$kubectl" delete namespace keda-http-stories --ignore-not-found > /dev/null
-  # The pod first: when it is told to end it puts everything back, for which it needs its rights.
+  # The pod goes first: it restores everything on SIGTERM and needs its rights for that.
   trap '"$kubectl" delete namespace/keda-http-stories --ignore-not-found > /dev/null
     "$kubectl" delete clusterrolebinding/keda-http-stories --ignore-not-found > /dev/null' EXIT
   "$kubectl" apply -f - > /dev/null <<Y
@@ -63,17 +64,17 @@ Y
   follow
 }
 
-# Shows what the pod says until it has ended, also where the connection breaks, and ends as it does.
+# Shows the logs of the pod until it ends, also across broken connections, and returns its exit code.
 follow() {
   local phase=Pending last='' pending=0 at line
   while [ "$phase" != Succeeded ] && [ "$phase" != Failed ]; do
-    # What is asked for again begins with the second of the last line.
+    # Logs that are asked for again begin at the second of the last line.
     while read -r at line; do
       if [[ $at > $last ]]; then echo "$line" >&2; last=$at; fi
     done < <("$kubectl" -n keda-http-stories logs --follow --timestamps ${last:+--since-time="$last"} stories 2> /dev/null)
     phase=$(status '{.status.phase}')
     if [ "$phase" = Pending ] && [ $((pending += 1)) -gt 120 ]; then
-      echo "The pod that tells the stories does not start: $(status '{.status.containerStatuses[0].state.waiting}')" >&2
+      echo "The pod of the end-to-end tests does not start: $(status '{.status.containerStatuses[0].state.waiting}')" >&2
       return 1
     fi
     sleep 1
@@ -81,14 +82,14 @@ follow() {
   return "$(status '{.status.containerStatuses[0].state.terminated.exitCode}')"
 }
 
-# status FIELD: of the pod. A minute without an answer is the end.
+# status FIELD: a field of the pod. Fails after a minute without an answer.
 status() {
   local try
   for try in $(seq 1 30); do
     if "$kubectl" -n keda-http-stories get pod stories -o jsonpath="$1" --request-timeout=5s; then return; fi
     sleep 2
   done
-  echo 'The pod that tells the stories cannot be seen any more.' >&2
+  echo 'The pod of the end-to-end tests cannot be read any more.' >&2
   return 1
 }
 

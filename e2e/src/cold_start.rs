@@ -1,4 +1,4 @@
-//! One wake after another, and where the time of each goes.
+//! Wakes a workload again and again, and measures where the time goes.
 //!
 //! Everything is seen as a client and as KEDA would see it: the request is sent to the Service, activation is read from the
 //! scaler's own stream, and the rest from watches of the API server.
@@ -33,13 +33,13 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// A point on the way from the request to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
-    /// The scaler tells KEDA that the workload is active.
+    /// The scaler reports to KEDA that the workload is active.
     Signal,
     /// The Deployment's `spec.replicas` is 1.
     Scaled,
     /// The pod has a node.
     Scheduled,
-    /// Its container runs, as the kubelet tells the API server.
+    /// Its container runs, as the kubelet reports to the API server.
     Running,
     /// An EndpointSlice has it as ready.
     Ready,
@@ -64,13 +64,13 @@ impl Wake {
         self.points.get(&point).copied()
     }
 
-    /// How long a stage took. Watches may tell of the end of one before they tell of its beginning.
+    /// How long a stage took. Watches may deliver the end of a stage before its beginning.
     pub fn took(&self, stage: Stage) -> Option<Duration> {
         let start = stage.start().map_or(Some(Duration::ZERO), |point| self.at(point))?;
         Some(self.at(stage.end())?.saturating_sub(start))
     }
 
-    /// The part that is the interceptor's and the scaler's own: until KEDA is told, and from the ready endpoint to the pod.
+    /// The part that is the interceptor's and the scaler's own: until KEDA gets the signal, and from the ready endpoint to the pod.
     pub fn own_share(&self) -> Option<Duration> {
         Some(self.took(Stage::Signal)? + self.took(Stage::Dial)?)
     }

@@ -1,12 +1,12 @@
-//! Ports for programs that cannot be told to take any.
+//! Ports for programs that cannot be asked to choose a free one.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result};
 
-/// Below the ones that the kernel gives to whoever asks for any: nobody gets one of these by chance, not while the program
-/// that has it is stopped for a while either.
+/// Below the kernel's range of ephemeral ports, so that no other program gets one by chance, even while the program that
+/// uses it is restarted.
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 const TRIES: u16 = 100;

@@ -1,4 +1,4 @@
-//! Stories: what users do on a real cluster with stock KEDA, told one after the other and then summed up in a table.
+//! Stories: end-to-end tests on a real cluster with stock KEDA, each showing one thing that users do. A table sums them up.
 //!
 //! # Layout
 //!
@@ -35,22 +35,22 @@ use anyhow::Result;
 
 pub use space::Space;
 
-/// A running story.
-pub type Telling = Pin<Box<dyn Future<Output = Result<Told>>>>;
+/// A story that runs.
+pub type RunningStory = Pin<Box<dyn Future<Output = Result<Findings>>>>;
 
-/// What a user does, and what must be seen then.
+/// What a user does, and what must happen then.
 #[derive(Clone, Copy)]
 pub struct Story {
     /// A heading of the table.
     pub chapter: &'static str,
-    /// Its file, and the end of its namespace's name.
+    /// The name of its file, and the end of its namespace's name.
     pub name: &'static str,
-    /// What it shows, as one sentence.
+    /// The sentence that the story proves.
     pub says: &'static str,
-    /// Whether it changes what other stories stand on, so that it runs by itself.
+    /// Whether it changes what other stories depend on, so that it runs alone.
     pub alone: bool,
-    /// Tells it in a namespace of its own, which is deleted afterwards.
-    pub tell: fn(Space) -> Telling,
+    /// Runs in a namespace of its own, which is deleted afterwards.
+    pub run: fn(Space) -> RunningStory,
 }
 
 impl Story {
@@ -60,37 +60,37 @@ impl Story {
     }
 }
 
-/// What was seen, in a few words for the table.
+/// The results of a story, in a few words for the table.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
-    /// One thing after another.
-    pub seen: Vec<String>,
-    /// What a client could tell of a fault, and why it cannot be otherwise.
-    pub noticed: Vec<String>,
+pub struct Findings {
+    /// The results, in the order in which the story found them.
+    pub results: Vec<String>,
+    /// How a fault affected clients, and why that cannot be avoided.
+    pub client_effects: Vec<String>,
 }
 
-impl Told {
-    /// One thing that was seen.
-    pub fn that(seen: impl Into<String>) -> Self {
-        Self::default().and(seen)
+impl Findings {
+    /// With one result.
+    pub fn new(result: impl Into<String>) -> Self {
+        Self::default().and(result)
     }
 
-    /// One more.
+    /// Adds a result.
     #[must_use]
-    pub fn and(mut self, seen: impl Into<String>) -> Self {
-        self.seen.push(seen.into());
+    pub fn and(mut self, result: impl Into<String>) -> Self {
+        self.results.push(result.into());
         self
     }
 
-    /// Something that a client could tell, and why.
+    /// Adds an effect that clients could notice, and its reason.
     #[must_use]
-    pub fn noticed(mut self, what: impl Into<String>) -> Self {
-        self.noticed.push(what.into());
+    pub fn client_effect(mut self, effect: impl Into<String>) -> Self {
+        self.client_effects.push(effect.into());
         self
     }
 }
 
-/// Why a story cannot be told on this cluster. As an error of a story it is no failure.
+/// Why a story cannot run on this cluster. A story that ends with this error is skipped, not failed.
 #[derive(Debug)]
 pub struct Skipped(pub String);
 

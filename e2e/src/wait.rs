@@ -1,16 +1,16 @@
-//! Waiting for what a control plane does in its own time.
+//! Waits for what a control plane does at its own pace.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
-/// How often a condition is looked at: somebody else's API server has more to do.
+/// How often a condition is checked; more often would load the API server of somebody else.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often where time is measured.
+/// How often a condition is checked whose time is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(20);
 
-/// Looks until `condition` gives a value, for at most `limit`, a look that hangs included.
+/// Checks `condition` until it returns a value, for at most `limit`, also when a check hangs.
 ///
 /// # Errors
 /// When the limit has passed; the message is `what`.
@@ -18,8 +18,7 @@ pub async fn until<T>(what: &str, limit: Duration, condition: impl AsyncFnMut() 
     look(LOOK_EVERY, what, limit, condition).await
 }
 
-/// As [`until`], looking more often: where it is measured when the condition gives its value, or where a look costs nobody
-/// anything.
+/// Like [`until`], but checks more often: for measuring when the condition becomes true, or where a check costs nothing.
 ///
 /// # Errors
 /// When the limit has passed; the message is `what`.

@@ -13,11 +13,11 @@ use crate::sha256;
 pub struct Image {
     /// `amd64` or `arm64`.
     pub architecture: &'static str,
-    /// Under which name it is imported, with a tag.
+    /// The name under which it is imported, with a tag.
     pub reference: String,
-    /// What runs.
+    /// The program that a container runs.
     pub entrypoint: String,
-    /// User and group, in numbers: a kubelet can tell from them that it is not root.
+    /// User and group as numbers, so that a kubelet sees that it is not root (`runAsNonRoot`).
     pub user: &'static str,
     /// `org.opencontainers.image.*`.
     pub labels: BTreeMap<String, String>,
@@ -31,7 +31,7 @@ pub struct Image {
 pub struct Archive {
     /// The archive.
     pub tar: Vec<u8>,
-    /// The digest of its manifest: what a registry knows the image by, unless it compresses it.
+    /// The digest of its manifest, by which a registry knows the image unless a client compresses the layers on the way.
     pub digest: String,
 }
 
@@ -40,7 +40,7 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 // Not compressed: whoever stores or sends it does that, and archives stay the same with every version of a compressor.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// What is stored by its digest.
+/// A blob, stored by its digest.
 #[derive(Default)]
 struct Blobs(BTreeMap<String, Vec<u8>>);
 

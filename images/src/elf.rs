@@ -1,4 +1,4 @@
-//! What a binary is for, and whether it needs anything beside itself.
+//! The architecture of a binary, and whether it is static.
 
 use anyhow::{Result, bail, ensure};
 
@@ -14,7 +14,7 @@ const INTERPRETER: u32 = 3;
 /// The architecture of a static binary, by Go's name for it, as images have it.
 ///
 /// # Errors
-/// When it is no 64-bit little-endian ELF binary, for a machine we do not know, or needs a dynamic linker.
+/// When it is not a 64-bit little-endian ELF binary, is for an unknown machine, or needs a dynamic linker.
 pub fn architecture(binary: &[u8]) -> Result<&'static str> {
     ensure!(
         binary.starts_with(&[0x7f, b'E', b'L', b'F', 2, 1]),

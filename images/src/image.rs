@@ -1,4 +1,4 @@
-//! The image of one program: its binary, and the few files that a static binary looks for.
+//! The image of one program: its binary, and the few files that a static binary reads.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::layer::Layer;
 use crate::packages::Package;
 use crate::sbom::{self, Subject};
 
-/// User and group that programs run as; nobody else has these numbers.
+/// User and group of the programs; no other user of a node has these numbers.
 const USER: &str = "65532:65532";
 
-/// What an image is made from.
+/// The parts of an image.
 pub struct Request<'a> {
     /// The program's name, which is also its package's.
     pub program: &'a str,
@@ -26,7 +26,7 @@ pub struct Request<'a> {
     pub reference: &'a str,
     /// The commit that it was built from.
     pub revision: Option<&'a str>,
-    /// When it counts as made, in seconds since 1970.
+    /// The creation time to record, in seconds since 1970.
     pub time: u64,
     /// What is linked into the program, itself first.
     pub packages: &'a [Package],
@@ -79,7 +79,7 @@ fn labels(request: &Request<'_>) -> Result<BTreeMap<String, String>> {
     Ok(labels.into_iter().filter_map(label).collect())
 }
 
-/// Names of users, where names of hosts are looked up, who is trusted with TLS, and a place for temporary files.
+/// User names, the order of host name lookups, trusted certificate authorities, and a directory for temporary files.
 fn surroundings() -> Layer {
     Layer::default()
         .directory("etc", 0o755)

@@ -1,11 +1,11 @@
-//! Files as a layer of an image: a tar with nothing in it that depends on who writes it, where and when.
+//! A layer of an image: a tar of files that does not depend on who writes it, where and when.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use tar::{Builder, EntryType, Header};
 
-/// What is in a layer, by path without a leading slash. Sorted, so directories come before what is in them.
+/// The files of a layer by path without a leading slash, sorted, so that directories come before their contents.
 #[derive(Default)]
 pub struct Layer {
     entries: BTreeMap<String, Entry>,

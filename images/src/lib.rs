@@ -1,15 +1,15 @@
 //! Images of the programs as OCI archives, written without a registry or a daemon, and their bills of materials.
 //!
-//! The same binary, version and time give the same bytes: files are sorted, their times are the given one, nothing of
-//! the machine is named, and the certificate authorities come from a crate of `Cargo.lock`.
+//! The same binary, version and time give the same bytes: files are sorted, their times are the given one, no name of
+//! the machine gets in, and the certificate authorities come from a crate of `Cargo.lock`.
 //!
 //! # Layout
 //!
-//! - `elf`: what a binary is for, and whether it needs anything beside itself
+//! - `elf`: the architecture of a binary, and whether it is static
 //! - `layer`: files as a layer of an image
 //! - `archive`: layers and settings as an image, and the archive around it
-//! - `packages`: what a program is made of, from `cargo metadata`
-//! - `sbom`: the same as CycloneDX
+//! - `packages`: the packages that are linked into a program, from `cargo metadata`
+//! - `sbom`: the bill of materials as CycloneDX
 //! - `image`: all of it, for one program
 
 pub mod archive;

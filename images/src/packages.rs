@@ -1,4 +1,4 @@
-//! What a program is made of: the packages that are linked into it, as `cargo metadata` and `Cargo.lock` tell.
+//! The packages that are linked into a program, from `cargo metadata` and `Cargo.lock`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::packages::Package;
 use crate::sha256;
 
-/// What the bill is about.
+/// The image that the bill describes.
 pub struct Subject<'a> {
     /// The image's name with its tag.
     pub reference: &'a str,
@@ -14,7 +14,7 @@ pub struct Subject<'a> {
     pub digest: &'a str,
     /// When it was made, in seconds since 1970.
     pub time: u64,
-    /// What is linked in that is no package of Cargo: name and version.
+    /// What is linked in besides packages of Cargo: name and version.
     pub runtime: &'a [(String, String)],
 }
 
@@ -97,7 +97,7 @@ fn component(package: &Package) -> Value {
     component
 }
 
-/// A UUID that is the image's own: version 8 is for what its maker derives by himself (RFC 9562).
+/// A UUID derived from the image: version 8 is for values of one's own scheme (RFC 9562 section 5.8).
 fn serial_number(digest: &str) -> String {
     let hash = sha256(digest.as_bytes());
     format!(

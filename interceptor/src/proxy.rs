@@ -13,6 +13,7 @@ mod retry;
 pub(crate) mod routes;
 pub mod session;
 pub mod static_response;
+mod target;
 pub mod upgrade;
 
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl Proxy {
     }
 
     fn route(&self, client: &Client, request: &mut Request<Incoming>) -> Result<Arc<BoundRoute>, ProxyError> {
-        headers::settle_host(request)?;
+        target::settle(request, || client.local())?;
         let host = request
             .headers()
             .get(header::HOST)

@@ -33,7 +33,7 @@ const CHANGES: usize = 100;
 const WAKES: usize = 200;
 /// How many hosts are asked, spread over all, when the last one answers.
 const SAMPLED: usize = 200;
-/// Within what anything has to happen.
+/// How long each step may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How often requests are sent while the API server is away.
 const KNOCK: Duration = Duration::from_millis(10);
@@ -79,7 +79,7 @@ pub(super) async fn run(build: &Build) -> Result<Report> {
     Ok(report)
 }
 
-/// API servers take no loopback addresses in EndpointSlices; nothing is sent to find our own.
+/// The machine's own address: API servers refuse loopback addresses in EndpointSlices. Connecting a UDP socket sends nothing.
 fn own_address() -> Result<SocketAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket
@@ -131,7 +131,7 @@ async fn start(
     Ok(interceptor)
 }
 
-/// Gives routes all over the list another host; milliseconds until that is served, sorted.
+/// Gives routes all over the list another host and returns the milliseconds until that is served, sorted.
 async fn changes(client: &Client, interceptor: &Interceptor) -> Result<Vec<f64>> {
     let mut times = Vec::new();
     for (number, place) in places(0..ROUTES).iter().step_by(ROUTES / CHANGES).enumerate() {
@@ -160,7 +160,7 @@ async fn changes(client: &Client, interceptor: &Interceptor) -> Result<Vec<f64>>
     Ok(sorted_milliseconds(&times))
 }
 
-/// Held requests, each released by the creation of an EndpointSlice; milliseconds from another watch's event, sorted.
+/// Releases held requests by creating EndpointSlices; returns the milliseconds since the event in another watch, sorted.
 async fn wakes(client: &Client, interceptor: &Interceptor) -> Result<Vec<f64>> {
     let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "bench-0");
     let mut events = watch(slices.clone());
@@ -192,7 +192,7 @@ async fn wakes(client: &Client, interceptor: &Interceptor) -> Result<Vec<f64>> {
     Ok(sorted_milliseconds(&times))
 }
 
-/// The names of Services as their slices arrive in a watch, and when.
+/// The Services whose slices arrive in a watch, and the time of arrival.
 fn watch(slices: Api<EndpointSlice>) -> mpsc::UnboundedReceiver<(String, Instant)> {
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -221,7 +221,7 @@ async fn until_seen(events: &mut mpsc::UnboundedReceiver<(String, Instant)>, ser
     Instant::now()
 }
 
-/// The leader's memory, when it has seen everything.
+/// The memory of the leader once it has processed every object.
 async fn scaler(
     build: &Build,
     control_plane: &ControlPlane,
@@ -256,7 +256,7 @@ async fn scaler(
     Ok(())
 }
 
-/// The API server goes away for `OUTAGE_SECONDS` (20) and comes back; no request may fail, and changes arrive again.
+/// Stops the API server for `OUTAGE_SECONDS` (20) seconds; no request may fail, and changes must arrive again afterwards.
 async fn outage(control_plane: &ControlPlane, interceptor: &Interceptor, report: &mut Report) -> Result<()> {
     let seconds = std::env::var("OUTAGE_SECONDS")
         .ok()

@@ -1,4 +1,4 @@
-//! CPU of a warm GET beside nginx's.
+//! CPU time of a warm GET, compared with nginx.
 
 use anyhow::Result;
 

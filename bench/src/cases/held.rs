@@ -20,10 +20,10 @@ const REQUESTS: usize = 10_000;
 /// Files that this process needs beside its client connections.
 const OTHER_FILES: usize = 500;
 
-/// Within what all requests have to be held, and then answered.
+/// How long it may take until all requests are held, and again until all are answered.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long after the release, and after the clients have left, memory is read again.
+/// How long after the release, and after the clients have left, the memory is read again.
 const AFTER: Duration = Duration::from_secs(5);
 
 const METHOD: &str = "\
@@ -86,7 +86,7 @@ struct Memory {
 struct Released {
     times: Vec<Duration>,
     failures: BTreeMap<String, usize>,
-    /// Kept open: what a client that stays costs belongs to the figure.
+    /// Kept open, because the memory of connected clients belongs to the figure.
     _clients: Vec<Connection>,
 }
 

@@ -1,4 +1,4 @@
-//! An endpoint ready -> the first byte at the app.
+//! Time from a ready endpoint to the first byte at the app.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::statistics::{percentile, sorted_milliseconds};
 
 const WAKES: usize = 200;
 
-/// Within what a held request has to be answered.
+/// How long the answer to a held request may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const METHOD: &str = "\

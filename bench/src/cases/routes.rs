@@ -1,4 +1,4 @@
-//! What many routes cost: per request, at the start, at a change, and in memory.
+//! The cost of many routes: per request, at the start, at a change, and in memory.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const CHANGES: usize = 20;
 /// How many hosts are asked, spread over all, when the last one answers.
 const SAMPLED: usize = 200;
 
-/// Within what a change has to be served.
+/// How long it may take until a change is served.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const METHOD: &str = "\
@@ -102,7 +102,7 @@ fn contestant(name: &str, interceptor: &Interceptor, routes: usize) -> Contestan
     }
 }
 
-/// Gives one route, somewhere in the list, another host; the time until that is served.
+/// Gives one route, somewhere in the list, another host and returns the time until that is served.
 async fn change(manifests: &Manifests, interceptor: &Interceptor, app: SocketAddr, index: usize) -> Result<Duration> {
     let name = name(index * (MANY / CHANGES) + 7);
     let host = host(&format!("changed-{index}"));

@@ -1,4 +1,4 @@
-//! A request at the interceptor -> `true` on KEDA's stream.
+//! Time from a request at the interceptor to `true` on KEDA's stream.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::statistics::{percentile, sorted_milliseconds};
 
 const WAKES: usize = 200;
 
-/// Within what a `true` has to come.
+/// How long `true` may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const METHOD: &str = "\

@@ -1,4 +1,4 @@
-//! What spans cost.
+//! The cost of spans.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const SPANS_EACH: f64 = 2.0;
 /// How often the interceptor sends a batch that is not full.
 const BATCH_DELAY: &str = "500";
 
-/// Without a span for this long, the collector has them all.
+/// When no span arrives for this long, all have arrived.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A parent whose spans are not sampled.

@@ -53,7 +53,7 @@ impl Settings {
     }
 }
 
-/// Calls until `shutdown`. A call that fails is told, and the next one comes all the same.
+/// Calls until `shutdown`. A call that fails is logged, and the next one is made all the same.
 ///
 /// # Errors
 /// When no client can be made.

@@ -50,7 +50,7 @@ async fn main() -> Result<ExitCode> {
         eprintln!("{number}: {:?}", wake.points);
         wakes.push(wake);
     }
-    told(&wakes, environment.get("REPORT").as_deref().map(Path::new))
+    print_and_save(&wakes, environment.get("REPORT").as_deref().map(Path::new))
 }
 
 /// How many wakes.
@@ -60,7 +60,7 @@ fn runs(environment: &Environment) -> Result<u64> {
 }
 
 /// Prints what was measured and which goals were missed, and writes the report where one is wanted.
-fn told(wakes: &[Wake], directory: Option<&Path>) -> Result<ExitCode> {
+fn print_and_save(wakes: &[Wake], directory: Option<&Path>) -> Result<ExitCode> {
     eprint!("{}", table(wakes));
     if let Some(directory) = directory {
         std::fs::write(directory.join("cold-start.md"), report(wakes))?;

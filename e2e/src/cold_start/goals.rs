@@ -27,11 +27,11 @@ pub fn missed(wakes: &[Wake]) -> Vec<String> {
         .into_iter()
         .filter(|(_, measured, goal)| measured.is_none_or(|measured| measured > *goal));
     missed
-        .map(|(what, measured, goal)| told(what, measured, goal))
+        .map(|(what, measured, goal)| verdict(what, measured, goal))
         .collect()
 }
 
-fn told(what: &str, measured: Option<Duration>, goal: Duration) -> String {
+fn verdict(what: &str, measured: Option<Duration>, goal: Duration) -> String {
     let measured = measured.map_or_else(
         || "not measured".to_owned(),
         |measured| format!("{} ms", milliseconds(measured)),

@@ -155,7 +155,7 @@ where
     }
 }
 
-/// What the scaler tells KEDA of the first trigger.
+/// What the scaler sends to KEDA for the first trigger.
 async fn stream(scaler: &str, object: &ScaledObject) -> Result<impl Stream<Item = bool> + Send + use<>> {
     let channel = Channel::from_shared(format!("http://{scaler}:9090"))?
         .connect()

@@ -7,7 +7,7 @@ use super::Point;
 /// A part of a wake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The interceptor counts the request, and the scaler tells KEDA.
+    /// The interceptor counts the request, and the scaler sends `true` to KEDA.
     Signal,
     /// KEDA writes the Deployment's scale.
     Keda,

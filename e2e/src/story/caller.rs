@@ -1,4 +1,4 @@
-//! Requests, one or many at a constant rate, and what became of them.
+//! Requests, one or many at a constant rate, and their results.
 
 mod load;
 mod tally;
@@ -10,10 +10,10 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder};
 use tokio::time::Instant;
 
-pub use load::{Herd, Load, herd};
+pub use load::{Burst, Load, burst};
 pub use tally::Tally;
 
-/// How long an answer may take in a story that says nothing else.
+/// How long an answer may take unless a story sets another limit.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// An answer.
@@ -50,11 +50,10 @@ impl Answer {
     }
 }
 
-/// A client for HTTP/1.1 as most are: connections are kept, and a request that was never read from a connection is sent
-/// again by another one.
+/// An HTTP/1.1 client with keep-alive, which sends a request again when its connection closed before it was read.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be built.
 pub fn client() -> Result<Client> {
     Ok(Client::builder().no_proxy().timeout(PATIENCE).build()?)
 }

@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //!
-//! - [`prometheus`]: what a pod tells Prometheus.
-//! - `put_back`: a story that changes something, and what is done afterwards whatever has become of it.
+//! - [`prometheus`]: metrics of a pod in the format of Prometheus.
+//! - `put_back`: runs a story and restores what it has changed, also when it fails.
 //! - `workload`: a Deployment and its pods.
 
 pub mod prometheus;
@@ -61,7 +61,7 @@ impl Cluster {
     /// The cluster that the environment names.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no cluster, or KEDA is not installed on it.
     pub async fn open(environment: &Environment) -> Result<Self> {
         let setting = |name, default: &str| environment.get(name).unwrap_or_else(|| default.to_owned());
         Ok(Self {
@@ -92,7 +92,7 @@ impl Cluster {
         Workload::new(&self.client, &self.keda, name)
     }
 
-    /// Has KEDA keep the interceptor, which it scales, at that many replicas; `None` ends that.
+    /// Makes KEDA keep the interceptor at that many replicas; `None` ends that.
     ///
     /// # Errors
     /// When the interceptor has no ScaledObject.
@@ -106,10 +106,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Has KEDA go back to one interceptor, which its autoscaler would do after minutes.
+    /// Makes KEDA scale back to one interceptor, which the autoscaler would do only after minutes.
     ///
     /// # Errors
-    /// When it does not in time.
+    /// When that takes too long.
     pub async fn one_interceptor(&self) -> Result<()> {
         let alone = Box::pin(async {
             self.pause_interceptor(Some("1")).await?;
@@ -119,10 +119,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until interceptor, scaler and KEDA are whole.
+    /// Waits until interceptor, scaler and KEDA have all their replicas, and these are ready.
     ///
     /// # Errors
-    /// When one of them is not in time, or has no replica.
+    /// When one of them takes too long, or has no replica.
     pub async fn whole(&self) -> Result<()> {
         for name in [INTERCEPTOR, SCALER, KEDA_OPERATOR] {
             let workload = self.system(name);

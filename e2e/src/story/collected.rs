@@ -9,7 +9,7 @@ pub struct Point {
     pub metric: String,
     /// As they are written: `Str(api)`, `Int(200)`.
     pub attributes: BTreeMap<String, String>,
-    /// Since when values are counted, which tells the processes that send apart.
+    /// Since when values are counted, which distinguishes the processes that send.
     pub start: String,
     /// Of a sum or a gauge; of a histogram how many values it has.
     pub value: f64,

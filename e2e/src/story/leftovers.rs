@@ -1,4 +1,4 @@
-//! What a run that was killed has left.
+//! Cleans up what a killed run has left.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::wait;
 /// How long an API server that was stopped may take to answer again.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Has a stopped API server go on, gives the scaler a replica where it has none, and ends the interceptor's pause.
+/// Resumes a stopped API server, gives a scaler without replicas one, and ends the pause of the interceptor's ScaledObject.
 ///
 /// What a killed run has set in the environment of interceptor and scaler stays: nobody knows what was there before. Namespaces
-/// of its stories go when these are told again.
+/// of its stories go when these run again.
 ///
 /// # Errors
 /// When one of these cannot be done.
@@ -29,7 +29,7 @@ pub async fn put_right(cluster: &Cluster) -> Result<()> {
         scaler.replicas().await.ok()
     });
     if replicas.await? == 0 {
-        eprintln!("an earlier run has left no scaler: one is started");
+        eprintln!("an earlier run has left the scaler without replicas: starting one");
         scaler.scale(1).await?;
     }
     // Where KEDA does not scale the interceptor, there is nothing to undo.

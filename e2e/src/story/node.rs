@@ -1,4 +1,4 @@
-//! What can be done to a one-node cluster of `make cluster` only, whose processes are this machine's.
+//! Faults that are possible on a one-node cluster of `make cluster` only, whose processes run on this machine.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Node {
     run: PathBuf,
 }
 
-/// A process of the node that does not run for a while. It goes on when this is dropped.
+/// A stopped process of the node. Dropping this resumes it.
 pub struct Paused(Pid);
 
 impl Node {
@@ -33,20 +33,20 @@ impl Node {
         Self { run: run.into() }
     }
 
-    /// Stops a process of the control plane where it stands: connections to it stay open, and nothing answers.
+    /// Stops (SIGSTOP) a process of the control plane: its connections stay open, and nothing answers.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the process does not run.
     pub fn pause(&self, name: &str) -> Result<Paused> {
         let process = self.process(name)?;
         kill_process(process, Signal::STOP)?;
         Ok(Paused(process))
     }
 
-    /// Has a process go on that was stopped, and says whether it was.
+    /// Resumes a process, and returns whether it was stopped.
     ///
     /// # Errors
-    /// When nobody knows which process it is.
+    /// When the id of the process is not known.
     pub fn resume(&self, name: &str) -> Result<bool> {
         let process = self.process(name)?;
         let status = status(process).unwrap_or_default();
@@ -59,7 +59,7 @@ impl Node {
         Ok(stopped)
     }
 
-    /// Ends a process of the node and starts it again as it was.
+    /// Ends a process of the node and starts it again with the same command.
     ///
     /// # Errors
     /// When it does not end or cannot be started.
@@ -93,10 +93,10 @@ impl Node {
         Ok(())
     }
 
-    /// Kills what runs in the containers of a pod, as the kernel does when memory is short.
+    /// Kills (SIGKILL) the processes of a pod's containers, as the kernel does when memory is short.
     ///
     /// # Errors
-    /// When nothing of it runs here.
+    /// When no process of the pod runs here.
     pub async fn kill(&self, pod: &Pod) -> Result<()> {
         let uid = pod.uid().context("a pod without uid")?;
         let processes = processes_of(&uid)?;
@@ -132,7 +132,7 @@ async fn ended(process: Pid) -> Result<()> {
     .await
 }
 
-/// Nobody may have asked for its exit status yet.
+/// A zombie counts as ended: its parent may not have read its exit status yet.
 fn has_ended(process: Pid) -> bool {
     status(process).map_or(true, |status| {
         field(&status, "State").is_some_and(|state| state.starts_with(['Z', 'X']))
@@ -143,7 +143,7 @@ fn status(process: Pid) -> io::Result<String> {
     std::fs::read_to_string(format!("/proc/{process}/status"))
 }
 
-/// What a line of `/proc/PID/status` says.
+/// The value of a line of `/proc/PID/status`.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = status.lines().filter_map(|line| line.split_once(":\t"));
     lines.find(|(key, _)| *key == name).map(|(_, value)| value)

@@ -1,4 +1,4 @@
-//! Runs stories: first those that disturb nobody, some side by side, then the others one after another.
+//! Runs stories: first those that disturb no other, some at the same time, then the others one after another.
 
 use std::any::Any;
 use std::future::ready;
@@ -12,71 +12,71 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, then_put_back};
 use super::snapshot::Snapshot;
 use super::under_way::UnderWay;
-use super::{Skipped, Space, Story, Told};
+use super::{Findings, Skipped, Space, Story};
 
-/// How many run at once: they wait most of the time, for KEDA and for the kubelet.
+/// How many run at the same time: they wait for KEDA and for the kubelet most of the time.
 const SIDE_BY_SIDE: usize = 4;
-/// No story takes longer.
+/// A story that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What has become of a story.
+/// The result of a story.
 pub struct Outcome {
-    /// Which.
+    /// The story that ran.
     pub story: &'static Story,
-    /// How it ended.
-    pub result: Result<Told>,
-    /// How long it took, what it leaves behind removed.
+    /// What it found, or why it failed or was skipped.
+    pub result: Result<Findings>,
+    /// How long it took, including the removal of its namespace.
     pub took: Duration,
 }
 
 impl Outcome {
-    /// Why it was not told.
+    /// Why it was skipped, if it was.
     pub fn skipped(&self) -> Option<&Skipped> {
         self.result.as_ref().err()?.downcast_ref()
     }
 
-    /// Whether it has failed.
+    /// Whether it failed; a skipped story did not.
     pub fn has_failed(&self) -> bool {
         self.result.is_err() && self.skipped().is_none()
     }
 }
 
-/// Those whose name or chapter contains one of `words`, or all where there are none.
+/// The stories whose name or chapter contains one of `words`, or all stories without any words.
 ///
 /// # Errors
-/// When a word chooses none; the message has all such words.
+/// When a word matches no story. The message lists all such words.
 pub fn chosen(stories: &'static [Story], words: &[String]) -> Result<Vec<&'static Story>> {
     let matches = |story: &Story, word: &String| story.name.contains(word) || story.chapter.contains(word);
-    let chooses_none = |word: &&String| !stories.iter().any(|story| matches(story, word));
-    let strange: Vec<&String> = words.iter().filter(chooses_none).collect();
+    let matches_none = |word: &&String| !stories.iter().any(|story| matches(story, word));
+    let unknown: Vec<&String> = words.iter().filter(matches_none).collect();
     ensure!(
-        strange.is_empty(),
-        "no story has {strange:?} in its name or its chapter; `--list` lists them"
+        unknown.is_empty(),
+        "no story has {unknown:?} in its name or its chapter; `--list` lists all stories"
     );
     let is_chosen = |story: &&Story| words.is_empty() || words.iter().any(|word| matches(story, word));
     Ok(stories.iter().filter(is_chosen).collect())
 }
 
-/// Runs stories. The outcomes have their order. When this is dropped, `under_way` has what is to be put back.
+/// Runs stories and returns the outcomes in their order. If this future is dropped, `under_way` knows what to restore.
 pub async fn run(stories: &[&'static Story], cluster: &Cluster, under_way: &UnderWay) -> Vec<Outcome> {
     let (alone, others): (Vec<&Story>, Vec<&Story>) = stories.iter().partition(|story| story.alone);
     let mut outcomes: Vec<Outcome> = stream::iter(others)
-        .map(|story| tell(story, cluster, under_way))
+        .map(|story| run_story(story, cluster, under_way))
         .buffer_unordered(SIDE_BY_SIDE)
         .collect()
         .await;
     for story in alone {
-        outcomes.push(tell(story, cluster, under_way).await);
+        outcomes.push(run_story(story, cluster, under_way).await);
     }
     outcomes.sort_by_key(|outcome| stories.iter().position(|story| story.name == outcome.story.name));
     outcomes
 }
 
-async fn tell(story: &'static Story, cluster: &Cluster, under_way: &UnderWay) -> Outcome {
+async fn run_story(story: &'static Story, cluster: &Cluster, under_way: &UnderWay) -> Outcome {
     let started = Instant::now();
     let result = match story.alone {
-        true => with_the_system_put_back(story, cluster, under_way).await,
-        false => in_its_space(story, cluster, under_way).await,
+        true => run_alone(story, cluster, under_way).await,
+        false => run_in_namespace(story, cluster, under_way).await,
     };
     let outcome = Outcome {
         story,
@@ -85,30 +85,34 @@ async fn tell(story: &'static Story, cluster: &Cluster, under_way: &UnderWay) ->
     };
     let seconds = outcome.took.as_secs();
     match (&outcome.result, outcome.skipped()) {
-        (Ok(told), _) => eprintln!("ok       {:<28} {seconds:>4} s  {}", story.name, told.seen.join("; ")),
+        (Ok(findings), _) => eprintln!(
+            "ok       {:<28} {seconds:>4} s  {}",
+            story.name,
+            findings.results.join("; ")
+        ),
         (_, Some(reason)) => eprintln!("skipped  {:<28} {seconds:>4} s  {reason}", story.name),
         (Err(error), None) => eprintln!("FAILED   {:<28} {seconds:>4} s  {error:#}", story.name),
     }
     outcome
 }
 
-/// A story that runs by itself may have changed what it stands on; when it fails, that is put back for those that follow.
-async fn with_the_system_put_back(story: &Story, cluster: &Cluster, under_way: &UnderWay) -> Result<Told> {
+/// A story that runs alone may change interceptor and scaler; if it fails, they are restored for the stories that follow.
+async fn run_alone(story: &Story, cluster: &Cluster, under_way: &UnderWay) -> Result<Findings> {
     let before = Snapshot::take(cluster).await?;
     under_way.changes(Some(before.clone()));
-    let told = in_its_space(story, cluster, under_way).await;
-    let restored = match told {
+    let result = run_in_namespace(story, cluster, under_way).await;
+    let restored = match result {
         Ok(_) => Ok(()),
         Err(_) => before.restore(cluster).await,
     };
     under_way.changes(None);
-    then_put_back(ready(told), ready(restored)).await
+    then_put_back(ready(result), ready(restored)).await
 }
 
-async fn in_its_space(story: &Story, cluster: &Cluster, under_way: &UnderWay) -> Result<Told> {
+async fn run_in_namespace(story: &Story, cluster: &Cluster, under_way: &UnderWay) -> Result<Findings> {
     under_way.began(&story.namespace());
     let space = Space::create(cluster, story.name).await?;
-    let result = told(story, &space).await;
+    let result = run_as_task(story, &space).await;
     if result.as_ref().is_err_and(|error| !error.is::<Skipped>()) {
         let events = space.events().await;
         eprintln!("    warnings in {}:\n{events}", space.name);
@@ -121,16 +125,16 @@ async fn in_its_space(story: &Story, cluster: &Cluster, under_way: &UnderWay) ->
     then_put_back(ready(result), delete).await
 }
 
-async fn told(story: &Story, space: &Space) -> Result<Told> {
-    // A task of its own, so that an assertion that fails is no end of the others.
-    let mut telling = tokio::task::spawn_local((story.tell)(space.clone()));
-    match tokio::time::timeout(LIMIT, &mut telling).await {
+async fn run_as_task(story: &Story, space: &Space) -> Result<Findings> {
+    // A task of its own, so that a failed assertion does not end the other stories.
+    let mut task = tokio::task::spawn_local((story.run)(space.clone()));
+    match tokio::time::timeout(LIMIT, &mut task).await {
         Ok(ended) => ended.unwrap_or_else(|error| Err(broken(error))),
         Err(_) => {
-            telling.abort();
-            // What it has stopped goes on when it is dropped, and that is before this ends.
-            telling.await.ok();
-            Err(anyhow!("not told within {LIMIT:?}"))
+            task.abort();
+            // Dropping the story resumes what it has stopped; that must happen before this returns.
+            task.await.ok();
+            Err(anyhow!("the story did not end within {LIMIT:?}"))
         }
     }
 }
@@ -165,7 +169,7 @@ mod tests {
             name,
             says: "Something happens",
             alone: false,
-            tell: |_: Space| Box::pin(ready(Ok(Told::default()))),
+            run: |_: Space| Box::pin(ready(Ok(Findings::default()))),
         }
     }
 
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_told_with_its_message() {
+    async fn a_panic_is_reported_with_its_message() {
         let formatted = tokio::spawn(async { panic!("{} replicas", 2) });
         let literal = tokio::spawn(async { panic!("no replica") });
         assert_eq!(broken(formatted.await.unwrap_err()).to_string(), "panicked: 2 replicas");

@@ -1,4 +1,4 @@
-//! Interceptor and scaler as they were before a story that changes them, for what one that fails halfway leaves behind.
+//! The state of interceptor and scaler before a story that changes them, to restore it when the story fails halfway.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::cluster::{Cluster, INTERCEPTOR, SCALER};
 
-/// What was there.
+/// The pod templates and replicas of both.
 #[derive(Clone)]
 pub struct Snapshot {
     deployments: Vec<(&'static str, Deployment)>,
 }
 
 impl Snapshot {
-    /// Of now.
+    /// Reads the present state.
     ///
     /// # Errors
     /// When a Deployment cannot be read.
@@ -27,10 +27,10 @@ impl Snapshot {
         Ok(Self { deployments })
     }
 
-    /// Puts it back, and waits until everything is whole again. What is as it was does not change.
+    /// Restores it, and waits until everything is ready again. Deployments that have not changed are not written.
     ///
     /// # Errors
-    /// When it is refused, or not whole in time.
+    /// When a write is refused, or something does not become ready in time.
     pub async fn restore(&self, cluster: &Cluster) -> Result<()> {
         // Where KEDA does not scale the interceptor, nothing was paused.
         cluster.pause_interceptor(None).await.ok();

@@ -210,7 +210,7 @@ spec:
     /// How many requests of a route are pending, at all interceptors together.
     ///
     /// # Errors
-    /// When one of them does not tell.
+    /// When one of them does not answer.
     pub async fn pending(&self, name: &str) -> Result<u64> {
         let mut pending = 0;
         for pod in self.cluster.system(INTERCEPTOR).pods().await? {
@@ -222,7 +222,7 @@ spec:
     /// How many requests of a route are pending at one interceptor.
     ///
     /// # Errors
-    /// When it does not tell.
+    /// When it does not answer.
     pub async fn pending_at(&self, interceptor: &Pod, name: &str) -> Result<u64> {
         let url = format!("http://{}:9090/queue", pod_address(interceptor)?);
         let answer = caller::get(&url, "interceptor").await?;

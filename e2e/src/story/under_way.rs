@@ -1,4 +1,4 @@
-//! What a run has changed that is not put back yet, for one that is interrupted.
+//! What a run has changed and not restored yet, so that an interrupted run can restore it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::cluster::{Cluster, then_put_back};
 use super::snapshot::Snapshot;
 use crate::wait;
 
-/// How long putting back interceptor and scaler may take, and then that the namespaces go.
+/// How long it may take to restore interceptor and scaler, and then to delete the namespaces.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What is to be put back.
+/// What has to be restored.
 #[derive(Default)]
 pub struct UnderWay {
     namespaces: Mutex<BTreeSet<String>>,
@@ -25,25 +25,25 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
-    /// A namespace is about to be made.
+    /// Notes a namespace before it is created.
     pub fn began(&self, namespace: &str) {
         self.namespaces.lock().insert(namespace.to_owned());
     }
 
-    /// A namespace is gone.
+    /// Notes that a namespace is gone.
     pub fn ended(&self, namespace: &str) {
         self.namespaces.lock().remove(namespace);
     }
 
-    /// What interceptor and scaler have to be again; `None` when they are.
+    /// Notes the state that interceptor and scaler must get back; `None` once they have it.
     pub fn changes(&self, before: Option<Snapshot>) {
         *self.before.lock() = before;
     }
 
-    /// Puts back interceptor and scaler, deletes the namespaces, and says so. The stories must have been dropped.
+    /// Restores interceptor and scaler, deletes the namespaces, and logs both. The stories must have been dropped before.
     ///
     /// # Errors
-    /// When it is not done in time.
+    /// When it takes longer than the limits.
     pub async fn put_back(&self, cluster: &Cluster) -> Result<()> {
         let (before, namespaces) = (self.before.lock().clone(), self.namespaces.lock().clone());
         then_put_back(
@@ -56,7 +56,7 @@ impl UnderWay {
 
 async fn restore(before: Option<Snapshot>, cluster: &Cluster) -> Result<()> {
     let Some(before) = before else { return Ok(()) };
-    eprintln!("    interceptor and scaler are put back as they were");
+    eprintln!("    interceptor and scaler are restored");
     let mut last = None;
     // An API server that was stopped a moment ago may refuse the first calls.
     let restored = wait::until("it cannot be done", LIMIT, async || {

@@ -1,7 +1,7 @@
-//! Rollouts, kills and outages under constant load and with requests held: what a client can tell of them.
+//! Rollouts, kills and outages under constant load and with requests held: what clients notice.
 //!
-//! Beside the stories: [`traffic`] is what goes on meanwhile; [`rollout`], [`kill`] and [`broken_app`] are what several
-//! stories do.
+//! Shared by several stories: [`traffic`] is the load and the held requests; [`rollout`], [`kill`] and [`broken_app`] are
+//! the faults.
 
 mod api_server_away;
 mod app_crashes;

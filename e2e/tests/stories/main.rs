@@ -1,4 +1,4 @@
-//! The stories, told on the cluster that `KUBECONFIG` names. `make e2e` runs them all.
+//! Runs the end-to-end tests on the cluster that `KUBECONFIG` names. `make e2e` runs all of them.
 
 mod faults;
 mod keda;
@@ -22,7 +22,8 @@ static STORIES: LazyLock<Vec<Story>> =
     LazyLock::new(|| [tutorial::STORIES, upstream::STORIES, keda::STORIES, faults::STORIES].concat());
 
 const HELP: &str = "\
-stories [WORD...]: tells the stories whose name or chapter contains one of the words, or all. `--list` lists them.
+stories [WORD...]: runs the end-to-end tests (stories) whose name or chapter contains one of the words, or all of them.
+`--list` lists the stories.
 
 Settings come from the environment:
 
@@ -53,10 +54,10 @@ async fn main() -> Result<ExitCode> {
     let started = Instant::now();
     let cluster = Cluster::open(&environment).await?;
     let under_way = UnderWay::default();
-    let telling = Box::pin(tell(&stories, &cluster, &under_way));
-    // Whatever a story has stopped goes on when it is dropped, and that is before anything is put back.
-    let Some(outcomes) = shutdown::on_signal()?.run_until_cancelled_owned(telling).await else {
-        eprintln!("Interrupted: what the stories under way have changed is put back; a second signal ends at once.");
+    let stories_run = Box::pin(run_stories(&stories, &cluster, &under_way));
+    // Dropping a story resumes what it has stopped, before anything is restored.
+    let Some(outcomes) = shutdown::on_signal()?.run_until_cancelled_owned(stories_run).await else {
+        eprintln!("Interrupted: restoring what the running stories have changed; a second signal ends at once.");
         under_way.put_back(&cluster).await?;
         return Ok(ExitCode::from(shutdown::EXIT_AT_ONCE));
     };
@@ -72,9 +73,9 @@ async fn main() -> Result<ExitCode> {
     })
 }
 
-async fn tell(stories: &[&'static Story], cluster: &Cluster, under_way: &UnderWay) -> Result<Vec<Outcome>> {
+async fn run_stories(stories: &[&'static Story], cluster: &Cluster, under_way: &UnderWay) -> Result<Vec<Outcome>> {
     leftovers::put_right(cluster).await?;
     cluster.whole().await?;
-    let telling = Box::pin(run(stories, cluster, under_way));
-    Ok(LocalSet::new().run_until(telling).await)
+    let all = Box::pin(run(stories, cluster, under_way));
+    Ok(LocalSet::new().run_until(all).await)
 }

@@ -34,7 +34,7 @@ fn tracing(endpoint: Option<&str>) -> [(&'static str, Option<&str>); 4] {
     ]
 }
 
-/// Tells `story` while the interceptor sends its spans to `endpoint`; then it does so no more.
+/// Runs `story` while the interceptor sends its spans to `endpoint`, and ends that afterwards.
 async fn traced<T>(space: &Space, endpoint: &str, story: Pin<Box<dyn Future<Output = Result<T>> + '_>>) -> Result<T> {
     let interceptor = space.cluster.system(INTERCEPTOR);
     interceptor.with_env(&tracing(Some(endpoint)), story).await
@@ -71,8 +71,8 @@ async fn deploy(space: &Space, endpoint: &str) -> Result<Workload> {
     Ok(server)
 }
 
-/// `kubectl rollout restart` of the tutorial's client, which calls at its start. Gives the time before that, which tells
-/// this call's trace from those of earlier ones.
+/// `kubectl rollout restart` of the tutorial's client, which calls at its start. Returns the time before that, to
+/// distinguish the trace of this call from earlier ones.
 async fn restart_client(space: &Space) -> Result<SystemTime> {
     let (client, before) = (space.workload("otel-tracing-client"), SystemTime::now());
     client.restart().await?;

@@ -8,11 +8,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 use keda_http_core::route::scoped::Scope;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::inbound::Observed;
-use crate::proxy::headers::ClientFacts;
+
+/// What every request of one client connection has in common.
+pub struct ClientFacts {
+    /// The client's address, as it is appended to `X-Forwarded-For`.
+    pub forwarded_for: HeaderValue,
+    /// `http` or `https`, by the listener.
+    pub scheme: HeaderValue,
+}
 
 /// A client connection. Lives inside the connection's own task, so never longer than its socket.
 pub struct Client {
@@ -77,14 +85,25 @@ impl Client {
         Ok(())
     }
 
+    /// The address that the client has connected to.
+    pub fn local(&self) -> Option<SocketAddr> {
+        let local = SockRef::from(&self.socket()).local_addr().ok()?.as_socket()?;
+        Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
+    }
+
     /// Another descriptor of the same socket: the event queue takes each descriptor only once.
     fn second_descriptor(&self) -> io::Result<OwnedFd> {
+        self.socket().try_clone_to_owned()
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
         #[expect(
             unsafe_code,
             reason = "hyper owns the stream and lends it to nobody; see below why it is open"
         )]
-        // SAFETY: a request that waits is owned by its connection's task, which owns the socket and drops it after the request.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.socket) };
-        socket.try_clone_to_owned()
+        // SAFETY: a request is owned by its connection's task, which owns the socket and drops it after the request.
+        unsafe {
+            BorrowedFd::borrow_raw(self.socket)
+        }
     }
 }

@@ -62,7 +62,7 @@ pub enum ViolationKind {
     /// Section 3.2.
     #[error("a request has more than one Host")]
     RepeatedHost,
-    /// Section 6.2: digits only, at most 2^64 - 1. A list of lengths is refused too, as RFC 9110 section 8.6 allows.
+    /// Section 6.2: digits only, at most 2^63 - 1, since many apps read it into a signed number. A list of lengths is refused too, as RFC 9110 section 8.6 allows.
     #[error("Content-Length is not a number")]
     ContentLength,
     /// Section 6.3. Lines that repeat the same length are allowed.
@@ -77,7 +77,7 @@ pub enum ViolationKind {
     /// Section 6.1: the usual sign of request smuggling.
     #[error("a request has Content-Length and Transfer-Encoding")]
     LengthAndTransferEncoding,
-    /// Section 7.1: 1 to 16 hexadecimal digits, then CRLF or an extension.
+    /// Section 7.1: 1 to 16 hexadecimal digits, less than 2^63, then CRLF or an extension.
     #[error("a chunk size is malformed")]
     ChunkSize,
     /// Section 7.1.1: at most 256 bytes, without control characters other than a tab.

@@ -3,9 +3,11 @@
 //! Bytes that are not ours to change pass as they came: query strings are not rewritten, no encoding is asked for.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri, Version, uri};
+use http::{Request, Uri, Version, uri};
 use http_body::Body;
 use keda_http_kubernetes::endpoints::AppProtocol;
+
+use crate::inbound::client::ClientFacts;
 
 /// Tells a client that its request waited for a cold start.
 pub const COLD_START: HeaderName = HeaderName::from_static("x-keda-http-cold-start");
@@ -17,23 +19,24 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// What every request of one client connection has in common.
-pub struct ClientFacts {
-    /// The client's address, as it is appended to `X-Forwarded-For`.
-    pub forwarded_for: HeaderValue,
-    /// `http` or `https`, by the listener.
-    pub scheme: HeaderValue,
-}
-
 /// A request that cannot be passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
     /// Nothing says which host is meant.
-    #[error("the request names no host")]
+    #[error("the request has no Host")]
     NoHost,
-    /// The host is no host.
-    #[error("the Host header cannot be used")]
+    /// RFC 9110 section 7.2.
+    #[error("the Host is not a valid host with an optional port")]
     BadHost,
+    /// Two fields name a host, so that two readers may choose different ones.
+    #[error("the request names more than one host")]
+    RepeatedHost,
+    /// RFC 9112 section 3.2.
+    #[error("the request target is not a path, an absolute URI or, for OPTIONS, an asterisk")]
+    BadTarget,
+    /// RFC 9110 section 8.6.
+    #[error("the Content-Length is not a number, too large, or not the only one")]
+    BadLength,
     /// Tunnels are not our business.
     #[error("CONNECT is not supported")]
     Connect,
@@ -46,32 +49,12 @@ pub enum InvalidRequest {
 /// request comes round it has one more.
 const MAX_HOPS: usize = 32;
 
-/// Makes sure that `Host` says what the request is for (an absolute-form or HTTP/2 request says it in its URI) and
-/// that the request is one we pass on.
-pub fn settle_host<B>(request: &mut Request<B>) -> Result<(), InvalidRequest> {
-    if request.method() == Method::CONNECT {
-        return Err(InvalidRequest::Connect);
-    }
-    if let Some(authority) = request.uri().authority() {
-        // User information in an authority is not part of a Host header.
-        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let host = HeaderValue::from_str(host).map_err(|_| InvalidRequest::BadHost)?;
-        request.headers_mut().insert(header::HOST, host);
-    }
-    match request.headers().get(header::HOST) {
-        None => Err(InvalidRequest::NoHost),
-        Some(host) if host.to_str().is_err() => Err(InvalidRequest::BadHost),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Whether a comma-separated header lists a token, without case.
-fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name);
-    values
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+/// The elements of a comma-separated header, as bytes: what is not text must not hide what stands beside it.
+fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Removes what concerns one connection only: the headers that `Connection` names, and the well-known ones.
@@ -92,7 +75,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     if headers.contains_key(header::TE) {
-        let trailers = lists(headers, &header::TE, "trailers");
+        let trailers = elements(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         headers.remove(header::TE);
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -101,22 +84,16 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    // Naming these would cut the request from its target or its body.
+    const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TE, header::TRAILER];
+    let options = elements(headers, &header::CONNECTION);
+    let named: Vec<HeaderName> = options
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !KEPT.contains(name))
+        .collect();
     headers.remove(header::CONNECTION);
-    for name in lines
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-    {
-        // Naming these would cut the request from its target or its body.
-        let kept = ["host", "content-length", "te", "trailer"];
-        let name = name.trim();
-        if !name.is_empty()
-            && !kept.iter().any(|kept| name.eq_ignore_ascii_case(kept))
-            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
-        {
-            headers.remove(name);
-        }
+    for name in named {
+        headers.remove(name);
     }
 }
 
@@ -194,9 +171,7 @@ fn fit_http2<B>(request: &mut Request<B>) {
     let authority = host.and_then(|host| uri::Authority::try_from(host.as_bytes()).ok());
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(uri::Scheme::HTTP);
-    parts.authority = authority
-        .or(parts.authority)
-        .or_else(|| Some(uri::Authority::from_static("localhost")));
+    parts.authority = authority.or(parts.authority);
     parts.path_and_query = parts
         .path_and_query
         .or_else(|| Some(uri::PathAndQuery::from_static("/")));

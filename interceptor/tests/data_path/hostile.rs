@@ -109,3 +109,79 @@ async fn what_framing_does_not_check_is_never_read_as_http() {
         .run(&request, check)
         .unwrap();
 }
+
+#[tokio::test]
+async fn fault_a4_a_target_that_is_no_path_does_not_pick_the_route() {
+    let interceptor = Interceptor::start().await;
+    let (app, paths) = noting_app().await;
+    interceptor.serve("api", app).await;
+    for line in [
+        "GET api.example",
+        "GET x",
+        "OPTIONS *x",
+        "GET api.example:80",
+        "GET *",
+        "PRI *",
+        "GET /\u{fc}",
+        "GET /?\u{fc}",
+        "GET ftp://api.example/",
+        "GET ?x",
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nHost: api.example\r\n\r\n");
+        let answer = answer_to(&interceptor, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{line}: {answer}");
+    }
+    assert!(paths.lock().is_empty(), "{:?}", paths.lock());
+}
+
+#[tokio::test]
+async fn fault_a5_a_host_that_is_none_is_refused() {
+    let interceptor = Interceptor::start().await;
+    let (app, paths) = noting_app().await;
+    interceptor.serve("api", app).await;
+    interceptor.manifests.service("api", Some("kubernetes.io/h2c"));
+    for host in [
+        "",
+        "a b",
+        "x, evil",
+        "a/b",
+        "[::1",
+        "api.example:x",
+        "api.example@x",
+        "%61pi.example",
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let answer = answer_to(&interceptor, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{host}: {answer}");
+    }
+    assert!(paths.lock().is_empty(), "{:?}", paths.lock());
+}
+
+#[tokio::test]
+async fn fault_a3_http2_with_two_hosts_is_refused() {
+    let interceptor = Interceptor::start().await;
+    let (app, paths) = noting_app().await;
+    interceptor.serve("api", app).await;
+    let mut client = crate::protocols::http2_client(interceptor.bound.proxy).await;
+    // In this version hyper's client sends no `:authority`.
+    let request = http::Request::get("/").version(http::Version::HTTP_11);
+    let request = request.header("host", "api.example").header("host", "other.example");
+    let response = client.send_request(request.body("".into()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert!(paths.lock().is_empty(), "{:?}", paths.lock());
+}
+
+#[tokio::test]
+async fn fault_b5_an_http_1_0_request_without_host_is_for_the_catch_all() {
+    let interceptor = Interceptor::start().await;
+    let rules = serde_json::json!({"rules": [{"hosts": ["*"]}]});
+    interceptor.manifests.route_with("api", &rules);
+    let app = says("hello").await;
+    interceptor.manifests.ready("api", &[app]);
+    interceptor.sees("api", &[app]).await;
+    let answer = answer_to(&interceptor, b"OPTIONS / HTTP/1.0\r\n\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.0 200") && answer.ends_with("hello"),
+        "{answer}"
+    );
+}

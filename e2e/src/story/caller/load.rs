@@ -1,4 +1,4 @@
-//! Many requests: at a constant rate, or all at once. Those under way end when the load or the herd is dropped.
+//! Many requests: at a constant rate, or all at once. Dropping the load or the burst aborts its requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::tally::{Counts, Tally};
 use super::{client, send};
 
-/// Requests that were sent at once, to be awaited. They break off when this is dropped.
-pub type Herd = AbortOnDropHandle<Tally>;
+/// Requests that were sent at the same time. Await it for their tally; dropping it aborts them.
+pub type Burst = AbortOnDropHandle<Tally>;
 
-/// `count` requests at once.
+/// Sends `count` requests at the same time.
 ///
 /// # Errors
-/// When no client can be made.
-pub fn herd(count: usize, url: &str, host: &str) -> Result<Herd> {
+/// When the HTTP client cannot be built.
+pub fn burst(count: usize, url: &str, host: &str) -> Result<Burst> {
     let target = Target::new(url, host)?;
     let counts = target.counts.clone();
     let all = tokio::spawn(async move {
@@ -32,8 +32,7 @@ pub fn herd(count: usize, url: &str, host: &str) -> Result<Herd> {
     Ok(AbortOnDropHandle::new(all))
 }
 
-/// Requests at a constant rate, whatever becomes of those before, until it is stopped. When it is dropped, those under way
-/// break off.
+/// Requests at a constant rate, independent of the answers, until it is stopped. Dropping it aborts its requests.
 pub struct Load {
     stop: CancellationToken,
     sending: AbortOnDropHandle<()>,
@@ -41,10 +40,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins.
+    /// Starts to send.
     ///
     /// # Errors
-    /// When no client can be made.
+    /// When the HTTP client cannot be built.
     pub fn start(per_second: u32, url: &str, host: &str) -> Result<Self> {
         let target = Target::new(url, host)?;
         let (stop, counts) = (CancellationToken::new(), target.counts.clone());
@@ -56,12 +55,12 @@ impl Load {
         })
     }
 
-    /// What has become of those that were sent.
+    /// The tally of the requests sent so far.
     pub fn so_far(&self) -> Tally {
         self.counts.lock().so_far()
     }
 
-    /// Sends no more, and waits for those that are under way.
+    /// Stops sending, and waits for the answers to what was sent.
     ///
     /// # Errors
     /// When the task has failed.
@@ -137,7 +136,7 @@ mod tests {
         (listener, url)
     }
 
-    /// Takes connections until one brings a request, which is not answered.
+    /// Accepts a connection and reads a request, which is not answered.
     async fn requested(listener: &TcpListener) -> TcpStream {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = Vec::new();
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_end_with_the_load_and_with_the_herd() {
+    async fn requests_end_with_the_load_and_with_the_burst() {
         let (listener, url) = listen().await;
         let load = Load::start(20, &url, "a.test").unwrap();
         let stream = requested(&listener).await;
@@ -165,9 +164,9 @@ mod tests {
         is_closed(stream).await;
 
         let (listener, url) = listen().await;
-        let herd = herd(2, &url, "a.test").unwrap();
+        let burst = burst(2, &url, "a.test").unwrap();
         let streams = [requested(&listener).await, requested(&listener).await];
-        drop(herd);
+        drop(burst);
         for stream in streams {
             is_closed(stream).await;
         }

@@ -1,4 +1,4 @@
-//! What became of many requests.
+//! The results of many requests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,36 +9,36 @@ use tokio::time::Instant;
 
 use super::Answer;
 
-/// What became of many requests.
+/// The results of many requests.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// How many were sent.
+    /// Requests sent.
     pub sent: u64,
-    /// How many were answered 200.
+    /// Requests answered with 200.
     pub answered: u64,
-    /// The others that have ended, by what they got.
+    /// Requests that failed, by status and body or by error.
     pub failed: BTreeMap<String, u64>,
-    /// The longest that one which was answered 200 took, or that one which is under way has taken so far.
+    /// The longest time of a request: of those answered with 200, and of those in progress until now.
     pub slowest: Duration,
     /// When the first and the last of those that failed did.
     failing: Option<(Instant, Instant)>,
 }
 
 impl Tally {
-    /// How many have ended, and not with 200.
+    /// Requests that ended with anything but 200.
     pub fn failures(&self) -> u64 {
         self.failed.values().sum()
     }
 
-    /// How many have not ended.
+    /// Requests in progress.
     pub fn under_way(&self) -> u64 {
         self.sent - self.answered - self.failures()
     }
 
-    /// Fails unless all were answered 200, none later than after `slowest`. One that is under way may be so for as long.
+    /// Fails unless all were answered with 200 within `slowest`. Requests in progress must be younger than that.
     ///
     /// # Errors
-    /// With what the others got, and how long the slowest took.
+    /// With the other results, and the slowest time.
     pub fn expect_all(&self, slowest: Duration) -> Result<()> {
         ensure!(
             self.failures() == 0 && self.answered > 0 && self.slowest <= slowest,
@@ -60,7 +60,7 @@ impl Tally {
                 return;
             }
             Ok(answer) => format!("{} {}", answer.status, answer.body.trim()),
-            Err(error) => innermost(&error),
+            Err(error) => root_cause(&error),
         };
         *self.failed.entry(got).or_default() += 1;
         let now = Instant::now();
@@ -69,7 +69,7 @@ impl Tally {
 }
 
 /// Without the address of each request, so that failures of one kind are counted together.
-fn innermost(error: &anyhow::Error) -> String {
+fn root_cause(error: &anyhow::Error) -> String {
     error.chain().last().map(ToString::to_string).unwrap_or_default()
 }
 
@@ -78,7 +78,7 @@ impl fmt::Display for Tally {
         let (sent, failed, slowest) = (self.sent, self.failures(), self.slowest.as_secs_f64());
         write!(formatter, "{failed} of {sent} requests failed, slowest {slowest:.1} s")?;
         if self.under_way() > 0 {
-            write!(formatter, ", {} under way", self.under_way())?;
+            write!(formatter, ", {} in progress", self.under_way())?;
         }
         self.failed
             .iter()
@@ -95,20 +95,20 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// One more is sent; this is its number.
+    /// Counts a request as sent and returns its number.
     pub(super) fn sent(&mut self) -> u64 {
         self.tally.sent += 1;
         self.under_way.insert(self.tally.sent, Instant::now());
         self.tally.sent
     }
 
-    /// The one with this number has ended.
+    /// Counts the request with this number as ended.
     pub(super) fn ended(&mut self, number: u64, answer: Result<Answer>) {
         self.under_way.remove(&number);
         self.tally.count(answer);
     }
 
-    /// What has become of them so far.
+    /// The tally so far.
     pub(super) fn so_far(&self) -> Tally {
         let mut tally = self.tally.clone();
         if let Some((_, oldest)) = self.under_way.first_key_value() {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_well_when_everything_was_answered_in_time() {
+    fn a_load_passes_when_every_request_was_answered_in_time() {
         counted([good(1), good(5)]).expect_all(LIMIT).unwrap();
         assert!(counted([]).expect_all(LIMIT).is_err(), "nothing proves nothing");
         let error = counted([good(1), good(6)]).expect_all(LIMIT).unwrap_err().to_string();
@@ -166,8 +166,8 @@ mod tests {
         let tally = counted([broken(1), good(0), broken(2), answer(502, "Bad\n", Duration::ZERO)]);
         assert_eq!((tally.sent, tally.answered, tally.failures()), (4, 1, 3));
         let error = tally.expect_all(LIMIT).context("it").unwrap_err();
-        let told = "3 of 4 requests failed, slowest 0.0 s; 1 x 502 Bad; 2 x refused";
-        assert!(format!("{error:#}").ends_with(told), "{error:#}");
+        let summary = "3 of 4 requests failed, slowest 0.0 s; 1 x 502 Bad; 2 x refused";
+        assert!(format!("{error:#}").ends_with(summary), "{error:#}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,7 +179,10 @@ mod tests {
         counts.so_far().expect_all(LIMIT).unwrap();
         tokio::time::advance(LIMIT * 2).await;
         let tally = counts.so_far();
-        assert_eq!(tally.to_string(), "0 of 2 requests failed, slowest 10.0 s, 1 under way");
+        assert_eq!(
+            tally.to_string(),
+            "0 of 2 requests failed, slowest 10.0 s, 1 in progress"
+        );
         assert!(tally.expect_all(LIMIT).is_err());
         counts.ended(stalled, good(1));
         counts.so_far().expect_all(LIMIT).unwrap();

@@ -1,4 +1,4 @@
-//! What a pod tells Prometheus.
+//! Metrics of a pod in the format of Prometheus.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +9,7 @@ use crate::story::caller;
 /// All metrics of an interceptor or a scaler, as text.
 ///
 /// # Errors
-/// When it does not tell.
+/// When the pod does not answer.
 pub async fn scrape(pod: &Pod) -> Result<String> {
     let url = format!("http://{}:2223/metrics", pod_address(pod)?);
     Ok(caller::get(&url, "metrics").await?.expect(200)?.body)

@@ -1,20 +1,22 @@
-//! A story that changes something, and what is done afterwards whatever has become of it.
+//! Runs a story and restores what it has changed, also when it fails.
 
 use anyhow::{Result, anyhow};
 
 /// Awaits `story`, then `put_back`.
 ///
 /// # Errors
-/// Those of both, the story's first: it is what has to be looked into.
+/// The story's error first, since that is the one to look into.
 pub async fn then_put_back<T>(
     story: impl Future<Output = Result<T>>,
     put_back: impl Future<Output = Result<()>>,
 ) -> Result<T> {
-    let told = story.await;
-    match (told, put_back.await) {
-        (told, Ok(())) => told,
-        (Ok(_), Err(error)) => Err(error.context("what was changed is not put back")),
-        (Err(told), Err(error)) => Err(anyhow!("{told:#}; what was changed is not put back either: {error:#}")),
+    let result = story.await;
+    match (result, put_back.await) {
+        (result, Ok(())) => result,
+        (Ok(_), Err(error)) => Err(error.context("what was changed could not be restored")),
+        (Err(first), Err(error)) => Err(anyhow!(
+            "{first:#}; and what was changed could not be restored: {error:#}"
+        )),
     }
 }
 
@@ -27,14 +29,14 @@ mod tests {
     #[tokio::test]
     async fn of_two_errors_the_storys_is_the_first() {
         let failed = |what: &'static str| ready(Err(anyhow!(what)));
-        let told = then_put_back(ready(Ok(7)), ready(Ok(()))).await;
-        assert_eq!(told.unwrap(), 7);
+        let result = then_put_back(ready(Ok(7)), ready(Ok(()))).await;
+        assert_eq!(result.unwrap(), 7);
         for (story, put_back, expected) in [
             (Err(anyhow!("no answer")), Ok(()), "no answer"),
             (
                 Ok(()),
                 Err(anyhow!("refused")),
-                "what was changed is not put back: refused",
+                "what was changed could not be restored: refused",
             ),
         ] {
             let error = then_put_back(ready(story), ready(put_back)).await.unwrap_err();
@@ -45,7 +47,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no answer; what was changed is not put back either: refused"
+            "no answer; and what was changed could not be restored: refused"
         );
     }
 }

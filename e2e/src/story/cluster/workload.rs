@@ -150,7 +150,7 @@ impl Workload {
         let before = self.container().await?.env.unwrap_or_default();
         let value = |name: &str| before.iter().find(|variable| variable.name == name)?.value.as_deref();
         let restored: Vec<_> = variables.iter().map(|(name, _)| (*name, value(name))).collect();
-        let told = Box::pin(async {
+        let result = Box::pin(async {
             self.set_env(variables).await?;
             self.rolled_out().await?;
             meanwhile.await
@@ -159,7 +159,7 @@ impl Workload {
             self.set_env(&restored).await?;
             self.rolled_out().await
         });
-        then_put_back(told, put_back).await
+        then_put_back(result, put_back).await
     }
 
     /// The first container of its pods.
@@ -282,7 +282,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(2);
 
-    /// Reads that are told by their number what to give.
+    /// A reader whose result depends on how often it was called.
     async fn reads(mut give: impl FnMut(u32) -> Result<i32>) -> Result<()> {
         let mut number = 0;
         unchanged(LIMIT, &1, async || {

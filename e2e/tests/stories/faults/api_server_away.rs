@@ -10,7 +10,7 @@ use keda_http_e2e::story::caller::Tally;
 use keda_http_e2e::story::cluster::INTERCEPTOR;
 use keda_http_e2e::story::node::API_SERVER;
 use keda_http_e2e::story::space::{WAKE, WARM};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
@@ -20,9 +20,9 @@ use super::traffic::{RATE, STARTUP, Traffic, node};
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "api_server_away",
-    says: "While the API server hangs for a minute no request to an app that is up fails; what is held is answered afterwards",
+    says: "While the API server hangs for a minute, no request to an app that is up fails; held requests are answered afterwards",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const AWAY: Duration = Duration::from_secs(60);
@@ -33,12 +33,12 @@ const AWAY: Duration = Duration::from_secs(60);
 /// so the request is held until one is.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let node = node(&space)?;
     let traffic = Traffic::start(&space, STARTUP).await?;
     let before = State::now(&space).await?;
     let (away, answered) = (node.pause(API_SERVER)?, traffic.load.so_far().answered);
-    // Nothing tells when a minute is over but the clock.
+    // Only the clock knows when a minute is over.
     tokio::time::timeout(AWAY, std::future::pending::<()>()).await.ok();
     let meanwhile = traffic.load.so_far();
     drop(away);
@@ -52,21 +52,21 @@ async fn tell(space: Space) -> Result<Told> {
         before.interceptors == after.interceptors,
         "an interceptor was lost: {before:?}, then {after:?}: {load}"
     );
-    let told = Told::that(format!("during the outage: {meanwhile}")).and(format!("held: {held}"));
+    let findings = Findings::new(format!("during the outage: {meanwhile}")).and(format!("held: {held}"));
     match load.failures() {
         0 => {
             load.expect_all(WARM)?;
-            Ok(told.and("none afterwards"))
+            Ok(findings.and("none afterwards"))
         }
         _ => {
             let node_was_lost = before.nodes != after.nodes;
             ensure!(node_was_lost, "the node was ready all the while: {after:?}: {load}");
-            Ok(told.noticed(refused(&load)?))
+            Ok(findings.client_effect(refused(&load)?))
         }
     }
 }
 
-/// What a client could tell once the node was taken for lost.
+/// What clients noticed while Kubernetes took the node for lost.
 fn refused(load: &Tally) -> Result<String> {
     let refused = load.failed.keys().all(|what| what.contains("Connection refused"));
     ensure!(
@@ -84,7 +84,7 @@ fn refused(load: &Tally) -> Result<String> {
     ))
 }
 
-/// What tells who was lost.
+/// What shows whether the node was taken for lost.
 #[derive(Debug)]
 struct State {
     /// How often each interceptor was started again.

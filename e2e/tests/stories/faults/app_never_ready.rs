@@ -3,7 +3,7 @@
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::space::WARM;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 use super::broken_app::{BROKEN, gives_up};
@@ -12,12 +12,12 @@ use super::traffic::RATE;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "app_never_ready",
-    says: "Requests for an app that never gets ready end in 504; another app beside it answers all the while",
+    says: "Requests for an app that never becomes ready get 504; another app answers all the time",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let app = space.app(BROKEN, 0, &[("STARTUP_DELAY", "3600")]).await?;
     space.app("other", 1, &[]).await?;
     space.route("other", "").await?;
@@ -25,5 +25,5 @@ async fn tell(space: Space) -> Result<Told> {
     let refused = gives_up(&space, &app).await?;
     let tally = load.stop().await?;
     tally.expect_all(WARM)?;
-    Ok(Told::that(refused).and(format!("the other app meanwhile: {tally}")))
+    Ok(Findings::new(refused).and(format!("the other app meanwhile: {tally}")))
 }

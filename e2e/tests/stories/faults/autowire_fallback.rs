@@ -1,10 +1,10 @@
-//! All interceptors go: the autowired Service leads to the app's own pods, and back when they return. Its callers cannot tell.
+//! All interceptors go: the autowired Service leads to the app's own pods, and back when they return. Its callers do not notice.
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::caller::{self, Load};
 use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
 use keda_http_e2e::story::space::{PATIENCE, WARM};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 
 use super::CHAPTER;
@@ -13,12 +13,12 @@ use super::traffic::RATE;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "autowire_fallback",
-    says: "Without interceptors an autowired Service leads to the app's own pods, and back; no request fails",
+    says: "Without interceptors, an autowired Service points to the app's own pods, and back afterwards; no request fails",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 1, &[]).await?;
     let front = space.autowired("api", 1).await?;
     // Without traffic the app sleeps by now; its cold start is no part of the load.
@@ -46,10 +46,10 @@ async fn tell(space: Space) -> Result<Told> {
     leads(&space, "the Service does not lead back", |front, ours| front != ours).await?;
     let tally = load.stop().await?;
     tally.expect_all(WARM)?;
-    Ok(Told::that(format!("{tally}")))
+    Ok(Findings::new(format!("{tally}")))
 }
 
-/// KEDA scales the interceptor; it is told to keep it at zero.
+/// KEDA scales the interceptor; here it has to keep it at zero.
 async fn without_interceptors(space: &Space) -> Result<()> {
     space.cluster.pause_interceptor(Some("0")).await?;
     space.cluster.system(INTERCEPTOR).asleep(PATIENCE).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::Space;
-use keda_http_e2e::story::caller::herd;
+use keda_http_e2e::story::caller::burst;
 use keda_http_e2e::story::cluster::Workload;
 use keda_http_e2e::story::space::{PATIENCE, WAKE};
 
@@ -34,7 +34,7 @@ pub async fn gives_up(space: &Space, app: &Workload) -> Result<String> {
 /// With a readiness timeout that is long enough for the mending, what is held is answered.
 pub async fn mended(space: &Space, mend: impl Future<Output = Result<()>>) -> Result<String> {
     space.route(BROKEN, "  timeouts: {readiness: 2m}\n").await?;
-    let held = herd(HELD as usize, &space.cluster.interceptor().await?, &space.host(BROKEN))?;
+    let held = burst(HELD as usize, &space.cluster.interceptor().await?, &space.host(BROKEN))?;
     space.held(BROKEN, HELD).await?;
     mend.await?;
     let tally = held.await?;

@@ -4,12 +4,12 @@
 
 use anyhow::Result;
 use keda_http_e2e::story::space::{WAKE, WARM};
-use keda_http_e2e::story::{Space, Told};
+use keda_http_e2e::story::{Findings, Space};
 
 use super::traffic::{STARTUP, Traffic, next_wake, node};
 
-/// All its pods at once, while requests are held; what was held had been told to KEDA before, the next wake was not.
-pub async fn nobody_can_tell(space: &Space, name: &'static str) -> Result<Told> {
+/// Kills all pods of a program at once while requests are held. KEDA has had the signal for these, but not for the next wake.
+pub async fn kill_unnoticed(space: &Space, name: &'static str) -> Result<Findings> {
     let node = node(space)?;
     let traffic = Traffic::start(space, STARTUP).await?;
     for pod in space.cluster.system(name).pods().await? {
@@ -18,7 +18,7 @@ pub async fn nobody_can_tell(space: &Space, name: &'static str) -> Result<Told> 
     let (load, held) = traffic.end_when_whole(space).await?;
     load.expect_all(WARM)?;
     held.expect_all(STARTUP + WAKE)?;
-    Ok(Told::that(format!("load: {load}"))
+    Ok(Findings::new(format!("load: {load}"))
         .and(format!("held: {held}"))
         .and(next_wake(space).await?))
 }

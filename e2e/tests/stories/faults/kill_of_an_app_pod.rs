@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use keda_http_e2e::story::caller::{Load, Tally};
 use keda_http_e2e::story::cluster::Workload;
 use keda_http_e2e::story::space::{PATIENCE, WARM};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 use kube::ResourceExt;
 
@@ -21,9 +21,9 @@ use super::traffic::{RATE, is_answered, node};
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "kill_of_an_app_pod",
-    says: "When one of an app's two pods is killed, no request fails but those that it had; when it is back it gets its share",
+    says: "When one of an app's two pods is killed, only requests that it had can fail; once it is back it gets requests again",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// Ten requests are under way at any time, about half of them at each pod.
@@ -31,7 +31,7 @@ const RESPONSE_DELAY: &str = "0.5";
 /// Connections break at once when their process ends. A failure later than this is another one.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let node = node(&space)?;
     let app = space.app("api", 2, &[("RESPONSE_DELAY", RESPONSE_DELAY)]).await?;
     space.route("api", "").await?;
@@ -46,10 +46,11 @@ async fn tell(space: Space) -> Result<Told> {
     is_back(&space, &app, pod).await?;
     let tally = load.stop().await?;
     broke_there(&tally, exposed)?;
-    let told = Told::that(tally.to_string()).and(format!("{exposed} were under way at both pods when one was killed"));
+    let findings =
+        Findings::new(tally.to_string()).and(format!("{exposed} were in progress at both pods when one was killed"));
     Ok(match tally.failures() {
-        0 => told,
-        failed => told.noticed(format!(
+        0 => findings,
+        failed => findings.client_effect(format!(
             "{failed} of {} requests got 502, all within {:.1} s: the killed pod had them, and may have done what they ask for. The \
              interceptor sends a request again only when that is safe and it has kept a copy, as it does on connections that are \
              new or were idle for 0.1 s",

@@ -7,7 +7,7 @@ use keda_http_e2e::story::caller::Tally;
 use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
 use keda_http_e2e::story::node::Node;
 use keda_http_e2e::story::space::{PATIENCE, WARM};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 use super::traffic::{HELD, STARTUP, Traffic, node};
@@ -15,15 +15,15 @@ use super::traffic::{HELD, STARTUP, Traffic, node};
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "kill_of_one_interceptor",
-    says: "When one of two interceptors is killed, the requests that it had break; those of the other one go on, and all that come later",
+    says: "When one of two interceptors is killed, its requests break off; those of the other one and all later ones succeed",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// For how long requests may fail: until kube-proxy gives it no connection.
 const BROKEN: Duration = Duration::from_secs(15);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let node = node(&space)?;
     then_put_back(
         Box::pin(one_of_two(&space, &node)),
@@ -32,7 +32,7 @@ async fn tell(space: Space) -> Result<Told> {
     .await
 }
 
-async fn one_of_two(space: &Space, node: &Node) -> Result<Told> {
+async fn one_of_two(space: &Space, node: &Node) -> Result<Findings> {
     let interceptor = space.cluster.system(INTERCEPTOR);
     space.cluster.pause_interceptor(Some("2")).await?;
     interceptor.scaled(PATIENCE, |replicas| replicas == 2).await?;
@@ -52,22 +52,21 @@ async fn one_of_two(space: &Space, node: &Node) -> Result<Told> {
         "requests failed for {:?}: {load}",
         load.failing()
     );
-    let told = Told::that(format!("load: {load}"))
+    let findings = Findings::new(format!("load: {load}"))
         .and(format!("{} held requests were answered, {lost} broke", held.answered))
-        .noticed(format!(
-            "the {lost} of {HELD} held requests broke off that the killed one had; the other interceptor's were answered"
+        .client_effect(format!(
+            "{lost} of {HELD} held requests broke off: the killed interceptor held them. Those of the other interceptor were answered"
         ));
-    Ok(with_failures(told, &load))
+    Ok(with_failures(findings, &load))
 }
 
-fn with_failures(told: Told, load: &Tally) -> Told {
-    match load.failures() {
-        0 => told,
-        failed => told.noticed(format!(
-            "{failed} of {} requests of the load failed, all within {:.1} s: those under way there, and connections that kube-proxy \
-             gave it until the kubelet had seen its end",
-            load.sent,
-            load.failing().as_secs_f64()
-        )),
-    }
+/// Every run says what may happen, also one in which nothing did: whether it does depends on kube-proxy's timing.
+fn with_failures(findings: Findings, load: &Tally) -> Findings {
+    findings.client_effect(format!(
+        "{} of {} requests of the load failed within {:.1} s. Some may fail in any run: those that the killed interceptor was \
+         answering, and new connections that kube-proxy sends to it until the kubelet has noticed its end",
+        load.failures(),
+        load.sent,
+        load.failing().as_secs_f64()
+    ))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::cluster::INTERCEPTOR;
 use keda_http_e2e::story::space::{PATIENCE, WARM};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 
 use super::CHAPTER;
@@ -14,15 +14,15 @@ use super::traffic::{HELD, STARTUP, Traffic, node};
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "kill_of_the_interceptor",
-    says: "When every interceptor is killed, its requests break; the next ones are answered as soon as its container is back, and the app wakes",
+    says: "When every interceptor is killed, the requests in progress break off; new ones are answered once the container runs again",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// For how long requests may fail: until the kubelet has started the container again.
 const BROKEN: Duration = Duration::from_secs(15);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let node = node(&space)?;
     let traffic = Traffic::start(&space, STARTUP).await?;
     for pod in space.cluster.system(INTERCEPTOR).pods().await? {
@@ -40,12 +40,12 @@ async fn tell(space: Space) -> Result<Told> {
         "requests failed for {:?}: {load}",
         load.failing()
     );
-    Ok(Told::that(format!("load: {load}"))
+    Ok(Findings::new(format!("load: {load}"))
         .and(format!("the {HELD} held requests broke"))
-        .noticed(format!(
+        .client_effect(format!(
             "the {HELD} requests that the interceptor held broke off: a process that is killed takes its connections with it"
         ))
-        .noticed(format!(
+        .client_effect(format!(
             "{} of {} requests of the load failed, all within {:.1} s: it was the only interceptor, and until the kubelet has started \
              its container again nobody listens",
             load.failures(),

@@ -1,12 +1,12 @@
-//! `kubectl rollout restart` of an app: requests under way are answered by the old pods, the next ones by the new pods.
+//! `kubectl rollout restart` of an app: requests in progress are answered by the old pods, the next ones by the new pods.
 //!
-//! An app that stops listening as soon as it is told to end needs no `preStop` hook: a connection that is refused, or closed
+//! An app that stops listening as soon as it gets SIGTERM needs no `preStop` hook: a connection that is refused, or closed
 //! while it was idle, is no failure to the interceptor, which sends the request to another pod.
 
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::space::WARM;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 use super::traffic::{RATE, is_answered};
@@ -14,15 +14,15 @@ use super::traffic::{RATE, is_answered};
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "rollout_of_the_app",
-    says: "A rollout of an app with two pods fails no request, neither those under way nor those that come meanwhile",
+    says: "During a rollout of an app with two pods no request fails, neither those in progress nor new ones",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// Ten requests are under way at any time.
 const RESPONSE_DELAY: &str = "0.5";
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let app = space.app("api", 2, &[("RESPONSE_DELAY", RESPONSE_DELAY)]).await?;
     space.route("api", "").await?;
     let load = Load::start(RATE, &space.cluster.interceptor().await?, &space.host("api"))?;
@@ -33,7 +33,7 @@ async fn tell(space: Space) -> Result<Told> {
     app.rolled_out().await?;
     let tally = load.stop().await?;
     tally.expect_all(WARM)?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "{} pods replaced, each request of half a second: {tally}",
         before.len()
     )))

@@ -11,10 +11,10 @@ use super::rollout::rollout;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "rollout_of_the_interceptor",
-    says: "A rollout of the interceptor fails no request, neither those under way nor those held",
+    says: "During a rollout of the interceptor no request fails, neither those in progress nor those held",
     alone: true,
-    tell: |space| Box::pin(async move { Box::pin(rollout(&space, INTERCEPTOR, STARTUP)).await }),
+    run: |space| Box::pin(async move { Box::pin(rollout(&space, INTERCEPTOR, STARTUP)).await }),
 };
 
-/// The old pod is told to end when the new one is ready, after some seconds, and then has 30 for what it holds.
+/// The old pod is asked to stop when the new one is ready, after some seconds, and then has 30 for what it holds.
 const STARTUP: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use keda_http_e2e::story::cluster::SCALER;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 use super::rollout::{rollout, wake_afterwards};
@@ -12,15 +12,15 @@ use super::rollout::{rollout, wake_afterwards};
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "rollout_of_the_scaler",
-    says: "A rollout of the scaler fails no request, and wakes go on",
+    says: "During a rollout of the scaler no request fails, and wakes work",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// Its pods, of which the chart has three, are replaced one after the other, each when the new one has been ready for ten seconds.
 const STARTUP: Duration = Duration::from_secs(60);
 
-async fn tell(space: Space) -> Result<Told> {
-    let told = Box::pin(rollout(&space, SCALER, STARTUP)).await?;
-    Ok(told.and(Box::pin(wake_afterwards(&space)).await?))
+async fn run(space: Space) -> Result<Findings> {
+    let findings = Box::pin(rollout(&space, SCALER, STARTUP)).await?;
+    Ok(findings.and(Box::pin(wake_afterwards(&space)).await?))
 }

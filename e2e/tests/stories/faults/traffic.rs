@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use keda_http_e2e::story::caller::{self, Herd, Load, Tally, herd};
+use keda_http_e2e::story::caller::{self, Burst, Load, Tally, burst};
 use keda_http_e2e::story::node::Node;
 use keda_http_e2e::story::space::PATIENCE;
 use keda_http_e2e::story::{Skipped, Space};
@@ -19,7 +19,7 @@ pub const STARTUP: Duration = Duration::from_secs(8);
 /// A load on one app, and requests held for another one that takes a while to start.
 pub struct Traffic {
     pub load: Load,
-    held: Herd,
+    held: Burst,
 }
 
 impl Traffic {
@@ -37,7 +37,7 @@ impl Traffic {
         caller::get(&front, &space.host("warm")).await?.expect(200)?;
         let load = Load::start(RATE, &front, &space.host("warm"))?;
         is_answered(&load).await?;
-        let held = herd(HELD as usize, &space.cluster.interceptor().await?, &space.host("slow"))?;
+        let held = burst(HELD as usize, &space.cluster.interceptor().await?, &space.host("slow"))?;
         space.held("slow", HELD).await?;
         Ok(Self { load, held })
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::space::{AUTOSCALER, WARM};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use tokio::time::Instant;
 
 use super::CHAPTER;
@@ -11,12 +11,12 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "autoscaler",
-    says: "By request rate the autoscaler goes from 1 replica to 5 under load, and back to 1 after it",
+    says: "By request rate, the autoscaler goes from 1 replica to 5 under load, and back to 1 afterwards",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 1, &[]).await?;
     let more = [("targetValue", "5"), ("window", "10s")];
     let front = space.autowired_from("api", 1, 5, &more).await?;
@@ -28,7 +28,7 @@ async fn tell(space: Space) -> Result<Told> {
     tally.expect_all(WARM)?;
     let ended = Instant::now();
     api.scaled(AUTOSCALER, |replicas| replicas == 1).await?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "5 replicas after {} s, 1 again after {} s",
         up.as_secs(),
         ended.elapsed().as_secs()

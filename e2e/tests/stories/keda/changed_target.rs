@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 use tokio::time::Instant;
 
@@ -14,15 +14,15 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "changed_target",
-    says: "A changed target of a route reaches the autoscaler within seconds; the ScaledObject is not touched",
+    says: "A changed target of a route reaches the autoscaler within seconds; the ScaledObject does not change",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// Without the stream KEDA would look again after hours.
 const SOON: Duration = Duration::from_secs(30);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space.app("api", 1, &[]).await?;
     space
         .route("api", "  scalingMetric: {concurrency: {targetValue: 42}}\n")
@@ -53,5 +53,5 @@ async fn tell(space: Space) -> Result<Told> {
         before.metadata.generation == after.metadata.generation,
         "the ScaledObject was edited"
     );
-    Ok(Told::that(format!("42 -> 7 after {:.1} s", took.as_secs_f64())))
+    Ok(Findings::new(format!("42 -> 7 after {:.1} s", took.as_secs_f64())))
 }

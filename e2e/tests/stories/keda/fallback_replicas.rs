@@ -1,23 +1,23 @@
-//! KEDA's `fallback`: while no interceptor tells the scaler anything, it says so to KEDA instead of guessing a number, and
+//! KEDA's `fallback`: while no interceptor reports to the scaler, it returns an error to KEDA instead of guessing a number, and
 //! KEDA goes to the replicas that the ScaledObject names. Callers use the autowired Service meanwhile, which leads to the pods.
 
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::cluster::{INTERCEPTOR, then_put_back};
 use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE, WARM};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "fallback_replicas",
-    says: "While no interceptor is there KEDA goes to the ScaledObject's fallback replicas; requests go on, and scaling comes back",
+    says: "Without any interceptor KEDA sets the ScaledObject's fallback replicas; requests succeed, and scaling resumes",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 1, &[]).await?;
     let front = space.autowired_from("api", 1, 5, &[]).await?;
     space
@@ -43,5 +43,5 @@ async fn tell(space: Space) -> Result<Told> {
     api.scaled(AUTOSCALER, |replicas| replicas == 1).await?;
     let tally = load.stop().await?;
     tally.expect_all(WARM)?;
-    Ok(Told::that(format!("1 -> 3 -> 1 replicas; {tally}")))
+    Ok(Findings::new(format!("1 -> 3 -> 1 replicas; {tally}")))
 }

@@ -9,21 +9,21 @@ use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::cluster::{SCALER, then_put_back};
 use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE, WAKE};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "no_scaler",
-    says: "Without any scaler the replicas stay as they are and requests go on; scaling comes back with it",
+    says: "Without any scaler the replicas do not change and requests succeed; scaling resumes with it",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const AWAY: Duration = Duration::from_secs(30);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     space
         .route(
@@ -50,7 +50,7 @@ async fn tell(space: Space) -> Result<Told> {
     // The first requests wake the app.
     tally.expect_all(WAKE)?;
     api.asleep(PATIENCE).await?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "2 replicas for {} s without a scaler, then 0; {tally}",
         AWAY.as_secs()
     )))

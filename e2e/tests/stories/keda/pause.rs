@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use keda_http_e2e::story::caller::herd;
+use keda_http_e2e::story::caller::burst;
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "pause",
-    says: "A paused ScaledObject is not woken; what was held meanwhile is answered after the pause",
+    says: "A paused ScaledObject does not wake; requests held during the pause are answered after it",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const HELD: u64 = 10;
 /// A wake that is not paused takes a second.
 const PAUSED: Duration = Duration::from_secs(10);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     space.route("api", "").await?;
     space.scaled("api", 1).await?;
@@ -32,11 +32,14 @@ async fn tell(space: Space) -> Result<Told> {
     space
         .condition("keda.sh/v1alpha1", "ScaledObject", "api", "Paused", "True")
         .await?;
-    let held = herd(HELD as usize, &space.cluster.interceptor().await?, &space.host("api"))?;
+    let held = burst(HELD as usize, &space.cluster.interceptor().await?, &space.host("api"))?;
     space.held("api", HELD).await?;
     api.stays(PAUSED, 0).await?;
     space.annotate("api", "autoscaling.keda.sh/paused", None).await?;
     let tally = held.await?;
     tally.expect_all(PAUSED + PATIENCE)?;
-    Ok(Told::that(format!("held for {} s of pause: {tally}", PAUSED.as_secs())))
+    Ok(Findings::new(format!(
+        "held for {} s of pause: {tally}",
+        PAUSED.as_secs()
+    )))
 }

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::caller::get;
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
@@ -13,10 +13,10 @@ pub const STORY: Story = Story {
     name: "several_triggers",
     says: "Two kedify-http triggers and a cron trigger in one ScaledObject: a request by either host wakes it",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     let mut triggers = String::new();
     for name in ["public", "internal"] {
@@ -39,13 +39,13 @@ async fn tell(space: Space) -> Result<Told> {
     for name in ["public", "internal"] {
         space.wired(name).await?;
     }
-    let mut told = Told::default();
+    let mut findings = Findings::default();
     for name in ["public", "internal"] {
         api.asleep(PATIENCE).await?;
         let url = space.url(name, 8080).await?;
         let answer = get(&url, &space.host(name)).await?.expect(200)?;
         ensure!(answer.header("x-keda-http-cold-start") == Some("true"), "{answer:?}");
-        told = told.and(format!("`{name}` after {:.2} s", answer.took.as_secs_f64()));
+        findings = findings.and(format!("`{name}` after {:.2} s", answer.took.as_secs_f64()));
     }
-    Ok(told)
+    Ok(findings)
 }

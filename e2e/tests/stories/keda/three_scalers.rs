@@ -1,4 +1,4 @@
-//! Three scalers, of which the one that would tell KEDA is killed right before each wake: KEDA's stream begins anew at another
+//! Three scalers, of which the one that would signal KEDA is killed right before each wake: KEDA's stream begins anew at another
 //! one, and the app wakes by that.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use keda_http_e2e::story::cluster::{SCALER, Workload, prometheus, then_put_back};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
@@ -17,9 +17,9 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "three_scalers",
-    says: "With three scalers, the one with KEDA's stream is killed before each of three wakes; every wake is answered",
+    says: "With three scalers, the one that has KEDA's stream is killed before each of three wakes; every wake succeeds",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const SCALERS: i32 = 3;
@@ -27,10 +27,10 @@ const WAKES: usize = 3;
 /// A scaler that runs answers sooner.
 const ANSWER: Duration = Duration::from_secs(1);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let scaler = space.cluster.system(SCALER);
     let replicas = scaler.replicas().await?;
-    let told = async {
+    let findings = async {
         scaler.scale(SCALERS).await?;
         scaler.rolled_out().await?;
         wakes(&space, &scaler).await
@@ -39,10 +39,10 @@ async fn tell(space: Space) -> Result<Told> {
         scaler.scale(replicas).await?;
         scaler.rolled_out().await
     };
-    Box::pin(then_put_back(told, put_back)).await
+    Box::pin(then_put_back(findings, put_back)).await
 }
 
-async fn wakes(space: &Space, scaler: &Workload) -> Result<Told> {
+async fn wakes(space: &Space, scaler: &Workload) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     space.route("api", "").await?;
     space.scaled("api", 1).await?;
@@ -55,11 +55,11 @@ async fn wakes(space: &Space, scaler: &Workload) -> Result<Told> {
     }
     let seconds = |took: &Duration| format!("{:.2} s", took.as_secs_f64());
     let all: Vec<String> = took.iter().map(seconds).collect();
-    Ok(Told::that(format!("wakes took {}", all.join(", "))))
+    Ok(Findings::new(format!("wakes took {}", all.join(", "))))
 }
 
 /// Where the node is another machine, the pod is deleted without grace: the API server then forgets it before it ends, and until
-/// it has ended it could still tell KEDA.
+/// it has ended it could still signal KEDA.
 async fn kill(space: &Space, pod: &Pod) -> Result<()> {
     if let Some(node) = &space.cluster.node {
         return node.kill(pod).await;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::traces::{in_jaeger, in_zipkin};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::one_trace::{TREE, whole};
 use super::{CHAPTER, backends, deploy, restart_client, traced, zipkin};
@@ -10,12 +10,12 @@ use super::{CHAPTER, backends, deploy, restart_client, traced, zipkin};
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "collector_and_zipkin",
-    says: "By way of the Collector the same trace is whole in Jaeger and in Zipkin",
+    says: "Through the Collector, the same trace is complete in Jaeger and in Zipkin",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let zipkin = zipkin::start(&space).await?;
     let (query, _) = backends::jaeger(&space).await?;
     let otlp = backends::collector(&space).await?;
@@ -35,7 +35,7 @@ async fn tell(space: Space) -> Result<Told> {
     whole(&jaegers)?;
     whole(&zipkins)?;
     ensure!(jaegers.spans.len() == zipkins.spans.len(), "both have all spans");
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "{} spans in Jaeger and in Zipkin, trace {}",
         jaegers.spans.len(),
         jaegers.id

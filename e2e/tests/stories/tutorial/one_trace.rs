@@ -9,16 +9,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use keda_http_e2e::story::picture::picture;
 use keda_http_e2e::story::traces::{Trace, in_jaeger};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::{CHAPTER, backends, deploy, restart_client, traced};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "one_trace",
-    says: "A cold start is one trace in Jaeger, from the client's span to the server's, and the interceptor's span covers the wait",
+    says: "A cold start is one trace in Jaeger, from the client's span to the server's; the interceptor's span covers the wait",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// Who must be below whom.
@@ -33,7 +33,7 @@ pub const TREE: &[(&str, &str)] = &[
     ("inner server span", "handling-request"),
 ];
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let (query, otlp) = backends::jaeger(&space).await?;
     let names: Vec<&str> = TREE.iter().map(|(name, _)| *name).collect();
     let trace = traced(
@@ -82,7 +82,7 @@ pub fn whole(trace: &Trace) -> Result<()> {
     Ok(())
 }
 
-fn durations(trace: &Trace) -> Result<Told> {
+fn durations(trace: &Trace) -> Result<Findings> {
     let milliseconds = Duration::from_millis;
     let took = |name| trace.span(name).map(|span| span.duration);
     let (held, call) = (took("cold start")?, took("HTTP GET")?);
@@ -106,7 +106,7 @@ fn durations(trace: &Trace) -> Result<Told> {
         "the client's span covers all of it"
     );
     let seconds = |duration: Duration| format!("{:.2} s", duration.as_secs_f64());
-    Ok(Told::that(format!("{} spans", trace.spans.len()))
+    Ok(Findings::new(format!("{} spans", trace.spans.len()))
         .and(format!("client {}", seconds(took("/")?)))
         .and(format!("`keda-http-interceptor` {}", seconds(all)))
         .and(format!("`cold start` {}", seconds(held)))

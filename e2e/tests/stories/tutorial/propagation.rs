@@ -2,19 +2,19 @@
 
 use anyhow::{Context, Result, ensure};
 use keda_http_e2e::story::traces::in_jaeger;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::{CHAPTER, backends, deploy, restart_client};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "propagation",
-    says: "With tracing off the caller's trace goes through untouched",
+    says: "With tracing off, the caller's trace context is passed on unchanged",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let (query, otlp) = backends::jaeger(&space).await?;
     deploy(&space, &otlp).await?;
     let since = restart_client(&space).await?;
@@ -32,7 +32,7 @@ async fn tell(space: Space) -> Result<Told> {
         "{:?}",
         trace.names()
     );
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "{} spans, none of the interceptor's",
         trace.spans.len()
     )))

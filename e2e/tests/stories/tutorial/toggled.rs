@@ -3,49 +3,49 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use keda_http_e2e::story::caller::herd;
+use keda_http_e2e::story::caller::burst;
 use keda_http_e2e::story::cluster::INTERCEPTOR;
 use keda_http_e2e::story::space::{PATIENCE, WAKE};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::{CHAPTER, tracing};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "toggled",
-    says: "Tracing is switched on and off while requests are held for an app that takes 12 s to start; none is lost",
+    says: "Tracing is switched on and off while requests are held for an app that takes 12 s to start; none fails",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const HELD: u64 = 40;
 /// How long the app takes to start.
 const STARTUP: Duration = Duration::from_secs(12);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let interceptor = space.cluster.system(INTERCEPTOR);
     let startup = STARTUP.as_secs().to_string();
     let app = space.app("slow", 0, &[("STARTUP_DELAY", &startup)]).await?;
     space.route("slow", "").await?;
     space.scaled("slow", 1).await?;
     let url = space.cluster.interceptor().await?;
-    let mut told = Told::default();
+    let mut findings = Findings::default();
     // The spans go nowhere: that must disturb nobody.
     for (what, endpoint) in [("on", Some("http://nobody.invalid:4317")), ("off", None)] {
         app.asleep(PATIENCE).await?;
         let before = interceptor.pod_names().await?;
-        let requests = herd(HELD as usize, &url, &space.host("slow"))?;
+        let requests = burst(HELD as usize, &url, &space.host("slow"))?;
         space.held("slow", HELD).await?;
         interceptor.set_env(&tracing(endpoint)).await?;
         interceptor.replaced(&before).await?;
         ensure!(
             !requests.is_finished(),
-            "the requests had ended before their interceptor was told to stop, which proves nothing"
+            "the requests had ended before their interceptor was asked to stop, which proves nothing"
         );
         let tally = requests.await?;
         interceptor.rolled_out().await?;
         tally.expect_all(STARTUP + WAKE)?;
-        told = told.and(format!("switched {what}: {tally}"));
+        findings = findings.and(format!("switched {what}: {tally}"));
     }
-    Ok(told)
+    Ok(findings)
 }

@@ -4,19 +4,19 @@
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::caller::{self, client};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "cold_start",
-    says: "A request to an app at zero is held and answered by its first pod; then the app goes back to zero",
+    says: "A request to an app at zero is held until its first pod answers; then the app scales back to zero",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     space.route("api", "").await?;
     space.scaled("api", 1).await?;
@@ -35,7 +35,7 @@ async fn tell(space: Space) -> Result<Told> {
     ensure!(second.header("x-keda-http-cold-start") != Some("true"), "{second:?}");
 
     api.asleep(PATIENCE).await?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "first answer after {:.2} s, a warm POST after {:.0} ms",
         first.took.as_secs_f64(),
         second.took.as_secs_f64() * 1000.0

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "cold_start_fallback",
-    says: "An app that does not come up in time is answered for by its fallback Service",
+    says: "When an app does not become ready in time, its fallback Service answers",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space.app("api", 0, &[]).await?;
     space.app("spare", 1, &[]).await?;
     space
@@ -32,7 +32,7 @@ async fn tell(space: Space) -> Result<Told> {
         answer.took >= Duration::from_secs(1),
         "not before the second is over: {answer:?}"
     );
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "answered by `spare` after {:.2} s",
         answer.took.as_secs_f64()
     )))

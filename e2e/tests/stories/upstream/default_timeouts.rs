@@ -2,19 +2,19 @@
 
 use anyhow::Result;
 use keda_http_e2e::story::cluster::INTERCEPTOR;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "default_timeouts",
-    says: "A response header timeout of the interceptor holds for HTTPScaledObjects that have none of their own",
+    says: "The interceptor's response header timeout applies to HTTPScaledObjects that set none of their own",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space.app("slow", 1, &[("RESPONSE_DELAY", "1")]).await?;
     for (name, timeouts) in [("none", "{}"), ("own", "{responseHeader: 5s}")] {
         let host = space.host(name);
@@ -33,10 +33,10 @@ spec:
         space.ready("http.keda.sh/v1alpha1", "HTTPScaledObject", name).await?;
     }
     space.get("none", "/").await?.expect(200)?;
-    let told = async {
+    let findings = async {
         let (none, own) = (space.get("none", "/").await?, space.get("own", "/").await?);
         let (none, own) = (none.expect(504)?, own.expect(200)?);
-        Ok(Told::that(format!(
+        Ok(Findings::new(format!(
             "with 300 ms: 504 after {} ms; with its own 5 s: 200 after {} ms",
             none.took.as_millis(),
             own.took.as_millis()
@@ -44,6 +44,6 @@ spec:
     };
     let interceptor = space.cluster.system(INTERCEPTOR);
     interceptor
-        .with_env(&[("KEDA_HTTP_RESPONSE_HEADER_TIMEOUT", Some("300ms"))], told)
+        .with_env(&[("KEDA_HTTP_RESPONSE_HEADER_TIMEOUT", Some("300ms"))], findings)
         .await
 }

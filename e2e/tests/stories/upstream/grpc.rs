@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::stream;
 use http::uri::PathAndQuery;
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_proto::externalscaler::ScaledObjectRef;
 use tokio::sync::mpsc;
 use tonic::Request;
@@ -19,14 +19,14 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "grpc",
-    says: "gRPC calls, unary and in both directions at once, reach an h2c app that was at zero",
+    says: "gRPC calls, unary and bidirectional, wake an h2c app",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const MESSAGES: usize = 10;
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let echo = space
         .app_with("echo", 0, &[], ", appProtocol: kubernetes.io/h2c")
         .await?;
@@ -36,7 +36,7 @@ async fn tell(space: Space) -> Result<Told> {
     let mut client = Grpc::new(connect(&space).await?);
     unary(&mut client).await?;
     tokio::time::timeout(PATIENCE, both_directions(&mut client)).await??;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "one unary call from zero, {MESSAGES} messages in a stream, each sent after the one before had come back"
     )))
 }

@@ -1,8 +1,8 @@
-//! HTTPScaledObject, upstream's kind before InterceptorRoute: it makes its ScaledObject itself, unless it is told not to.
+//! HTTPScaledObject, upstream's kind before InterceptorRoute: it makes its ScaledObject itself, unless an annotation says otherwise.
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 
 use super::CHAPTER;
@@ -12,10 +12,10 @@ pub const STORY: Story = Story {
     name: "http_scaled_object",
     says: "An HTTPScaledObject gets its ScaledObject, wakes and sleeps; with skip-scaledobject-creation the user's own does it",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     let own = space.app("own", 0, &[]).await?;
     for (name, annotation) in [
@@ -44,11 +44,11 @@ spec:
     ensure!(made.is_none(), "no ScaledObject is made where it is not wanted");
     // The one that a user makes who wants none made.
     space.pushed("own", 1, "httpScaledObject: own").await?;
-    let mut told = Told::default();
+    let mut findings = Findings::default();
     for (name, app) in [("api", &api), ("own", &own)] {
         app.asleep(PATIENCE).await?;
         let answer = space.get(name, "/").await?.expect(200)?;
-        told = told.and(format!("`{name}` after {:.2} s", answer.took.as_secs_f64()));
+        findings = findings.and(format!("`{name}` after {:.2} s", answer.took.as_secs_f64()));
         app.asleep(PATIENCE).await?;
     }
     space.remove("http.keda.sh/v1alpha1", "HTTPScaledObject", "api").await?;
@@ -57,5 +57,5 @@ spec:
         object.is_none().then_some(())
     })
     .await?;
-    Ok(told.and("the ScaledObject goes with it"))
+    Ok(findings.and("the ScaledObject goes with it"))
 }

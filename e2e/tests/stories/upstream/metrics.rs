@@ -2,21 +2,21 @@
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::cluster::{INTERCEPTOR, prometheus};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "metrics",
-    says: "Requests of a route are counted, and timed, at the interceptor's Prometheus endpoint",
+    says: "The interceptor's Prometheus endpoint has count and duration of the requests of a route",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const REQUESTS: u64 = 7;
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space.app("api", 1, &[]).await?;
     space.route("api", "").await?;
     for _ in 0..REQUESTS {
@@ -32,5 +32,5 @@ async fn tell(space: Space) -> Result<Told> {
         counted == REQUESTS && timed == REQUESTS,
         "{counted} counted, {timed} timed, of {REQUESTS}"
     );
-    Ok(Told::that(format!("{REQUESTS} of {REQUESTS} counted and timed")))
+    Ok(Findings::new(format!("{REQUESTS} of {REQUESTS} counted and timed")))
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use keda_http_e2e::story::cluster::INTERCEPTOR;
 use keda_http_e2e::story::collected::{Point, points};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 use kube::api::{Api, LogParams};
 
@@ -16,9 +16,9 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "otel_metrics",
-    says: "A Collector is sent the interceptor's metrics: requests that wait, and those that were counted and timed",
+    says: "The interceptor pushes metrics to a Collector: waiting requests, and count and duration of all",
     alone: true,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const COUNT: &str = "interceptor.request.count";
@@ -28,7 +28,7 @@ const CONCURRENCY: &str = "interceptor.request.concurrency";
 /// Requests that find the app up, after the one that has waited for it.
 const WARM: u32 = 6;
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space
         .apply_file(include_str!("../../../manifests/metrics/otelcol.yaml"))
         .await?;
@@ -43,11 +43,11 @@ async fn tell(space: Space) -> Result<Told> {
     interceptor.with_env(&pushing, Box::pin(pushed(&space))).await
 }
 
-async fn pushed(space: &Space) -> Result<Told> {
+async fn pushed(space: &Space) -> Result<Findings> {
     let app = space.app("api", 0, &[]).await?;
     space.route("api", "").await?;
     let waits = async {
-        let what = "the Collector was told of no request that waits";
+        let what = "the Collector received no metric of a waiting request";
         collected(space, what, |points| points.iter().any(is_waiting)).await?;
         app.scale(1).await
     };
@@ -57,12 +57,12 @@ async fn pushed(space: &Space) -> Result<Told> {
         space.get("api", "/").await?.expect(200)?;
     }
     let expected = f64::from(WARM + 1);
-    let what = "the Collector was not told of all requests, or of too many";
+    let what = "the Collector received another number of requests than were sent";
     collected(space, what, |points| {
         [COUNT, DURATION].iter().all(|metric| total(points, metric) == expected)
     })
     .await?;
-    Ok(Told::that(format!("{expected} of {expected} counted and timed"))
+    Ok(Findings::new(format!("{expected} of {expected} counted and timed"))
         .and("one seen by the Collector while it was held for a pod"))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 
 use super::CHAPTER;
@@ -13,9 +13,9 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "placeholder",
-    says: "A placeholder is given at once, wakes the app, and wins over a fallback Service",
+    says: "A placeholder response is sent at once, wakes the app, and takes precedence over a fallback Service",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 const PLACEHOLDER: &str = "  coldStart:
@@ -23,7 +23,7 @@ const PLACEHOLDER: &str = "  coldStart:
       response: {statusCode: 418, body: '<p>soon', headers: {content-type: text/html, retry-after: '2'}}
 ";
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     space.app("spare", 1, &[]).await?;
     let fallback = "    fallback: {service: {name: spare, port: 8080}}\n";
@@ -47,7 +47,7 @@ async fn tell(space: Space) -> Result<Told> {
     })
     .await?;
     ensure!(woken.pod().starts_with("api-"), "{woken:?}");
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "placeholder after {:.1} ms",
         soon.took.as_secs_f64() * 1000.0
     )))

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 
 use super::CHAPTER;
@@ -12,10 +12,10 @@ pub const STORY: Story = Story {
     name: "refused_routes",
     says: "A route without a metric, or with port and portName, is refused; one without its Service says so in its status",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let refused = [
         ("{service: api, port: 80}", "  scalingMetric: {}\n", "scaling"),
         ("{service: api, port: 80, portName: http}", "", "portName"),
@@ -37,5 +37,5 @@ async fn tell(space: Space) -> Result<Told> {
     })
     .await?;
     ensure!(message.contains("nowhere"), "{message}");
-    Ok(Told::that(message))
+    Ok(Findings::new(message))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 use tokio::time::Instant;
 
@@ -12,15 +12,15 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "route_changes",
-    says: "An updated route leads elsewhere at once; a deleted one gives 404, and no other is touched",
+    says: "An updated route takes effect at once; a deleted one gives 404, and other routes are not affected",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// Upstream needs up to two seconds.
 const SOON: Duration = Duration::from_secs(2);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space.app("a", 1, &[]).await?;
     space.app("b", 1, &[]).await?;
     space.route("a", "").await?;
@@ -48,7 +48,7 @@ async fn tell(space: Space) -> Result<Told> {
     .await?;
     let deleted = deleted.elapsed();
     space.get("b", "/").await?.expect(200)?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "live {} ms after the write, gone {} ms after the deletion, both with the call to the API server",
         changed.as_millis(),
         deleted.as_millis()

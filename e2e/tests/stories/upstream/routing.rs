@@ -2,16 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use keda_http_e2e::story::caller::{client, send};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "routing",
-    says: "Requests reach the app that host, path and headers choose, the most specific one first",
+    says: "Host, path and headers choose the app, the most specific rule first",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// Host, path, headers, and who must answer; nobody: 404.
@@ -86,7 +86,7 @@ const ROUTES: &[(&str, &str, &str, &str)] = &[
     ("port-name", "b", "portName: http", "[{hosts: [by-port-name.test]}]"),
 ];
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space.app("a", 1, &[]).await?;
     space.app("b", 1, &[]).await?;
     for (name, service, port, rules) in ROUTES {
@@ -99,7 +99,7 @@ async fn tell(space: Space) -> Result<Told> {
     for case in CASES {
         reaches(&space, case).await?;
     }
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "{} requests by {} routes",
         CASES.len(),
         ROUTES.len()

@@ -6,16 +6,16 @@ use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::cluster::Workload;
 use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE, WAKE};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "scaling_by_concurrency",
-    says: "Requests of half a second, ten a second, scale by how many are pending; another app is left alone",
+    says: "Ten requests a second of half a second each scale by concurrency; another app is not affected",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// How long there is load at least, while the other app must not wake.
@@ -23,7 +23,7 @@ const LOADED: Duration = Duration::from_secs(20);
 /// For how long nothing may come back.
 const STABLE: Duration = Duration::from_secs(30);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let slow = space.app("slow", 0, &[("RESPONSE_DELAY", "0.5")]).await?;
     let other = space.app("other", 0, &[]).await?;
     for (name, app) in [("slow", &slow), ("other", &other)] {
@@ -36,7 +36,7 @@ async fn tell(space: Space) -> Result<Told> {
     tally.expect_all(WAKE)?;
     slow.asleep(AUTOSCALER).await?;
     slow.stays(STABLE, 0).await?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "0 -> {most} -> 0 replicas, and 0 for {} s; {tally}",
         STABLE.as_secs()
     ))

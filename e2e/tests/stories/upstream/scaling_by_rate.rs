@@ -5,22 +5,22 @@ use std::time::Duration;
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;
 use keda_http_e2e::story::space::{AUTOSCALER, PATIENCE, WAKE};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "scaling_by_rate",
-    says: "10 requests a second against a target of 5 make two replicas; without load there are none, and none come back",
+    says: "10 requests a second at a target of 5 need two replicas; without load the app scales to zero and stays there",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// For how long nothing may come back.
 const STABLE: Duration = Duration::from_secs(30);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     space
         .route(
@@ -36,7 +36,7 @@ async fn tell(space: Space) -> Result<Told> {
     tally.expect_all(WAKE)?;
     api.asleep(AUTOSCALER).await?;
     api.stays(STABLE, 0).await?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "0 -> 2 -> 0 replicas, and 0 for {} s; {tally}",
         STABLE.as_secs()
     )))

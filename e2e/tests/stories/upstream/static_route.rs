@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use keda_http_e2e::wait;
 use tokio::time::Instant;
 
@@ -14,9 +14,9 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "static_route",
-    says: "A static route answers for a sleeping app without waking it, and gives way when the app is up",
+    says: "A static route answers for an app at zero without waking it; once the app is up, the app answers",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 /// How often the path is asked for while the app sleeps.
@@ -24,7 +24,7 @@ const ASKED: usize = 100;
 /// Together ten seconds: a wake takes one.
 const APART: Duration = Duration::from_millis(100);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 0, &[]).await?;
     space
         .route(
@@ -57,7 +57,7 @@ async fn tell(space: Space) -> Result<Told> {
         answer.pod().starts_with("api-").then_some(())
     })
     .await?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "{ASKED} probes in {:.1} s, no scale-up",
         took.as_secs_f64()
     )))

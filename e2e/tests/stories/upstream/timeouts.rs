@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "timeouts",
-    says: "Readiness, response header and request timeouts of a route end in 504, each at its time",
+    says: "The readiness, response header and request timeouts of a route each end in 504 when they have passed",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     space.app("slow", 1, &[("RESPONSE_DELAY", "1")]).await?;
     space.app("asleep", 0, &[]).await?;
     // Name, Service, timeouts, the status, and not before how many milliseconds it is given.
@@ -29,7 +29,7 @@ async fn tell(space: Space) -> Result<Told> {
         let timeouts = format!("  timeouts: {{{timeouts}}}\n");
         space.route_to(name, service, &timeouts).await?;
     }
-    let mut told = Told::default();
+    let mut findings = Findings::default();
     for (name, _, timeouts, status, least) in cases {
         space.route_ready(name).await?;
         let answer = space.get(name, "/").await?.expect(status)?;
@@ -38,7 +38,7 @@ async fn tell(space: Space) -> Result<Told> {
             answer.took >= least && answer.took < least + Duration::from_secs(1),
             "{name}: {answer:?}"
         );
-        told = told.and(format!("{timeouts}: {status} after {} ms", answer.took.as_millis()));
+        findings = findings.and(format!("{timeouts}: {status} after {} ms", answer.took.as_millis()));
     }
-    Ok(told)
+    Ok(findings)
 }

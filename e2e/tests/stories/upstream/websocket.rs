@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::{SinkExt, StreamExt};
 use keda_http_e2e::story::space::PATIENCE;
-use keda_http_e2e::story::{Space, Story, Told};
+use keda_http_e2e::story::{Findings, Space, Story};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -16,9 +16,9 @@ use super::CHAPTER;
 pub const STORY: Story = Story {
     chapter: CHAPTER,
     name: "websocket",
-    says: "A WebSocket to an app at zero is opened by its first pod, messages come back, and it keeps the app up while nothing is sent",
+    says: "A WebSocket to an app at zero wakes it, exchanges messages, and keeps the app up while idle",
     alone: false,
-    tell: |space| Box::pin(tell(space)),
+    run: |space| Box::pin(run(space)),
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -26,7 +26,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// An app without requests is at zero long before.
 const IDLE: Duration = Duration::from_secs(20);
 
-async fn tell(space: Space) -> Result<Told> {
+async fn run(space: Space) -> Result<Findings> {
     let app = space.app("echo", 0, &[]).await?;
     space.route("echo", "").await?;
     space.scaled("echo", 1).await?;
@@ -40,7 +40,7 @@ async fn tell(space: Space) -> Result<Told> {
     socket.close(None).await?;
     drop(socket);
     app.asleep(PATIENCE).await?;
-    Ok(Told::that(format!(
+    Ok(Findings::new(format!(
         "10 messages there and back, one more after {} s of silence with the app up; closed, it goes to zero",
         IDLE.as_secs()
     )))

@@ -3,6 +3,8 @@
 use super::ViolationKind;
 
 const MAX_DIGITS: u8 = 16;
+/// One more digit makes this at most 2^63 - 1, which a signed number holds.
+const MAX_PREFIX: u64 = i64::MAX as u64 >> 4;
 const MAX_EXTENSION: u16 = 256;
 
 /// What the next byte of a chunked body belongs to.
@@ -59,7 +61,7 @@ impl Chunk {
 
     fn after_size(digits: u8, size: u64, byte: u8) -> Result<Self, ViolationKind> {
         match (char::from(byte).to_digit(16), byte) {
-            (Some(digit), _) if digits < MAX_DIGITS => Ok(Self::Size {
+            (Some(digit), _) if digits < MAX_DIGITS && size <= MAX_PREFIX => Ok(Self::Size {
                 digits: digits + 1,
                 size: size << 4 | u64::from(digit),
             }),

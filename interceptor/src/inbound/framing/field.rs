@@ -186,6 +186,7 @@ impl Number {
         value
             .checked_mul(10)
             .and_then(|value| value.checked_add(digit.into()))
+            .filter(|value| i64::try_from(*value).is_ok())
             .map_or(Self::Malformed, Self::Digits)
     }
 

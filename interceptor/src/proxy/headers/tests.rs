@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use http_body_util::{Empty, StreamBody};
+use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
 
@@ -57,6 +58,40 @@ fn hop_by_hop_headers_stay_behind() {
     );
 }
 
+proptest! {
+    /// Whatever bytes stand beside it, each header that `Connection` names goes, and only those.
+    #[test]
+    fn fault_a2_every_connection_option_is_hop_by_hop(
+        lines in prop::collection::vec(prop::collection::vec(prop_oneof![
+            prop::sample::select(vec!["x-a", "X-B", "\tx-c ", "close", "", "x a"]).prop_map(|option| option.as_bytes().to_vec()),
+            prop::collection::vec(prop_oneof![Just(b'\t'), b' '..0x7f, 0x80..=0xff_u8], 0..3),
+        ], 0..4), 0..3),
+    ) {
+        let mut map = headers(&[("x-a", "1"), ("x-b", "2"), ("x-c", "3"), ("x-d", "4")]);
+        let mut left = vec!["x-a", "x-b", "x-c", "x-d"];
+        for line in lines {
+            let line = line.join(&b","[..]);
+            for option in line.split(|byte| *byte == b',') {
+                left.retain(|name| !option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
+            }
+            map.append("connection", HeaderValue::from_bytes(&line).unwrap());
+        }
+        remove_hop_by_hop(&mut map);
+        let mut kept: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        kept.sort_unstable();
+        prop_assert_eq!(kept, left);
+    }
+}
+
+#[test]
+fn fault_a2_an_option_beside_other_bytes_is_honoured() {
+    let mut map = headers(&[("x-secret", "1"), ("te", "x")]);
+    map.append("connection", HeaderValue::from_bytes(b"X-Secret, \xff").unwrap());
+    map.append("te", HeaderValue::from_bytes(b"\xff, trailers").unwrap());
+    remove_hop_by_hop(&mut map);
+    assert_eq!(lines(&map), [("te".to_owned(), "trailers".to_owned())]);
+}
+
 #[test]
 fn te_without_trailers_goes_too() {
     let mut map = headers(&[("te", "gzip")]);
@@ -101,26 +136,6 @@ fn forwarded_headers_are_appended_to_or_kept() {
 }
 
 #[test]
-fn the_host_is_settled_from_an_absolute_form() {
-    let mut request = get("http://user@inner.example:81/a?b")
-        .header("host", "outer.example")
-        .body(())
-        .unwrap();
-    settle_host(&mut request).unwrap();
-    assert_eq!(request.headers()["host"], "inner.example:81");
-}
-
-#[test]
-fn a_request_without_host_and_a_tunnel_are_refused() {
-    assert_eq!(
-        settle_host(&mut get("/").body(()).unwrap()),
-        Err(InvalidRequest::NoHost)
-    );
-    let mut connect = Request::connect("inner.example:443").body(()).unwrap();
-    assert_eq!(settle_host(&mut connect), Err(InvalidRequest::Connect));
-}
-
-#[test]
 fn an_http2_request_becomes_an_http1_request() {
     let request = get("http://shop.example/a/b?c=1;d=%20");
     let request = request
@@ -128,7 +143,7 @@ fn an_http2_request_becomes_an_http1_request() {
         .header("cookie", "a=1")
         .header("cookie", "b=2");
     let mut request = request.body(NoBody::new()).unwrap();
-    settle_host(&mut request).unwrap();
+    crate::proxy::target::settle(&mut request, || None).unwrap();
     fit_protocol(&mut request, AppProtocol::Http1);
     assert_eq!(request.version(), Version::HTTP_11);
     assert_eq!(request.uri(), "/a/b?c=1;d=%20", "the query passes as it came");

@@ -174,6 +174,9 @@ impl<'a> Reader<'a> {
     fn chunk_size(&mut self) -> Result<u64, Stop> {
         let rest = &self.bytes[self.at..];
         let digits = rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        if digits >= 16 && rest[0] >= b'8' {
+            return Err(bad(self.at + 15, ViolationKind::ChunkSize));
+        }
         if digits > 16 {
             return Err(bad(self.at + 16, ViolationKind::ChunkSize));
         }
@@ -255,6 +258,7 @@ fn number(value: &[u8]) -> Option<u64> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?
+        .filter(|number| *number < 1 << 63)
 }
 
 fn trim(value: &[u8]) -> &[u8] {

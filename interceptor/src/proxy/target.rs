@@ -1,0 +1,148 @@
+//! What a request is for: its target and its host are checked, and afterwards `Host` alone says which host is meant.
+//!
+//! The servers hyper and h2 read requests with take more than the standards allow. Whatever an app might read in another
+//! way than the routes do is refused here, for both protocols.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::{self, Authority, Uri};
+use http::{Method, Request, Version};
+
+use super::headers::InvalidRequest;
+
+/// The largest `Content-Length`: what a signed 64-bit number holds, since many apps read it into one.
+const MAX_LENGTH: u64 = i64::MAX as u64;
+
+/// Checks target, host and length of a request. `local` is the address that the client has connected to: an HTTP/1.0
+/// request needs no `Host` (RFC 9112 section 3.2) and is then for that address.
+pub(crate) fn settle<B>(
+    request: &mut Request<B>,
+    local: impl FnOnce() -> Option<SocketAddr>,
+) -> Result<(), InvalidRequest> {
+    if request.method() == Method::CONNECT {
+        return Err(InvalidRequest::Connect);
+    }
+    check_target(request)?;
+    settle_length(request.headers_mut())?;
+    if let Some(authority) = request.uri().authority() {
+        let host = host_of(authority, request)?;
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(_), None) => Err(InvalidRequest::BadHost),
+        (Some(_), Some(_)) => Err(InvalidRequest::RepeatedHost),
+        (None, _) if request.version() == Version::HTTP_10 => {
+            let host = local().and_then(|local| HeaderValue::from_str(&local.to_string()).ok());
+            request
+                .headers_mut()
+                .insert(header::HOST, host.ok_or(InvalidRequest::NoHost)?);
+            Ok(())
+        }
+        (None, _) => Err(InvalidRequest::NoHost),
+    }
+}
+
+/// RFC 9112 section 3.2 (HTTP/1.1) and RFC 9113 section 8.3.1 (HTTP/2): a path, `*` for OPTIONS, or an absolute URI;
+/// the fourth form, an authority, is for CONNECT only. All of them are ASCII (RFC 3986).
+fn check_target<B>(request: &Request<B>) -> Result<(), InvalidRequest> {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or("", uri::PathAndQuery::as_str);
+    let is_http2 = request.version() == Version::HTTP_2;
+    let is_well_formed = match path.as_bytes() {
+        b"*" => request.method() == Method::OPTIONS,
+        [b'/', ..] => true,
+        [b'?', ..] | [] => is_absolute(uri) && !is_http2,
+        _ => false,
+    };
+    let is_of_http = uri.authority().is_none() || is_absolute(uri);
+    if is_well_formed && is_of_http && path.is_ascii() {
+        Ok(())
+    } else {
+        Err(InvalidRequest::BadTarget)
+    }
+}
+
+fn is_absolute(uri: &Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https"))
+}
+
+/// The host of an absolute URI, which counts more than `Host` (RFC 9112 section 3.2.2), or of HTTP/2's `:authority`,
+/// which must not differ from `Host` and contains no user information (RFC 9113 section 8.3.1).
+fn host_of<B>(authority: &Authority, request: &Request<B>) -> Result<HeaderValue, InvalidRequest> {
+    let mut host = authority.as_str();
+    if request.version() == Version::HTTP_2 {
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        if hosts.any(|other| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes())) {
+            return Err(InvalidRequest::RepeatedHost);
+        }
+    } else {
+        host = host.rsplit('@').next().unwrap_or_default();
+    }
+    HeaderValue::from_str(host).map_err(|_| InvalidRequest::BadHost)
+}
+
+/// RFC 9110 section 7.2: `uri-host [ ":" port ]`, where a name is needed (section 4.2.1). Without percent-encoding, with
+/// which no host is known.
+fn is_host(value: &[u8]) -> bool {
+    let (is_name, port) = if let Some(rest) = value.strip_prefix(b"[") {
+        let end = memchr::memchr(b']', rest).unwrap_or(rest.len());
+        let address = std::str::from_utf8(&rest[..end]).map(str::parse::<Ipv6Addr>);
+        (matches!(address, Ok(Ok(_))), rest.get(end + 1..))
+    } else {
+        let end = memchr::memchr(b':', value).unwrap_or(value.len());
+        (end > 0 && value[..end].iter().all(is_of_name), Some(&value[end..]))
+    };
+    is_name && port.is_some_and(is_port)
+}
+
+/// RFC 3986 section 3.2.2: unreserved characters and delimiters.
+fn is_of_name(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte)
+}
+
+/// Nothing, or a colon and a number of a port, which may be missing.
+fn is_port(text: &[u8]) -> bool {
+    let number = match text {
+        [] | [b':'] => return true,
+        [b':', number @ ..] => number,
+        _ => return false,
+    };
+    let digits = number.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(number).map(str::parse::<u16>);
+    digits && matches!(number, Ok(Ok(_)))
+}
+
+/// RFC 9110 section 8.6: one length. Lines that repeat it become one.
+fn settle_length(headers: &mut HeaderMap) -> Result<(), InvalidRequest> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    let length = parse_length(first)?;
+    let mut is_repeated = false;
+    for other in lengths {
+        is_repeated = true;
+        if parse_length(other)? != length {
+            return Err(InvalidRequest::BadLength);
+        }
+    }
+    if is_repeated {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Ok(())
+}
+
+fn parse_length(value: &HeaderValue) -> Result<u64, InvalidRequest> {
+    let text = value.as_bytes();
+    if !text.iter().all(u8::is_ascii_digit) {
+        return Err(InvalidRequest::BadLength);
+    }
+    let length = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    length
+        .filter(|length| *length <= MAX_LENGTH)
+        .ok_or(InvalidRequest::BadLength)
+}
+
+#[cfg(test)]
+mod tests;
