@@ -9,20 +9,20 @@ use super::runner::Outcome;
 pub const HEAD: &str = "\
 # End-to-end tests on a real cluster
 
-`make e2e` wrote this page. It runs the end-to-end tests (*stories*) on a real one-node Kubernetes with stock KEDA. Each
-story is a file in `e2e/tests/stories` and shows one thing that users do, in a namespace of its own. There are no stories
-about TLS yet, because there are no TLS listeners.
+`make e2e` wrote this page. It runs the end-to-end tests (*stories*) on a real one-node Kubernetes with stock KEDA.
+Each story is a file in `e2e/tests/stories` and shows one thing that users do, in a namespace of its own. There are no
+stories about TLS yet, because there are no TLS listeners.
 
-*Wake*: the time from a request at zero replicas to its answer. *Held*: requests that wait for a pod. *Load*: requests at
-a constant rate to an app that is up; where no pod has to start, no answer may take longer than 5 s.
+*Wake*: the time from a request at zero replicas to its answer. *Held*: requests that wait for a pod. *Load*: requests
+at a constant rate to an app that is up; where no pod has to start, no answer may take longer than 5 s.
 
-Three effects of faults belong to Kubernetes and not to the interceptor. They may appear in any run, and a run in which
-they do not appear was lucky:
+Three effects of faults belong to Kubernetes and not to the interceptor. They may appear in any run, and a run in
+which they do not appear was lucky:
 
 - A process that is killed takes the requests with it that it was answering.
-- Until kube-proxy has taken a killed interceptor out of the Service, new connections to it are refused: about three of
-  200 requests at 20 a second. Clients that retry a refused connection do not notice.
-- A request that a killed pod may have seen is sent again only where HTTP allows that; otherwise it is answered with 502.
+- Until kube-proxy has taken a killed interceptor out of the Service, new connections to it are refused: about three
+  of 200 requests at 20 a second. Clients that retry a refused connection do not notice.
+- A request that a killed pod may have seen is sent again only where HTTP allows it; otherwise the answer is 502.
 
 The trace of the first story, as Jaeger returned it: [tracing-tutorial.json](tracing-tutorial.json), and as a picture:
 
