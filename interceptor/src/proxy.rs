@@ -26,6 +26,7 @@ use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
 use crate::counters::pending::Pending;
+use crate::inbound::HALF_CLOSE;
 use crate::inbound::client::Client;
 use crate::proxy::deadline::{earliest, is_past};
 use crate::proxy::error::{ProxyError, is_grpc};
@@ -249,7 +250,7 @@ impl Proxy {
         });
         let abandoned = async {
             tokio::select! {
-                () = limits.client_gone() => ConnectError::ClientGone,
+                () = limits.client_gone(HALF_CLOSE) => ConnectError::ClientGone,
                 () = self.pipes.cut.cancelled() => ConnectError::Draining,
             }
         };

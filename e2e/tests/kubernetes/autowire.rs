@@ -380,7 +380,10 @@ async fn restore_gives_everything_back_for_good_while_a_leader_runs() {
     stage.leads(&[TO_INTERCEPTORS]).await;
     let (cluster, config) = stage.command();
     let told = restore(&cluster, &config).await.unwrap();
-    let expected = format!("Service {}/api points to the pods of pods: 2 endpoints", stage.namespace);
+    let expected = format!(
+        "Service {}/api points to the pods of pods: 2 endpoints",
+        stage.namespace
+    );
     assert!(told.contains(&expected) && told.contains("kubectl annotate"), "{told}");
     stage.leads(&[RELEASED]).await;
     stage.kill().await;

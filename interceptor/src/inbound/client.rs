@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 use keda_http_core::route::scoped::Scope;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::inbound::Observed;
 
@@ -37,6 +39,12 @@ pub struct Client {
     socket: RawFd,
 }
 
+/// How a client has ended its side.
+enum End {
+    Fin,
+    Reset,
+}
+
 impl Client {
     /// A plain connection.
     pub fn new(stream: &TcpStream, peer: SocketAddr, scope: Option<Scope>) -> Self {
@@ -56,9 +64,17 @@ impl Client {
         }
     }
 
-    /// Counts an HTTP/1 request that begins to be answered.
-    pub fn begin_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    /// An HTTP/1 request begins to be answered: it is counted, and gets the header lines that hyper was not given.
+    pub fn begin_request<B>(&self, request: &mut Request<B>) {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        for (name, value) in self.observed.take_extra(number).into_iter().flatten() {
+            request.headers_mut().append(name, value);
+        }
+    }
+
+    /// Whether the client has closed its side and waits only for the answer to the request that has begun last.
+    pub fn has_sent_all(&self) -> bool {
+        self.observed.is_last(self.requests.load(Ordering::Relaxed))
     }
 
     /// Whether the request that is being answered may switch protocols. Its response is then either a 101 or the
@@ -67,22 +83,33 @@ impl Client {
         self.observed.asks_for_upgrade(self.requests.load(Ordering::Relaxed))
     }
 
-    /// Waits until the client has closed its side. While a request with a body is held nobody reads from the
-    /// connection, so its end would not be noticed; the socket is watched by itself instead, without reading.
-    pub async fn gone(&self) {
-        if self.watch().await.is_err() {
-            // No descriptor left to watch with: the end is then noticed when the body is read.
-            std::future::pending::<()>().await;
+    /// Waits until the client has gone: until its FIN comes, later than `grace` from now (before that it is a half-close,
+    /// see [`crate::inbound`]). While a request with a body is held nobody reads from the connection, so its end would not
+    /// be noticed; the socket is watched by itself instead, without reading.
+    pub async fn gone(&self, grace: Duration) {
+        let since = Instant::now();
+        match self.watch().await {
+            Ok(End::Fin) if since.elapsed() < grace => self.observed.half_close(),
+            Ok(End::Fin | End::Reset) => return,
+            Err(_) => {}
         }
+        // Without a descriptor to watch with, the end is noticed when the body is read.
+        std::future::pending::<()>().await;
     }
 
-    async fn watch(&self) -> io::Result<()> {
+    async fn watch(&self) -> io::Result<End> {
         let socket = TcpStream::from_std(self.second_descriptor()?.into())?;
-        while !socket.ready(Interest::READABLE).await?.is_read_closed() {
+        loop {
+            let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            if ready.is_error() {
+                return Ok(End::Reset);
+            }
+            if ready.is_read_closed() {
+                return Ok(End::Fin);
+            }
             // What has come is left unread; only what comes next is to wake us.
             let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
-        Ok(())
     }
 
     /// The address that the client has connected to.

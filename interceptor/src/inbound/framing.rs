@@ -5,7 +5,7 @@
 //! request without `Host`. [`Framing`] follows the same bytes and names the first one that must not be let through.
 //!
 //! What hyper already refuses by itself is left to it: the grammar of the request line and of names and values (so also
-//! white space before a colon), too many header lines, a head that is too large.
+//! white space before a colon), a head that is too large.
 //!
 //! # Upgrades
 //!
@@ -20,6 +20,7 @@
 mod chunk;
 mod field;
 mod head;
+mod target;
 
 use memchr::memchr3;
 use thiserror::Error;
@@ -27,6 +28,9 @@ use thiserror::Error;
 use chunk::Chunk;
 use field::Field;
 use head::{Body, Head, last_eight};
+pub(super) use target::{Class, Part};
+
+use super::rewrite::{From, PLAIN_LINES};
 
 /// The first byte that must not be let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -53,6 +57,9 @@ pub enum ViolationKind {
     /// Section 5.2: a header that goes on in a second line.
     #[error("a header line begins with white space")]
     ObsoleteFold,
+    /// Section 3.2: not ASCII, or with a fragment.
+    #[error("the request target contains a byte that no URI contains")]
+    Target,
     /// Section 2.3; on HTTP/1 we speak 1.0 and 1.1.
     #[error("the request line does not end in HTTP/1.0 or HTTP/1.1")]
     Version,
@@ -105,6 +112,8 @@ pub struct Framing {
     /// The current line's CR has come, its LF has not.
     after_cr: bool,
     heads: u64,
+    /// The current head is rewritten on its way to hyper.
+    is_rewritten: bool,
     head: Head,
     field: Field,
 }
@@ -114,6 +123,7 @@ pub struct Framing {
 enum Place {
     /// A request line, or the empty lines that may come before it.
     RequestLine {
+        part: Part,
         /// Its last eight bytes so far.
         tail: u64,
     },
@@ -126,6 +136,13 @@ enum Place {
     Unchecked,
 }
 
+impl Place {
+    const REQUEST_LINE: Self = Self::RequestLine {
+        part: Part::Method,
+        tail: 0,
+    };
+}
+
 impl Default for Framing {
     fn default() -> Self {
         Self::new()
@@ -136,32 +153,45 @@ impl Framing {
     /// A connection that has sent nothing yet.
     pub fn new() -> Self {
         Self {
-            place: Place::RequestLine { tail: 0 },
+            place: Place::REQUEST_LINE,
             line_begun: false,
             after_cr: false,
             heads: 0,
+            is_rewritten: false,
             head: Head::default(),
             field: Field::default(),
         }
     }
 
-    /// Follows the next bytes of the connection, split anywhere.
+    /// Follows the next bytes of the connection, split anywhere. Where a head begins to need a rewrite, it stops before
+    /// that byte and says why; the head's rest is then to be pushed again.
     ///
     /// # Errors
     ///
     /// The first byte that must not be let through. All bytes before it are good.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Option<(usize, From)>, Violation> {
         let mut offset = 0;
+        let was_rewritten = self.is_rewritten;
         while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
             let step = match self.place {
                 Place::RequestLine { .. } | Place::Fields | Place::Trailers => self.line(rest),
                 Place::Body(remaining) => Ok(self.body(remaining, rest)),
                 Place::Chunk(chunk) => self.chunk(chunk, rest),
-                Place::Unchecked => return Ok(()),
+                Place::Unchecked => return Ok(None),
             };
             offset += step.map_err(|violation| violation.kind.at(offset + violation.offset))?;
+            if self.is_rewritten && !was_rewritten {
+                return Ok(Some((offset, self.rewrite_from())));
+            }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn rewrite_from(&self) -> From {
+        match self.place {
+            Place::RequestLine { part, .. } => From::Target(part),
+            _ => From::Lines,
+        }
     }
 
     /// Whether a request head has begun and its blank line has not come.
@@ -176,6 +206,11 @@ impl Framing {
     /// Whether a request head is complete and its body or its trailers are not.
     pub fn is_inside_body(&self) -> bool {
         matches!(self.place, Place::Body(_) | Place::Chunk(_) | Place::Trailers)
+    }
+
+    /// Whether all that has come are complete messages, and HTTP/1 goes on.
+    pub fn is_between_requests(&self) -> bool {
+        matches!(self.place, Place::RequestLine { .. }) && !self.line_begun && !self.after_cr
     }
 
     /// Whether the bytes that come next may be another protocol's: a request to upgrade is complete.
@@ -199,7 +234,10 @@ impl Framing {
             return self.line_feed(rest, 0);
         }
         let end = memchr3(b'\r', b'\n', 0, rest).unwrap_or(rest.len());
-        self.text(&rest[..end])?;
+        let taken = self.text(&rest[..end])?;
+        if taken < end {
+            return Ok(taken);
+        }
         match rest.get(end) {
             None => Ok(end),
             Some(b'\n') => Err(ViolationKind::BareLf.at(end)),
@@ -212,22 +250,41 @@ impl Framing {
         }
     }
 
-    /// Part of a line, without its line end.
-    fn text(&mut self, text: &[u8]) -> Result<(), Violation> {
-        let Some(&first) = text.first() else { return Ok(()) };
+    /// Part of a line, without its line end. How much of it was followed: all, up to where a rewrite must begin.
+    fn text(&mut self, text: &[u8]) -> Result<usize, Violation> {
+        let Some(&first) = text.first() else { return Ok(0) };
         let begins = !self.line_begun;
-        self.line_begun = true;
         match self.place {
-            Place::RequestLine { tail } => {
-                self.place = Place::RequestLine {
-                    tail: last_eight(tail, text),
-                };
-            }
+            Place::RequestLine { part, tail } => return self.request_line(part, tail, text),
             _ if begins && matches!(first, b' ' | b'\t') => return Err(ViolationKind::ObsoleteFold.at(0)),
+            Place::Fields if begins && self.head.lines == PLAIN_LINES && !self.is_rewritten => {
+                self.is_rewritten = true;
+                return Ok(0);
+            }
             Place::Fields => self.field.feed(text, &mut self.head),
             _ => {}
         }
-        Ok(())
+        self.line_begun = true;
+        Ok(text.len())
+    }
+
+    fn request_line(&mut self, mut part: Part, tail: u64, text: &[u8]) -> Result<usize, Violation> {
+        let mut taken = 0;
+        let taken = loop {
+            match part.skip(&text[taken..]) {
+                None => break text.len(),
+                Some((at, Class::Refuse)) => return Err(ViolationKind::Target.at(taken + at)),
+                Some((at, _)) if self.is_rewritten => taken += at + 1,
+                Some((at, _)) => {
+                    self.is_rewritten = true;
+                    break taken + at;
+                }
+            }
+        };
+        let tail = last_eight(tail, &text[..taken]);
+        self.place = Place::RequestLine { part, tail };
+        self.line_begun = true;
+        Ok(taken)
     }
 
     /// The byte at `at` is where an LF must be.
@@ -245,12 +302,15 @@ impl Framing {
     fn end_line(&mut self, was_empty: bool) -> Result<(), ViolationKind> {
         match self.place {
             Place::RequestLine { .. } if was_empty => {} // Section 2.2: empty lines before a request line are ignored.
-            Place::RequestLine { tail } => {
+            Place::RequestLine { tail, .. } => {
                 self.head.end_request_line(tail)?;
                 self.place = Place::Fields;
             }
             Place::Fields if was_empty => self.end_head()?,
-            Place::Fields => std::mem::take(&mut self.field).end(&mut self.head)?,
+            Place::Fields => {
+                self.head.lines = self.head.lines.saturating_add(1);
+                std::mem::take(&mut self.field).end(&mut self.head)?;
+            }
             _ if was_empty => self.end_message(),
             _ => {}
         }
@@ -264,6 +324,7 @@ impl Framing {
             Body::Chunked => self.place = Place::Chunk(Chunk::default()),
         }
         self.heads += 1;
+        self.is_rewritten = false;
         Ok(())
     }
 
@@ -272,7 +333,7 @@ impl Framing {
         self.place = if head.asks_for_upgrade() {
             Place::Unchecked
         } else {
-            Place::RequestLine { tail: 0 }
+            Place::REQUEST_LINE
         };
     }
 

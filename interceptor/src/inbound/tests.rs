@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::MAX_HEAD_BYTES;
+use super::{HALF_CLOSE, MAX_HEAD_BYTES};
 use harness::{Answer, Seen, checked, in_pieces, listen, on_stream, raw};
 
 const GENEROUS: Duration = Duration::from_secs(20);
@@ -398,4 +398,38 @@ async fn writes_stay_vectored() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     assert!(tokio::io::AsyncWrite::is_write_vectored(&checked(stream, None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_b8_a_fin_soon_after_a_request_is_a_half_close() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (sent, wait, is_hidden) in [
+        (&request[..], Duration::ZERO, true),
+        (request, HALF_CLOSE - Duration::from_millis(1), true),
+        (request, HALF_CLOSE, false),
+        (&request[..10], Duration::ZERO, false),
+        (b"", Duration::ZERO, false),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhi",
+            Duration::ZERO,
+            false,
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            Duration::ZERO,
+            false,
+        ),
+    ] {
+        let (mut client, server) = duplex(1024);
+        let mut io = checked(server, None);
+        client.write_all(sent).await.unwrap();
+        let mut read = [0; 1024];
+        if !sent.is_empty() {
+            assert_eq!(io.read(&mut read).await.unwrap(), sent.len());
+        }
+        sleep(wait).await;
+        client.shutdown().await.unwrap();
+        let end = timeout(GENEROUS, io.read(&mut read)).await;
+        assert_eq!(end.is_err(), is_hidden, "{} after {wait:?}", sent.escape_ascii());
+    }
 }

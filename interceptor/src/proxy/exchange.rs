@@ -28,9 +28,10 @@ pub(crate) struct Limits<'a> {
 }
 
 impl Limits<'_> {
-    pub(crate) async fn client_gone(&self) {
+    /// A FIN within `grace` is a half-close.
+    pub(crate) async fn client_gone(&self, grace: Duration) {
         match self.client {
-            Some(client) => client.gone().await,
+            Some(client) => client.gone(grace).await,
             None => std::future::pending().await,
         }
     }
@@ -77,7 +78,11 @@ async fn exchange_upload(
     );
     let gone = async {
         sleep(Some(STALLED)).await;
-        limits.client_gone().await;
+        tokio::select! {
+            () = limits.client_gone(Duration::ZERO) => {}
+            // From here on the connection is read again, which notices a client that leaves.
+            () = upload.wait() => std::future::pending().await,
+        }
     };
     tokio::select! {
         answered = sending => answered.map_err(ExchangeError::from_send),

@@ -222,16 +222,28 @@ impl Server {
         let observed = client.observed.clone();
         let io = TokioIo::new(ClientIo::new(stream, Some(self.head_timeout), observed));
         let (server, client) = (self.clone(), Arc::new(client));
-        let service = service_fn(move |request| {
-            client.begin_request();
-            server.clone().handle(client.clone(), request)
+        let answered = client.clone();
+        let service = service_fn(move |mut request| {
+            answered.begin_request(&mut request);
+            server.clone().handle(answered.clone(), request)
         });
         let connection = self.http1.serve_connection(io, service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
+        let served = std::future::poll_fn(|cx| {
+            let served = connection.as_mut().poll(cx);
+            if served.is_pending() && client.has_sent_all() {
+                // The answer that is being given is the last.
+                connection.as_mut().graceful_shutdown();
+                return connection.as_mut().poll(cx);
+            }
+            served
+        });
+        let mut served = std::pin::pin!(served);
         tokio::select! {
-            ended = connection.as_mut() => return ended,
-            () = close.cancelled() => connection.as_mut().graceful_shutdown(),
+            ended = served.as_mut() => return ended,
+            () = close.cancelled() => {}
         }
+        connection.as_mut().graceful_shutdown();
         connection.await
     }
 

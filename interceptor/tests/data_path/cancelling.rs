@@ -8,7 +8,7 @@ async fn a_held_request_whose_client_leaves_is_no_longer_pending() {
     interceptor.idle("api").await;
     let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
     interceptor.waiting("api", 1).await;
-    drop(client);
+    client.leave();
     interceptor.waiting("api", 0).await;
     interceptor.pending("api", 0).await;
     let metrics = interceptor.metrics().await;
@@ -24,7 +24,7 @@ async fn a_held_upload_whose_client_leaves_is_no_longer_pending() {
         .await;
     client.write(&"x".repeat(100_000)).await;
     interceptor.waiting("api", 1).await;
-    drop(client);
+    client.leave();
     interceptor.pending("api", 0).await;
     let metrics = interceptor.metrics().await;
     assert!(metrics.contains(r#"outcome="cancelled""#), "{metrics}");
@@ -59,7 +59,7 @@ async fn an_endpoint_learns_that_the_client_has_left() {
     interceptor.serve("api", app).await;
     let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
     assert_eq!(soon("the request", told.recv()).await, Some("request"));
-    drop(client);
+    client.leave();
     assert_eq!(soon("the connection's end", told.recv()).await, Some("end"));
     interceptor.pending("api", 0).await;
 }
@@ -78,6 +78,6 @@ async fn a_client_that_leaves_in_the_middle_of_a_response_is_counted_out() {
     let mut client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
     client.read_until("first").await;
     assert_eq!(interceptor.queue("api").await.0, 1, "pending until the body has ended");
-    drop(client);
+    client.leave();
     interceptor.pending("api", 0).await;
 }

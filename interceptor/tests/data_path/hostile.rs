@@ -126,6 +126,7 @@ async fn fault_a4_a_target_that_is_no_path_does_not_pick_the_route() {
         "GET /?\u{fc}",
         "GET ftp://api.example/",
         "GET ?x",
+        "GET /a#b",
     ] {
         let request = format!("{line} HTTP/1.1\r\nHost: api.example\r\n\r\n");
         let answer = answer_to(&interceptor, request.as_bytes()).await;

@@ -11,6 +11,7 @@ mod external_names;
 mod faults;
 mod hostile;
 mod kinds;
+mod lenient;
 mod own_answers;
 mod ownership;
 mod protocols;

@@ -328,6 +328,11 @@ impl Raw {
         String::from_utf8(read).unwrap()
     }
 
+    /// Leaves at once: a reset, which is no half-close whenever it comes.
+    pub fn leave(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+
     /// Reads until the other side closes.
     pub async fn read_to_end(&mut self) -> String {
         let mut read = Vec::new();

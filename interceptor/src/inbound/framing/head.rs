@@ -6,6 +6,8 @@ use super::ViolationKind;
 #[derive(Debug, Default)]
 pub(super) struct Head {
     is_http11: bool,
+    /// Header lines that are complete.
+    pub(super) lines: u16,
     pub(super) length: Option<u64>,
     pub(super) is_chunked: bool,
     pub(super) has_host: bool,

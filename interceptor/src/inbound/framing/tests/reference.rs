@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
         let is_begun = self.bytes[self.at..].first().is_some_and(|first| *first != b'\r');
         let out_of_bytes = || if is_begun { Stop::InHead } else { Stop::Idle };
         let mut at = self.at;
+        self.judge_target()?;
         let (line, lf) = self.line(&mut at, false, out_of_bytes)?;
         let is_http11 = line.ends_with(b"HTTP/1.1");
         if !is_http11 && !line.ends_with(b"HTTP/1.0") {
@@ -123,6 +124,28 @@ impl<'a> Reader<'a> {
         }
         self.is_in_body = false;
         if is_upgrade { Err(Stop::Unchecked) } else { Ok(()) }
+    }
+
+    /// What has come of the second word of the line.
+    fn judge_target(&self) -> Result<(), Stop> {
+        let rest = &self.bytes[self.at..];
+        let end = rest
+            .iter()
+            .position(|byte| b"\r\n\0".contains(byte))
+            .unwrap_or(rest.len());
+        let Some(start) = rest[..end].iter().position(|byte| *byte == b' ') else {
+            return Ok(());
+        };
+        let target = rest[start + 1..end].iter().take_while(|byte| **byte != b' ');
+        match target
+            .copied()
+            .collect::<Vec<_>>()
+            .iter()
+            .position(|byte| *byte == b'#' || !byte.is_ascii())
+        {
+            Some(at) => Err(bad(self.at + start + 1 + at, ViolationKind::Target)),
+            None => Ok(()),
+        }
     }
 
     /// The line at `at`, and where its LF is.

@@ -91,9 +91,7 @@ impl ClusterReader {
         // A watch that is refused looks as if there were no objects.
         if written > 0 && snapshot.world.own().is_empty() {
             let problems = snapshot.source.problems().borrow().clone();
-            let problems = problems
-                .iter()
-                .map(ToString::to_string);
+            let problems = problems.iter().map(ToString::to_string);
             bail!("cannot read Services: {}", problems.collect::<Vec<_>>().join("; "));
         }
         Ok(snapshot)

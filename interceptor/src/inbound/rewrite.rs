@@ -1,0 +1,155 @@
+//! Request heads that are valid and that hyper refuses: they are changed on their way to it, without a change of meaning.
+//!
+//! - hyper takes at most 100 header lines without an allocation for each request. The lines beyond [`PLAIN_LINES`] that
+//!   hyper does not need itself go around it, as [`ExtraHeaders`].
+//! - [`http::Uri`] refuses some bytes in targets that other servers take; they are percent-encoded.
+//!
+//! Both are rare, so a head is collected only from where the need for it shows.
+
+use bytes::{Buf, Bytes};
+use http::{HeaderName, HeaderValue, header};
+use tokio::io::ReadBuf;
+
+use super::framing::{Class, Part};
+
+/// Header lines that hyper is given before others go around it.
+pub(super) const PLAIN_LINES: u16 = 90;
+/// More header lines than this in one head are an attack: hyper is given them and refuses them.
+const MAX_LINES: usize = 2_000;
+
+/// Header lines of one request that went around hyper, in their order.
+pub(crate) type ExtraHeaders = Vec<(HeaderName, HeaderValue)>;
+
+/// Where in a head the need shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// In this part of the request line.
+    Target(Part),
+    /// At the beginning of the header line after [`PLAIN_LINES`].
+    Lines,
+}
+
+/// The state of a head that is rewritten.
+#[derive(Debug)]
+pub(super) enum Rewrite {
+    /// What has come of it, from where the need shows; the framing has followed all of it.
+    Collecting { from: From, head: Vec<u8> },
+    /// What is to be read: first what is ready, then what has come after it and is not followed yet.
+    Ready { ready: Bytes, ahead: Bytes },
+}
+
+impl Rewrite {
+    /// Hands out as much as there is room for.
+    pub(super) fn give(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
+        let given = bytes.len().min(buf.remaining());
+        buf.put_slice(&bytes[..given]);
+        bytes.advance(given);
+    }
+}
+
+/// The rest of a head, from where the need shows, as hyper is to see it; `None` when a header line is malformed.
+pub(super) fn rewrite(from: From, head: &[u8]) -> Option<(Vec<u8>, ExtraHeaders)> {
+    let mut out = Vec::with_capacity(head.len() + 16);
+    let (mut lines, mut plain) = (head, PLAIN_LINES);
+    if let From::Target(part) = from {
+        let end = memchr::memchr(b'\n', head)? + 1;
+        encode(part, &head[..end], &mut out);
+        (lines, plain) = (&head[end..], 0);
+    }
+    let mut extra = ExtraHeaders::new();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        if plain < PLAIN_LINES || line == b"\r\n" || extra.len() == MAX_LINES {
+            out.extend_from_slice(line);
+            plain += 1;
+            continue;
+        }
+        let (name, value) = parse(line)?;
+        if is_for_hyper(&name) {
+            out.extend_from_slice(line);
+        } else {
+            extra.push((name, value));
+        }
+    }
+    Some((out, extra))
+}
+
+fn encode(mut part: Part, line: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in line {
+        match part.class(*byte) {
+            Class::Encode => {
+                let [high, low] = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
+                out.extend_from_slice(&[b'%', high, low]);
+                continue;
+            }
+            Class::Next(next) => part = next,
+            Class::Plain | Class::Refuse => {}
+        }
+        out.push(*byte);
+    }
+}
+
+fn parse(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let colon = memchr::memchr(b':', line)?;
+    let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+    let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+    Some((name, value))
+}
+
+/// What hyper reads to know the message's length, its connection's end, and what it must answer.
+fn is_for_hyper(name: &HeaderName) -> bool {
+    [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::EXPECT,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ]
+    .contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use http::Uri;
+
+    use super::*;
+
+    #[test]
+    fn fault_b4_exactly_what_hyper_refuses_in_a_target_is_encoded() {
+        for byte in 0x21..=0x7e_u8 {
+            for (part, start) in [(Part::Path, "/"), (Part::Query, "/?")] {
+                let target = [start.as_bytes(), &[byte, b'x']].concat();
+                let is_refused = Uri::try_from(&target[..]).is_err();
+                let class = part.class(byte);
+                assert_eq!(class == Class::Encode, is_refused, "{start}{}", byte as char);
+                let mut out = Vec::new();
+                encode(part, &[byte], &mut out);
+                Uri::try_from(&[start.as_bytes(), &out].concat()[..]).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn lines_go_around_hyper_unless_it_needs_them() {
+        let from = From::Lines;
+        let head = b"A: 1 \r\ncontent-length: 2\r\nB:\t2\r\nConnection: close\r\n\r\n";
+        let (out, extra) = rewrite(from, head).unwrap();
+        assert_eq!(out, b"content-length: 2\r\nConnection: close\r\n\r\n");
+        let extra: Vec<_> = extra
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        assert_eq!(extra, [("a", &b"1"[..]), ("b", b"2")]);
+        for malformed in [
+            "no colon\r\n\r\n",
+            "a b: c\r\n\r\n",
+            "a : b\r\n\r\n",
+            ": b\r\n\r\n",
+            "a: \x7f\r\n\r\n",
+        ] {
+            assert_eq!(rewrite(from, malformed.as_bytes()), None, "{malformed:?}");
+        }
+    }
+}
