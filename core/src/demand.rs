@@ -13,7 +13,7 @@ use crate::window::{Arrivals, RETAINED};
 mod interceptor;
 mod reach;
 
-use interceptor::{Counted, Interceptor};
+use interceptor::{Aged, Counted, Interceptor};
 use reach::Reach;
 
 /// What an interceptor says of one target.
@@ -94,8 +94,8 @@ impl Demand {
         touched.extend(report.targets.iter().map(|target| target.key.clone()));
         for target in report.targets {
             let arrivals = self.targets.entry(target.key.clone()).or_default();
-            for (age, count) in known.count(target, &continuity, report.uptime, now) {
-                record(arrivals, age, count, now);
+            for aged in known.count(target, &continuity, report.uptime, now) {
+                record(arrivals, aged, now);
             }
         }
         let mut seen = HashSet::new();
@@ -161,21 +161,23 @@ impl Demand {
         Reading::Known(sum.value())
     }
 
-    /// Average arrivals per `granularity` over `window`, over all interceptors. After a time in which requests reached none,
-    /// over what has passed of the window since; it is known again once that is one `granularity`.
+    /// Average arrivals per `granularity` over the last `window`, over all interceptors. The window ends where the
+    /// reports do, and is shorter while less is known: after a start, or after a time in which requests reached no
+    /// interceptor. It is then known again once one `granularity` has passed.
     pub fn rate(&self, key: &TargetKey, window: Duration, granularity: Duration, now: Duration) -> Reading<f64> {
-        let window = match self.reach.since_gap(now) {
-            Some(since) if since < granularity => return Reading::NoData,
-            Some(since) => window.min(since),
-            None => window,
-        };
-        if !self.anyone_reached(now) {
+        let is_gap_recent = self.reach.since_gap(now).is_some_and(|since| since < granularity);
+        if is_gap_recent || !self.anyone_reached(now) {
             return Reading::NoData;
         }
+        let ends = self.counting(now).map(|interceptor| interceptor.known_until(key, now));
+        let end = ends.fold(now, Duration::min);
+        let known = self
+            .reach
+            .lasts(self.oldest_reached(now), now)
+            .saturating_sub(now - end);
+        let end = end.saturating_add(BEFORE_ORIGIN);
         let arrivals = self.targets.get(key);
-        Reading::Known(arrivals.map_or(0.0, |arrivals| {
-            arrivals.rate(window, granularity, now.saturating_add(BEFORE_ORIGIN))
-        }))
+        Reading::Known(arrivals.map_or(0.0, |arrivals| arrivals.rate(window.min(known), granularity, end)))
     }
 
     /// Active when something is pending or anything arrived within `window`. Inactive only where requests have reached an
@@ -287,9 +289,10 @@ impl Concurrency {
 }
 
 /// What is older than the time before the origin cannot be in any window.
-fn record(arrivals: &mut Arrivals, age: Duration, count: u64, now: Duration) {
-    if let Some(at) = now.saturating_add(BEFORE_ORIGIN).checked_sub(age) {
-        arrivals.record(at, count);
+fn record(arrivals: &mut Arrivals, aged: Aged, now: Duration) {
+    let now = now.saturating_add(BEFORE_ORIGIN);
+    if let Some(at) = now.checked_sub(aged.newest) {
+        arrivals.record(now.saturating_sub(aged.oldest), at, aged.count);
     }
 }
 

@@ -6,37 +6,41 @@ use std::time::Duration;
 /// For how long arrivals are kept, counted back from the newest. Longer windows are averaged over this.
 pub const RETAINED: Duration = Duration::from_secs(3600);
 
-/// Arrivals of the same slot share an entry. Every granularity that is a multiple of it is exact.
+/// Arrivals whose newest is in the same slot share an entry.
 const SLOT: u64 = 50_000_000;
 
 /// The slot of entries older than [`FINE`] once there are [`MOST_ENTRIES`].
 const COARSE_SLOT: u64 = 1_000_000_000;
 
-/// For how long entries keep the fine slot when there are many. An hour then takes at most 4000 fine and 3400 coarse entries.
+/// For how long entries keep the fine slot when there are many. An hour then takes at most 4000 fine and 3400 coarse
+/// entries.
 const FINE: u64 = 200_000_000_000;
 
-/// From this length on, old entries are put together.
+/// From this length on, old entries are merged.
 const MOST_ENTRIES: usize = 8192;
 
 /// Arrivals of one target, newest last. Times are monotonic, counted from any fixed origin (the process's start).
 #[derive(Debug, Clone, Default)]
 pub struct Arrivals {
-    /// In order of time, never with a count of 0.
+    /// In order of `at`, never with a count of 0.
     entries: VecDeque<Entry>,
 }
 
+/// Requests that arrived evenly within a span of time. 16 bytes: a busy target has thousands.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// The newest arrival of the entry, in nanoseconds.
+    /// The end of the span, in nanoseconds.
     at: u64,
-    count: u64,
+    /// The length of the span, in microseconds, so that an hour fits. 0 is one moment.
+    span: u32,
+    count: u32,
 }
 
 impl Arrivals {
-    /// Notes that `count` requests arrived at `at`. Times may come slightly out of order (several interceptors);
-    /// what is older than the longest retained window is dropped.
-    pub fn record(&mut self, at: Duration, count: u64) {
-        let entry = Entry { at: nanos(at), count };
+    /// Records that `count` requests arrived after `since` and not after `at`. Times may come slightly out of order
+    /// (several interceptors); what is older than [`RETAINED`] is dropped.
+    pub fn record(&mut self, since: Duration, at: Duration, count: u64) {
+        let entry = Entry::new(nanos(since), nanos(at), count);
         if count == 0 || self.newest().is_some_and(|newest| is_outdated(entry.at, newest)) {
             return;
         }
@@ -47,30 +51,20 @@ impl Arrivals {
         }
     }
 
-    /// The average number of arrivals per `granularity` over the last `window`: a pure read.
+    /// The average number of arrivals per `granularity` in the `window` that ends at `end`: a pure read, not rounded.
     ///
-    /// Arrivals are counted in buckets of `granularity`, the running one included, and divided by the number of buckets
-    /// since the first arrival after a silence of at least `window`, at most by all buckets of the window. So a target
-    /// that has just woken is not averaged with the silence before it. The result is not rounded.
-    pub fn rate(&self, window: Duration, granularity: Duration, now: Duration) -> f64 {
+    /// The window slides: what arrived exactly one window before `end` is not in it, and of a span that is only partly
+    /// in it that part counts. A window shorter than `granularity` is that long.
+    pub fn rate(&self, window: Duration, granularity: Duration, end: Duration) -> f64 {
         let granularity = nanos(granularity).max(1);
-        let buckets = nanos(window).div_ceil(granularity).max(1);
-        let running = nanos(now) / granularity;
-        let (mut sum, mut first) = (0_u64, running);
-        for entry in self.until(now) {
-            let bucket = entry.at / granularity;
-            if first - bucket >= buckets {
-                break;
-            }
-            if running - bucket < buckets {
-                sum = sum.saturating_add(entry.count);
-            }
-            first = bucket;
-            if running - bucket >= buckets {
-                break;
-            }
-        }
-        sum as f64 / (running - first).saturating_add(1).min(buckets) as f64
+        let window = nanos(window.min(RETAINED)).max(granularity);
+        let end = nanos(end);
+        // Within the window, or, near the origin of time, from the origin on.
+        let start = end.checked_sub(window);
+        let entries = self.entries.iter().rev();
+        let recent = entries.take_while(|entry| start.is_none_or(|start| entry.at > start));
+        let sum: f64 = recent.map(|entry| entry.count_within(start, end)).sum();
+        sum * granularity as f64 / window as f64
     }
 
     /// Whether anything arrived within the last `window`; never derived from a rounded average. What arrived exactly one
@@ -81,7 +75,7 @@ impl Arrivals {
             .is_some_and(|newest| nanos(now) - newest.at < nanos(window))
     }
 
-    /// Gives memory back that only old arrivals use. The newest is kept whatever its age.
+    /// Frees the memory that only old arrivals use. The newest is kept whatever its age.
     pub fn expire(&mut self, now: Duration) {
         while self.entries.len() > 1
             && self
@@ -141,9 +135,33 @@ impl Arrivals {
 }
 
 impl Entry {
+    fn new(since: u64, at: u64, count: u64) -> Self {
+        let micros = at.saturating_sub(since) / 1000;
+        Self {
+            at,
+            span: u32::try_from(micros).unwrap_or(u32::MAX),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn since(&self) -> u64 {
+        self.at.saturating_sub(u64::from(self.span) * 1000)
+    }
+
     fn merge(&mut self, other: Self) {
-        self.at = self.at.max(other.at);
-        self.count = self.count.saturating_add(other.count);
+        let count = u64::from(self.count) + u64::from(other.count);
+        *self = Self::new(self.since().min(other.since()), self.at.max(other.at), count);
+    }
+
+    /// How many of the requests arrived after `start` and not after `end`.
+    fn count_within(&self, start: Option<u64>, end: u64) -> f64 {
+        let since = self.since();
+        let is_whole = self.at <= end && start.is_none_or(|start| since >= start || self.at == since);
+        if is_whole {
+            return f64::from(self.count);
+        }
+        let within = self.at.min(end).saturating_sub(since.max(start.unwrap_or(0)));
+        f64::from(self.count) * within as f64 / (self.at - since).max(1) as f64
     }
 }
 

@@ -12,6 +12,9 @@ use history::{History, SPAN};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A target that changes is reported every 200 ms, and one report may be late: after this long it does not change.
+const REPORTED_WITHIN: Duration = Duration::from_millis(400);
+
 /// One interceptor, as of its last report.
 #[derive(Debug, Default)]
 pub(super) struct Interceptor {
@@ -51,14 +54,21 @@ pub(super) enum Continuity {
 /// The last counts of one target.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
+    /// When the last report that names the target was observed.
+    reported: Duration,
     arrivals: u64,
     pub(super) pending: u64,
     pub(super) waiting: u64,
     history: History,
 }
 
-/// Some arrivals, and how long ago they were.
-pub(super) type Aged = (Duration, u64);
+/// Requests that arrived evenly within a span of time, as ages at the time of the report.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aged {
+    pub(super) oldest: Duration,
+    pub(super) newest: Duration,
+    pub(super) count: u64,
+}
 
 impl Interceptor {
     /// Begins to take a report in: how it follows the last one; `None` when it is older than that.
@@ -89,6 +99,7 @@ impl Interceptor {
     fn forget_pending(&mut self) {
         for counted in self.targets.values_mut() {
             *counted = Counted {
+                reported: counted.reported,
                 arrivals: counted.arrivals,
                 ..Counted::default()
             };
@@ -120,12 +131,11 @@ impl Interceptor {
         uptime: Duration,
         now: Duration,
     ) -> Vec<Aged> {
-        let before = self.targets.get(&target.key).map(|counted| counted.arrivals);
-        let new = new_arrivals(&target, before, continuity, uptime);
+        let new = self.new_arrivals(&target, continuity, uptime, now);
         // A peer without a boot tells no uptime either.
         let clock = if self.boot.is_some() { uptime } else { now };
         let counted = self.targets.entry(target.key).or_default();
-        counted.arrivals = target.arrivals;
+        (counted.arrivals, counted.reported) = (target.arrivals, now);
         self.pending = self.pending.wrapping_sub(counted.pending).wrapping_add(target.pending);
         counted.pending = target.pending;
         counted.waiting = target.waiting;
@@ -137,6 +147,57 @@ impl Interceptor {
             self.busy = Some(now);
         }
         new
+    }
+
+    fn new_arrivals(
+        &self,
+        target: &TargetReport,
+        continuity: &Continuity,
+        uptime: Duration,
+        now: Duration,
+    ) -> Vec<Aged> {
+        let before = self.targets.get(&target.key);
+        let (count, within) = match continuity {
+            Continuity::Baseline => return Vec::new(),
+            Continuity::First | Continuity::Restarted => (target.arrivals, uptime),
+            // A key seen for the first time counts in full: the first request of a new route has to activate it.
+            Continuity::Continued(gap) => {
+                let since = before.map_or(*gap, |before| now.saturating_sub(before.reported));
+                (difference(target.arrivals, before.map(|before| before.arrivals)), since)
+            }
+        };
+        let seconds = Seconds {
+            recent: &target.recent_arrivals,
+            running: Duration::from_nanos(uptime.subsec_nanos().into()),
+            within,
+        };
+        let mut new = seconds.spread(count);
+        let rest = count - new.iter().map(|aged| aged.count).sum::<u64>();
+        let is_recent = within <= seconds.covered().saturating_add(SECOND);
+        // Before the first report, what is older than the reported seconds may be of any age.
+        if rest > 0 && (is_recent || !matches!(continuity, Continuity::First)) {
+            let oldest = match self.boot.is_some() && target.recent_arrivals.is_empty() {
+                true => within.min(REPORTED_WITHIN),
+                false => within,
+            };
+            new.push(Aged {
+                oldest,
+                newest: seconds.covered().min(oldest),
+                count: rest,
+            });
+        }
+        new
+    }
+
+    /// Until when all arrivals of the target are known from this interceptor.
+    pub(super) fn known_until(&self, key: &TargetKey, now: Duration) -> Duration {
+        let (Some(counted), Connection::Live) = (self.targets.get(key), self.connection) else {
+            return now;
+        };
+        // After quiet the first arrival is reported at once, so no report means no arrivals. A peer without a boot is
+        // polled, and says nothing in between.
+        let is_quiet = self.boot.is_some() && now.saturating_sub(counted.reported) > REPORTED_WITHIN;
+        if is_quiet { now } else { counted.reported }
     }
 
     pub(super) fn disconnect(&mut self, now: Duration) {
@@ -209,45 +270,51 @@ impl Counted {
     }
 }
 
-fn new_arrivals(target: &TargetReport, before: Option<u64>, continuity: &Continuity, uptime: Duration) -> Vec<Aged> {
-    let recent = &target.recent_arrivals;
-    let covered = SECOND.saturating_mul(u32::try_from(recent.len()).unwrap_or(u32::MAX));
-    let (count, older) = match continuity {
-        Continuity::Baseline => return Vec::new(),
-        Continuity::First => (target.arrivals, age_of_others(covered, uptime)),
-        Continuity::Restarted => (target.arrivals, Some(age_or_now(covered, uptime))),
-        // A key seen for the first time counts in full: the first request of a new route has to activate it.
-        Continuity::Continued(gap) => (difference(target.arrivals, before), Some(age_or_now(covered, *gap))),
-    };
-    spread(count, recent, older)
-}
-
-/// The age of arrivals of the last `time` that are not among the reported seconds: none when they may be any age.
-fn age_of_others(covered: Duration, time: Duration) -> Option<Duration> {
-    (time <= covered.saturating_add(SECOND)).then_some(Duration::ZERO)
-}
-
-/// The same where arrivals are known to be new: they are not younger than the reported seconds. Without any their age is unknown,
-/// and they count as of now.
-fn age_or_now(covered: Duration, time: Duration) -> Duration {
-    age_of_others(covered, time).unwrap_or(covered)
-}
-
 /// A count never decreases within one boot, so a lower one is of a new counter.
 fn difference(arrivals: u64, before: Option<u64>) -> u64 {
     arrivals.checked_sub(before.unwrap_or_default()).unwrap_or(arrivals)
 }
 
-/// Gives `count` arrivals the ages of the reported seconds, newest first, and the rest the age `older`; without it the rest is left out.
-fn spread(count: u64, recent: &[u32], older: Option<Duration>) -> Vec<Aged> {
-    let mut rest = count;
-    let mut aged = Vec::new();
-    for (age, arrived) in (0..).map(Duration::from_secs).zip(recent) {
-        let part = rest.min(u64::from(*arrived));
-        rest -= part;
-        aged.push((age, part));
+/// The arrivals of the last seconds of an interceptor's uptime, as a complete report has them.
+struct Seconds<'a> {
+    /// Newest first.
+    recent: &'a [u32],
+    /// How much of the newest second has passed; the others are whole.
+    running: Duration,
+    /// All new arrivals are younger than this.
+    within: Duration,
+}
+
+impl Seconds<'_> {
+    /// Assigns up to `count` arrivals to the reported seconds, the newest first.
+    fn spread(&self, count: u64) -> Vec<Aged> {
+        let (mut rest, mut aged) = (count, Vec::new());
+        for (second, arrived) in (0..).zip(self.recent) {
+            let part = rest.min(u64::from(*arrived));
+            rest -= part;
+            if part > 0 {
+                aged.push(Aged {
+                    oldest: self.age_of_start(second).min(self.within),
+                    newest: second
+                        .checked_sub(1)
+                        .map_or(Duration::ZERO, |next| self.age_of_start(next))
+                        .min(self.within),
+                    count: part,
+                });
+            }
+        }
+        aged
     }
-    aged.extend(older.map(|age| (age, rest)));
-    aged.retain(|(_, part)| *part > 0);
-    aged
+
+    fn age_of_start(&self, second: u32) -> Duration {
+        self.running.saturating_add(SECOND.saturating_mul(second))
+    }
+
+    /// How far back the reported seconds reach.
+    fn covered(&self) -> Duration {
+        let oldest = self.recent.len().checked_sub(1);
+        oldest.map_or(Duration::ZERO, |oldest| {
+            self.age_of_start(u32::try_from(oldest).unwrap_or(u32::MAX))
+        })
+    }
 }

@@ -2,6 +2,7 @@ use super::reach::LEADING_BACK;
 use super::*;
 
 mod model;
+mod steady;
 
 const RETENTION: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
@@ -205,7 +206,7 @@ fn a_gap_is_in_no_rate_and_in_no_concurrency() {
             at(second),
         );
     }
-    assert_eq!(demand.rate(&key(), at(60), SECOND, at(40)), Reading::Known(10.0));
+    assert_eq!(demand.rate(&key(), at(40), SECOND, at(40)), Reading::Known(10.0));
     demand.reached(HashSet::new(), at(40));
     assert_eq!(demand.rate(&key(), at(60), SECOND, at(41)), Reading::NoData);
     demand.observe("a", report("1", 141, vec![target(400, 1)]), at(41));
@@ -241,12 +242,16 @@ fn the_first_report_fills_the_window_with_the_ages_it_tells() {
     // The scaler has just started: the ages go back beyond its own origin.
     demand.observe("a", report("1", 9999, vec![seen]), at(1));
     assert_eq!(demand.rate(&key(), at(3), SECOND, at(1)), Reading::Known(2.0));
-    assert_eq!(demand.rate(&key(), at(1), SECOND, at(1)), Reading::Known(1.0));
+    assert_eq!(
+        demand.rate(&key(), at(1), SECOND, at(1)),
+        Reading::Known(3.0),
+        "the second that has just begun, and all of the one before"
+    );
 }
 
 #[test]
 fn arrivals_of_unknown_age_count_only_when_the_interceptor_is_younger_than_its_history() {
-    for (uptime, expected) in [(4, 10.0), (5, 6.0)] {
+    for (uptime, expected) in [(3, 10.0), (4, 6.0)] {
         let mut demand = new();
         let seen = TargetReport {
             recent_arrivals: vec![1, 2, 3],
@@ -302,7 +307,9 @@ fn arrivals_of_a_long_outage_do_not_all_count_as_of_now() {
         ..target(3000, 0)
     };
     demand.observe("a", report("1", 400, vec![after]), at(400));
-    assert_eq!(demand.rate(&key(), at(60), SECOND, at(400)), Reading::Known(10.0));
+    // The reported seconds, and of the rest, which lies between 59 and 300 seconds ago, the last of 241 seconds.
+    let expected = (600.0 + 2400.0 / 241.0) / 60.0;
+    assert_eq!(demand.rate(&key(), at(60), SECOND, at(400)), Reading::Known(expected));
     assert!((arrived(&demand, at(400)) - 3000.0).abs() < 1e-9, "none is lost");
 }
 

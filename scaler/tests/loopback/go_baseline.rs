@@ -57,7 +57,7 @@ async fn go_baseline_2_short_requests_keep_a_concurrency_route_active() {
 
 #[tokio::test]
 async fn go_baseline_3_a_granularity_below_a_second_does_not_stop_the_scaler() {
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     interceptor.set_recent("shop/api", vec![10; 10]);
     let scaler = Scaler::start(&[interceptor.address], &[]).await;
     for granularity in ["500ms", "100ms", "1500ms"] {

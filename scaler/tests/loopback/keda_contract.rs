@@ -76,7 +76,7 @@ async fn a_stream_that_opens_before_anything_is_known_gets_its_signal_when_it_is
 
 #[tokio::test]
 async fn a_restarted_scaler_has_full_windows_at_once() {
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     interceptor.set_recent("shop/api", vec![10; 60]);
     let api = kedify("requestRate", [("window", "60s")]);
     for _ in 0..2 {

@@ -41,7 +41,7 @@ pub fn write(directory: &Path, name: &str, text: &str) {
 async fn an_interceptor_route_has_a_metric_for_each_of_what_it_is_scaled_by() {
     let manifests = tempfile::tempdir().unwrap();
     write(manifests.path(), "route.yaml", &route(5, Some(50)));
-    let interceptor = Interceptor::start();
+    let interceptor = Interceptor::start_old();
     interceptor.set_recent("shop/api", vec![4; 10]);
     let scaler = Scaler::start(
         &[interceptor.address],

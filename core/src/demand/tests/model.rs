@@ -1,17 +1,21 @@
 //! [`Demand`] against a model that keeps every arrival and every belief, and computes all answers from scratch.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::super::reach::LEADING_BACK;
 use super::super::*;
-use crate::window::tests::against_a_model::rate as model_rate;
+use crate::window::tests::model_rate;
 
 /// All times are multiples of this.
 const TICK: Duration = Duration::from_millis(100);
 const SECOND: u64 = 10;
 const RETENTION: u64 = 30;
-/// How many seconds a complete report tells the arrivals of.
+/// How many seconds of arrivals a complete report has.
 const HISTORY: u64 = 5;
+/// For so long after a report of a target, the next one may still have arrivals of that time.
+const REPORTED_WITHIN: u64 = 4;
 /// Shorter gaps than half of it are none.
 const DEBOUNCE: u64 = 20;
 /// For how long after a gap it is not over.
@@ -91,6 +95,7 @@ struct Belief {
 #[derive(Clone, Default)]
 struct Target {
     count: u64,
+    reported: u64,
     /// Tick and pending of each report since the target was first heard of.
     pending: Vec<(u64, u64)>,
 }
@@ -100,8 +105,8 @@ struct World {
     now: u64,
     processes: [Process; INTERCEPTORS],
     beliefs: [Belief; INTERCEPTORS],
-    /// The tick of each arrival as it is to be recorded.
-    recorded: [Vec<u64>; TARGETS],
+    /// The span of ticks within which each arrival is to be recorded: since, until.
+    recorded: [Vec<(u64, u64)>; TARGETS],
     /// From which tick on requests reach which interceptors.
     reached: Vec<(u64, [bool; INTERCEPTORS])>,
     /// When requests were first known to reach somebody.
@@ -114,11 +119,11 @@ impl Truth {
         (self.pending, self.changed) = (pending, now);
     }
 
-    fn recent(&self, now: u64) -> Vec<u32> {
+    fn recent(&self, started: u64, now: u64) -> Vec<u32> {
         let of_age = |age| {
             self.arrivals
                 .iter()
-                .filter(|(at, _)| (now - at) / SECOND == age)
+                .filter(|(at, _)| seconds_ago(*at, started, now) == age)
                 .count()
         };
         (0..HISTORY).map(|age| u32::try_from(of_age(age)).unwrap()).collect()
@@ -147,6 +152,11 @@ impl Target {
             sum as f64 / (now - start) as f64
         }
     }
+}
+
+/// In whole seconds of the uptime.
+fn seconds_ago(at: u64, started: u64, now: u64) -> u64 {
+    (now - started) / SECOND - (at - started) / SECOND
 }
 
 fn is_queue_peer(i: usize) -> bool {
@@ -249,7 +259,7 @@ impl World {
                 pending_nanos: tells_more
                     .then(|| truth.integral + truth.pending * (self.now - truth.changed) * 100_000_000),
                 recent_arrivals: if complete && tells_more {
-                    truth.recent(self.now)
+                    truth.recent(process.started, self.now)
                 } else {
                     Vec::new()
                 },
@@ -273,25 +283,28 @@ impl World {
         if heard.is_none_or(|(before, _)| before != boot) {
             self.beliefs[i].targets = Default::default();
         }
-        // Within how much time everything unreported must have arrived.
-        let since = match heard {
-            Some((before, at)) if before == boot => now - at,
-            _ => now - self.processes[i].started,
-        };
+        let continued = heard.filter(|(before, _)| *before == boot).map(|(_, at)| at);
         for target in named {
+            let before = self.beliefs[i].targets[*target].clone();
+            // Within how much time everything unreported must have arrived.
+            let within = match (continued, &before) {
+                (Some(_), Some(before)) => now - before.reported,
+                (Some(at), None) => now - at,
+                (None, _) => now - self.processes[i].started,
+            };
             if is_queue_peer(i) {
-                self.record_difference(*target, heard.is_some());
+                self.record_difference(*target, within, heard.is_some());
             } else {
-                self.record_each(i, *target, complete, since, heard.is_none());
+                self.record_each(i, *target, complete, within, heard.is_none());
             }
             let truth = &self.processes[i].targets[*target];
             let believed = self.beliefs[i].targets[*target].get_or_insert_default();
-            believed.count = truth.arrivals.len() as u64;
+            (believed.count, believed.reported) = (truth.arrivals.len() as u64, now);
             believed.pending.push((now, truth.pending));
         }
     }
 
-    fn record_difference(&mut self, target: usize, is_known: bool) {
+    fn record_difference(&mut self, target: usize, within: u64, is_known: bool) {
         let i = INTERCEPTORS - 1;
         let count = self.processes[i].targets[target].arrivals.len() as u64;
         let before = self.beliefs[i].targets[target]
@@ -299,23 +312,29 @@ impl World {
             .map_or(0, |believed| believed.count);
         let new = if count < before { count } else { count - before };
         if is_known {
-            self.recorded[target].extend((0..new).map(|_| self.now));
+            self.recorded[target].extend((0..new).map(|_| (self.now - within, self.now)));
         }
     }
 
-    fn record_each(&mut self, i: usize, target: usize, complete: bool, since: u64, is_first: bool) {
+    fn record_each(&mut self, i: usize, target: usize, complete: bool, within: u64, is_first: bool) {
+        let process = &mut self.processes[i];
         let history = if complete { HISTORY } else { 0 };
-        for (at, reported) in &mut self.processes[i].targets[target].arrivals {
-            let seconds = (self.now - *at) / SECOND;
-            let age = if seconds < history {
-                Some(seconds)
-            } else if since <= (history + 1) * SECOND {
-                Some(0)
+        let running = (self.now - process.started) % SECOND;
+        let age_of_start = |second: u64| running + second * SECOND;
+        let covered = history.checked_sub(1).map_or(0, age_of_start);
+        for (at, reported) in &mut process.targets[target].arrivals {
+            let second = seconds_ago(*at, process.started, self.now);
+            let span = if second < history {
+                let newest = second.checked_sub(1).map_or(0, age_of_start);
+                Some((age_of_start(second).min(within), newest.min(within)))
+            } else if within <= covered + SECOND || !is_first {
+                let oldest = if complete { within } else { within.min(REPORTED_WITHIN) };
+                Some((oldest, covered.min(oldest)))
             } else {
-                (!is_first).then_some(history)
+                None
             };
             if !std::mem::replace(reported, true) {
-                self.recorded[target].extend(age.map(|age| self.now - age * SECOND));
+                self.recorded[target].extend(span.map(|(oldest, newest)| (self.now - oldest, self.now - newest)));
             }
         }
     }
@@ -395,9 +414,34 @@ impl World {
     }
 
     fn rate(&self, target: usize, window: u64, granularity: u64) -> Reading<f64> {
-        let records: Vec<(u64, u64)> = self.recorded[target].iter().map(|at| (*at, 1)).collect();
-        let window = self.since_gap().map_or(window, |since| window.min(since));
-        self.known_of_replicas(granularity, model_rate(&records, window.max(1), granularity, self.now))
+        // Arrivals of the same moment share an entry.
+        let mut records: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for (since, at) in &self.recorded[target] {
+            let entry = records.entry(*at).or_insert((*since, 0));
+            *entry = (entry.0.min(*since), entry.1 + 1);
+        }
+        let records: Vec<_> = records
+            .into_iter()
+            .map(|(at, (since, count))| (since, at, count))
+            .collect();
+        let end = self.reports_end(target);
+        let known = self.covered().saturating_sub(self.now - end);
+        let rate = model_rate(&records, window.min(known), granularity, end);
+        self.known_of_replicas(granularity, rate)
+    }
+
+    /// Until when every interceptor that is heard has said what arrived.
+    fn reports_end(&self, target: usize) -> u64 {
+        let heard = self
+            .beliefs
+            .iter()
+            .enumerate()
+            .filter(|(_, belief)| belief.counts(self.now) && belief.lost.is_none());
+        let ends = heard.filter_map(|(i, belief)| {
+            let reported = belief.targets[target].as_ref()?.reported;
+            (is_queue_peer(i) || self.now - reported <= REPORTED_WITHIN).then_some(reported)
+        });
+        ends.min().unwrap_or(self.now)
     }
 
     fn is_pending(&self, target: usize) -> bool {
@@ -430,7 +474,8 @@ impl World {
                 same(demand.rate(&key, w, g, now), self.rate(target, window, granularity))?;
             }
             for ticks in [1, 20, 63] {
-                let last = self.recorded[target].iter().max().filter(|at| self.now - **at < ticks);
+                let last = self.recorded[target].iter().map(|(_, at)| at).max();
+                let last = last.filter(|at| self.now - **at < ticks);
                 let window = TICK * u32::try_from(ticks).unwrap();
                 let active = demand.is_active(&key, window, now);
                 let expected = match (pending || last.is_some(), self.covered() >= ticks) {
