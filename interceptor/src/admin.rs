@@ -1,7 +1,4 @@
-//! The admin port: probes, `/queue`, `/routes`, `/config`, log level, and the gRPC stream of reports; and the port of
-//! the metrics.
-
-use std::sync::Arc;
+//! The admin port: what every program has, `/queue`, `/routes`, and the gRPC stream of reports; and the metrics port.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,10 +6,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use keda_http_core::queue::{Queue, QueueEntry};
+use keda_http_runtime::process::Process;
 use keda_http_runtime::readiness::Readiness;
-use keda_http_runtime::telemetry::LogLevel;
 
-use crate::config::Config;
 use crate::counters::pending::PendingRequests;
 use crate::counters::report::Reports;
 use crate::proxy::routes::{RouteView, Routes};
@@ -25,19 +21,16 @@ pub struct Admin {
     pub pending: PendingRequests,
     /// The routes.
     pub routes: Routes,
-    /// The settings.
-    pub config: Arc<Config>,
 }
 
 /// The admin port's routes.
-pub fn router(admin: Admin, reports: Reports, readiness: Readiness, log_level: LogLevel) -> Router {
+pub fn router(admin: Admin, reports: Reports, readiness: Readiness, process: &Process) -> Router {
     let grpc = keda_http_runtime::admin::grpc(tonic::service::Routes::new(reports.service()));
     Router::new()
         .route("/queue", any(queue))
         .route("/routes", get(routes))
-        .route("/config", get(config))
         .with_state(admin)
-        .merge(keda_http_runtime::admin::router(readiness, log_level))
+        .merge(keda_http_runtime::admin::router(readiness, process))
         .merge(grpc)
 }
 
@@ -65,10 +58,6 @@ async fn queue(State(admin): State<Admin>) -> Json<Queue> {
 
 async fn routes(State(admin): State<Admin>) -> Json<Vec<RouteView>> {
     Json(admin.routes.views())
-}
-
-async fn config(State(admin): State<Admin>) -> Json<Config> {
-    Json(Config::clone(&admin.config))
 }
 
 async fn expose(State(metrics): State<Metrics>) -> Response {

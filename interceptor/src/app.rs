@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use keda_http_kubernetes::source::Source;
+use keda_http_runtime::process::{Process, Program};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
-use keda_http_runtime::telemetry::{LogLevel, MetricPush, Pushing, Tracing};
+use keda_http_runtime::telemetry::Pushing;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Listen, RouteDefaults};
+use crate::config::{Config, Listen, RouteDefaults, ShutdownConfig};
 use crate::counters::pending::PendingRequests;
 use crate::counters::report::{self, Reporter};
 use crate::proxy::Proxy;
@@ -28,7 +29,7 @@ use crate::routing::wanted_listeners::WantedListeners;
 use crate::routing::{Ownership, Routing, RoutingSettings};
 use crate::server::listeners::{ListenerControl, ScopedListener};
 use crate::server::worker::{Lifetime, Worker};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, SERVICE_NAME};
 use crate::telemetry::spans::Spans;
 use crate::upstream::Upstream;
 use crate::upstream::backends::Backends;
@@ -37,29 +38,42 @@ use crate::upstream::endpoint::PoolSettings;
 /// How many connections may wait to be accepted, per worker: a burst of first requests must not be turned away.
 const BACKLOG: i32 = 4096;
 
-/// The interceptor with everything bound and nothing served yet.
-pub struct App {
-    config: Arc<Config>,
-    bound: Bound,
+/// How help and telemetry name the interceptor.
+pub const PROGRAM: Program = Program {
+    name: "keda-http-interceptor",
+    service_name: SERVICE_NAME,
+    usage: "\
+keda-http-interceptor: holds HTTP requests while a workload starts from zero, and forwards them.
+
+  keda-http-interceptor [flags]    run the interceptor
+",
+};
+
+/// The interceptor.
+pub struct App;
+
+/// The interceptor with its ports bound: connections are accepted as soon as it runs.
+pub struct Bound {
+    /// The addresses of the ports.
+    pub addresses: Addresses,
+    config: Config,
     objects: Objects,
     initial: PendingTask,
     admin: TcpListener,
     metrics_listener: Option<TcpListener>,
     proxies: Vec<std::net::TcpListener>,
     readiness: Readiness,
-    tracing: Option<Tracing>,
-    push: Option<MetricPush>,
-    log_level: LogLevel,
+    process: Process,
 }
 
-/// The addresses that were bound.
+/// The addresses of the ports.
 #[derive(Debug, Clone, Copy)]
-pub struct Bound {
-    /// Requests.
+pub struct Addresses {
+    /// For requests.
     pub proxy: SocketAddr,
-    /// Probes, queue, reports.
+    /// For probes, counters and reports.
     pub admin: SocketAddr,
-    /// Metrics, when they are on.
+    /// For metrics, when they are on.
     pub metrics: Option<SocketAddr>,
 }
 
@@ -68,16 +82,16 @@ impl App {
     ///
     /// # Errors
     /// When the source cannot be read, or a port is taken; the message says which.
-    pub async fn bind(config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
+    pub async fn bind(config: Config, process: Process) -> Result<Bound> {
         let objects = Objects::open(&config).await?;
-        Self::bind_on(objects, config, tracing, log_level)
+        Self::bind_with(objects, config, process)
     }
 
     /// Binds every port, with objects that are opened already.
     ///
     /// # Errors
     /// When a port is taken; the message says which.
-    pub fn bind_on(objects: Objects, config: Config, tracing: Option<Tracing>, log_level: LogLevel) -> Result<Self> {
+    pub fn bind_with(objects: Objects, config: Config, process: Process) -> Result<Bound> {
         let readiness = Readiness::new();
         let initial = readiness.register("routes");
         let proxies = bind_shared(&config.listen, config.listen.proxy_port)
@@ -88,49 +102,35 @@ impl App {
             Some(port) => Some(bind_tokio(&config.listen, port).with_context(|| format!("metrics port {port}"))?),
             None => None,
         };
-        let bound = Bound {
+        let addresses = Addresses {
             proxy: proxies.first().context("no worker")?.local_addr()?,
             admin: admin.local_addr()?,
             metrics: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
         };
-        Ok(Self {
-            config: Arc::new(config),
-            bound,
+        Ok(Bound {
+            addresses,
+            config,
             objects,
             initial,
             admin,
             metrics_listener,
             proxies,
             readiness,
-            tracing,
-            push: None,
-            log_level,
+            process,
         })
     }
+}
 
-    /// Metrics are pushed too, while it runs.
-    #[must_use]
-    pub fn pushing(self, push: Option<MetricPush>) -> Self {
-        Self { push, ..self }
-    }
-
-    /// The addresses that were bound.
-    pub fn bound(&self) -> Bound {
-        self.bound
-    }
-
-    /// Tells when it is ready, and drains.
-    pub fn readiness(&self) -> Readiness {
-        self.readiness.clone()
-    }
-
+impl Bound {
     /// Serves until `shutdown`, then drains: not ready, the delay, no new connections, what is there finishes or is
     /// cut at the drain timeout, the last metrics are pushed, and only then the reports end.
     ///
     /// # Errors
     /// When something the process cannot do without has ended.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let (readiness, config) = (self.readiness.clone(), self.config.clone());
+        let (readiness, limits) = (self.readiness.clone(), self.config.shutdown.clone());
+        let Addresses { proxy, admin, metrics } = self.addresses;
+        tracing::info!(%proxy, %admin, ?metrics, "listening");
         let lifetime = Lifetime {
             close: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -144,7 +144,7 @@ impl App {
         let mut background = std::pin::pin!(background.run(ended.clone()));
         tokio::select! {
             failed = background.as_mut() => return failed,
-            drained = drain(shutdown, &readiness, &config, lifetime, workers) => drained?,
+            drained = drain(shutdown, &readiness, &limits, lifetime, workers) => drained?,
         }
         // While the routes are there, and their series with them.
         if let Some(pushing) = pushing {
@@ -158,7 +158,7 @@ impl App {
     fn assemble(mut self, lifetime: &Lifetime) -> Result<(Vec<Worker>, Background, Option<Pushing>)> {
         let pending = PendingRequests::default();
         let metrics = Metrics::new(pending.clone(), self.objects.source.freshness());
-        let push = self.push.take().map(|push| push.start(metrics.instruments()));
+        let push = self.process.push.take().map(|push| push.start(metrics.instruments()));
         let pushing = push.transpose().context("the thread that pushes metrics")?;
         let routes = Routes::default();
         let backends = Arc::new(Backends::new(self.pool_settings()));
@@ -177,7 +177,6 @@ impl App {
         let admin = Admin {
             pending: pending.clone(),
             routes: routes.clone(),
-            config: self.config.clone(),
         };
         let background = Background {
             reporter,
@@ -197,7 +196,7 @@ impl App {
             idle_timeout: self.config.upstream.idle_timeout,
             admin: (
                 self.admin,
-                admin::router(admin, reports, self.readiness.clone(), self.log_level),
+                admin::router(admin, reports, self.readiness.clone(), &self.process),
             ),
             metrics: self
                 .metrics_listener
@@ -236,7 +235,7 @@ impl App {
         metrics: &Metrics,
         lifetime: &Lifetime,
     ) -> Vec<Worker> {
-        let spans = self.tracing.as_ref().map(Spans::new);
+        let spans = self.process.tracing.as_ref().map(Spans::new);
         let proxy = |worker| Proxy {
             routes: routes.clone(),
             upstream: Upstream {
@@ -300,11 +299,11 @@ impl Background {
         let control = tokio::spawn(ended.clone().run_until_cancelled_owned(self.control.run()));
         let routing = tokio::spawn(self.routing.run(self.source, self.initial));
         let failed = tokio::select! {
-            () = crate::server::memory::give_back_after_crowds(self.connections) => "memory is no longer given back",
-            () = close_idle(self.backends, self.idle_timeout) => "the idle connections are no longer looked after",
+            () = crate::server::memory::give_back_after_crowds(self.connections) => "memory is no longer returned to the system",
+            () = close_idle(self.backends, self.idle_timeout) => "idle connections are no longer closed",
             ((), ()) = async { tokio::join!(admin, metrics) } => "the admin and metrics ports are closed",
             never = self.staleness.watch() => match never {},
-            Err(_) = control => "the listeners are no longer looked after",
+            Err(_) = control => "listeners of autowired Services are no longer opened and closed",
             _ = routing => "the source of objects has ended",
             Err(_) | Ok(Some(())) = reporter => "the reports have ended",
         };
@@ -327,7 +326,7 @@ async fn close_idle(backends: Arc<Backends>, limit: Duration) {
 async fn drain(
     shutdown: CancellationToken,
     readiness: &Readiness,
-    config: &Config,
+    limits: &ShutdownConfig,
     lifetime: Lifetime,
     workers: Vec<std::thread::JoinHandle<()>>,
 ) -> Result<()> {
@@ -337,18 +336,18 @@ async fn drain(
     }
     let mut workers = tokio::task::spawn_blocking(move || workers.into_iter().all(|worker| worker.join().is_ok()));
     readiness.drain();
-    tracing::info!(delay = ?config.shutdown.delay, "draining: not ready, still accepting");
-    tokio::time::sleep(config.shutdown.delay).await;
+    tracing::info!(delay = ?limits.delay, "draining: not ready, still accepting");
+    tokio::time::sleep(limits.delay).await;
     lifetime.close.cancel();
-    tracing::info!(limit = ?config.shutdown.drain, "draining: no new connections");
-    let drained = match config.shutdown.drain {
+    tracing::info!(limit = ?limits.drain, "draining: no new connections");
+    let drained = match limits.drain {
         Some(limit) => tokio::time::timeout(limit, &mut workers).await.ok(),
         None => Some((&mut workers).await),
     };
     let well = match drained {
         Some(well) => well,
         None => {
-            tracing::warn!("the drain timeout has passed: cutting what is left");
+            tracing::warn!("the drain timeout has passed; closing the remaining connections");
             lifetime.cut.cancel();
             workers.await
         }
@@ -398,7 +397,7 @@ fn bind(address: IpAddr, port: u16, shared: bool) -> Result<std::net::TcpListene
     let address = SocketAddr::new(address, port);
     socket
         .bind(&address.into())
-        .with_context(|| format!("{address} cannot be bound"))?;
+        .with_context(|| format!("cannot bind {address}"))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -1,4 +1,5 @@
-//! All settings of the interceptor: one struct per part, each default with its unit and its reason.
+//! All settings of the interceptor: a struct and a reader for each part. The help of a variable stands where it is
+//! read; the fields say why a default is what it is.
 
 mod routing;
 
@@ -8,308 +9,261 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use keda_http_core::duration;
-use keda_http_runtime::env::{EnvError, Environment};
-use serde::Serialize;
+use keda_http_runtime::settings::{BOOLEAN, DIRECTORY, DNS_LABEL, Kind, PORT, Settings, TEXT, WHOLE_NUMBER};
 
 pub use routing::{HostOwnership, RoutingConfig};
 
-/// What `--help` prints.
-pub const HELP: &str = "\
-keda-http-interceptor: holds HTTP requests while a workload starts from zero, and forwards them.
-
-Settings come from the environment. Durations are Go's (500ms, 30s, 1m30s).
-
-  KEDA_HTTP_PROXY_PORT                 port for requests, HTTP/1.1 and h2c (required; 0: any free one)
-  KEDA_HTTP_ADMIN_PORT                 port for probes, /queue, /routes, /config, /log-level, gRPC reports (required)
-  KEDA_HTTP_MANIFESTS                  directory of manifests, live on change (not set: the API server, by the pod's
-                                       service account or KUBECONFIG)
-  KEDA_HTTP_WATCH_NAMESPACE            the only namespace whose objects are read from the API server (not set: all)
-  KEDA_HTTP_NAMESPACE                  own namespace (the service account's; with a directory: default)
-  KEDA_HTTP_HOST_OWNERSHIP             namespace: a host belongs to the namespace that had it first; none: the rules of
-                                       all namespaces compete, as upstream (namespace)
-  KEDA_HTTP_CLUSTER_DOMAIN             DNS domain of Services (cluster.local)
-  KEDA_HTTP_ROUTING_TABLE_MAX_STALENESS
-                                       without the API server for longer than that: not ready (0s: always ready)
-  KEDA_HTTP_BIND_ADDRESS               address for all ports (::, which takes IPv4 too)
-  KEDA_HTTP_WORKERS                    threads for requests (one per CPU)
-  KEDA_HTTP_READINESS_TIMEOUT          how long a request is held (20m; 30s with a fallback; 0s: no limit)
-  KEDA_HTTP_REQUEST_TIMEOUT            how long a request may take in all (0s: no limit)
-  KEDA_HTTP_RESPONSE_HEADER_TIMEOUT    from the request sent to the first response header (300s)
-  KEDA_HTTP_CONNECT_TIMEOUT            for one dial (500ms)
-  KEDA_HTTP_REQUEST_HEAD_TIMEOUT       for the head of a request, from its first byte (60s)
-  KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST    idle connections kept to one endpoint (200)
-  KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS
-                                       requests held for one route while it has no endpoint (0: any number)
-  KEDA_HTTP_ENABLE_COLD_START_HEADER   send X-KEDA-HTTP-Cold-Start (true)
-  KEDA_HTTP_LOG_REQUESTS               log each request (false)
-  KEDA_HTTP_SHUTDOWN_DELAY             not ready but accepting, after SIGTERM (5s)
-  KEDA_HTTP_DRAIN_TIMEOUT              then for what is there to finish (30s; 0s: no limit)
-  OTEL_PROM_EXPORTER_ENABLED           serve /metrics (true)
-  OTEL_PROM_EXPORTER_PORT              port for /metrics (2223)
-  OTEL_EXPORTER_OTLP_METRICS_ENABLED   push metrics by OTLP/HTTP (false); _ENDPOINT, _HEADERS, _TIMEOUT, _CERTIFICATE,
-                                       and OTEL_METRIC_EXPORT_INTERVAL (60000, milliseconds)
-  OTEL_EXPORTER_OTLP_TRACES_ENABLED    send spans (false); _PROTOCOL console, http/protobuf or grpc; _ENDPOINT,
-                                       _INSECURE, _HEADERS, _TIMEOUT; OTEL_TRACES_SAMPLER, OTEL_PROPAGATORS,
-                                       OTEL_BSP_*, OTEL_RESOURCE_ATTRIBUTES as OpenTelemetry defines them
-";
-
-/// Upstream's variables for what there is not here.
-const NO_EFFECT: [(&str, &str); 2] = [
-    (
-        "KEDA_HTTP_SCALER_CONFIG_MAP_INFORMER_RSYNC_PERIOD",
-        "changes arrive by themselves, and nothing is read again",
-    ),
-    ("PROFILING_BIND_ADDRESS", "there is no profiler of Go"),
-];
-
-/// What Go durations look like, for messages.
-const DURATION: &str = "a duration such as 500ms, 30s or 1m30s (0s for none)";
-
-/// Everything the interceptor is told from outside.
-#[derive(Debug, Clone, Serialize)]
+/// Everything that can be set from outside.
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// What it listens on.
+    /// Addresses and threads.
     pub listen: Listen,
     /// Where routes and endpoints come from.
     pub source: SourceConfig,
-    /// What is made of them.
+    /// How routes are made from the objects.
     pub routing: RoutingConfig,
-    /// How long things may take.
+    /// Time limits.
     pub timeouts: TimeoutConfig,
-    /// What holds for every route that does not say otherwise, while it has no endpoint.
+    /// Requests without an endpoint.
     pub cold_start: ColdStartConfig,
     /// Connections to endpoints.
     pub upstream: UpstreamConfig,
-    /// How it stops.
+    /// How the interceptor stops.
     pub shutdown: ShutdownConfig,
-    /// What it says.
+    /// Responses and the access log.
     pub responses: ResponseConfig,
 }
 
 /// Addresses and threads.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Listen {
-    /// `KEDA_HTTP_BIND_ADDRESS`; default `::`, which takes IPv4 too.
+    /// Of all ports.
     pub address: IpAddr,
-    /// `KEDA_HTTP_PROXY_PORT`; required, as upstream. 0 takes any free port.
+    /// For requests; 0 is any free port, as for the others.
     pub proxy_port: u16,
-    /// `KEDA_HTTP_ADMIN_PORT`; required, as upstream.
+    /// For probes, counters and reports.
     pub admin_port: u16,
-    /// `OTEL_PROM_EXPORTER_PORT`, default 2223; `None` when `OTEL_PROM_EXPORTER_ENABLED` is false.
+    /// For metrics; `None` switches the port off.
     pub metrics_port: Option<u16>,
-    /// `KEDA_HTTP_WORKERS`; default: one for each CPU the process may use.
+    /// Threads for requests.
     pub workers: usize,
 }
 
 /// The source of objects.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub enum SourceConfig {
-    /// `KEDA_HTTP_MANIFESTS`: a directory of manifests, live on change.
+    /// A directory of manifests.
     Manifests(PathBuf),
-    /// Without it: the API server.
+    /// The API server.
     Cluster(ClusterConfig),
 }
 
 /// What is read from the API server.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct ClusterConfig {
-    /// `KEDA_HTTP_WATCH_NAMESPACE`: the only namespace, for every kind; default all of them, as upstream.
+    /// The only namespace, for every kind, as upstream; `None` is all of them.
     pub watch_namespace: Option<String>,
 }
 
-/// Limits that routes may override.
-#[derive(Debug, Clone, Serialize)]
+/// Time limits. Routes may override the first three.
+#[derive(Debug, Clone)]
 pub struct TimeoutConfig {
-    /// `KEDA_HTTP_REQUEST_TIMEOUT`, default none: long downloads and streams are legitimate.
-    #[serde(serialize_with = "optional")]
+    /// For a whole request; none by default, because long downloads and streams are legitimate.
     pub request: Option<Duration>,
-    /// `KEDA_HTTP_READINESS_TIMEOUT`: how long a request is held.
+    /// For a hold.
     pub readiness: ReadinessTimeout,
-    /// `KEDA_HTTP_RESPONSE_HEADER_TIMEOUT`, default 300 s, as upstream.
-    #[serde(serialize_with = "optional")]
+    /// From the request sent to the first response header; 300 s by default, as upstream.
     pub response_header: Option<Duration>,
-    /// `KEDA_HTTP_CONNECT_TIMEOUT`, default 500 ms, as upstream: a pod answers a dial in far less or is not there.
-    #[serde(serialize_with = "text")]
+    /// For one connection attempt; 500 ms by default, as upstream: a pod answers in far less or is not there.
     pub connect: Duration,
-    /// `KEDA_HTTP_REQUEST_HEAD_TIMEOUT`: for the head of a request, from its first byte; default 60 s, as upstream.
-    #[serde(serialize_with = "text")]
+    /// For the head of a request, from its first byte; 60 s by default, as upstream.
     pub request_head: Duration,
 }
 
 /// How long a request is held when its route does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadinessTimeout {
-    /// Nothing was set: 20 minutes, longer than slow image pulls, so that no request is held for ever; 30 s when the route has a fallback, as upstream.
+    /// Not set: 20 minutes, longer than slow image pulls, so that no request is held for ever; 30 s when the route has
+    /// a fallback, as upstream.
     Default,
     /// As set; zero is no limit (and 30 s when the route has a fallback, as upstream).
-    Set(#[serde(serialize_with = "text")] Duration),
+    Set(Duration),
 }
 
-/// What happens while a workload has no endpoint.
-#[derive(Debug, Clone, Copy, Serialize)]
+/// Requests without an endpoint.
+#[derive(Debug, Clone, Copy)]
 pub struct ColdStartConfig {
-    /// `KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS`: requests of one route that this interceptor holds; `None`: any number,
-    /// the default, as upstream.
+    /// How many requests of one route this interceptor holds; `None` is any number, the default, as upstream.
     pub max_pending: Option<NonZeroU32>,
 }
 
 /// What routes are bound with where they do not say otherwise.
 #[derive(Debug, Clone)]
 pub struct RouteDefaults {
-    /// How long things may take.
+    /// Time limits.
     pub timeouts: TimeoutConfig,
-    /// What happens while there is no endpoint.
+    /// Requests without an endpoint.
     pub cold_start: ColdStartConfig,
 }
 
 /// Connections to endpoints.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct UpstreamConfig {
-    /// `KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST`, default 200, as upstream; shared out among the workers.
+    /// 200 by default, as upstream; the workers share them.
     pub max_idle_per_endpoint: usize,
-    /// Idle connections are closed after this; 90 s, as Go's transport does.
-    #[serde(serialize_with = "text")]
+    /// Idle connections are closed after this; 90 s, as in Go's transport.
     pub idle_timeout: Duration,
 }
 
-/// Ending.
-#[derive(Debug, Clone, Serialize)]
+/// How the interceptor stops.
+#[derive(Debug, Clone)]
 pub struct ShutdownConfig {
-    /// `KEDA_HTTP_SHUTDOWN_DELAY`, default 5 s, as upstream: not ready, but still accepting, until everybody has heard.
-    #[serde(serialize_with = "text")]
+    /// Not ready, but still accepting; 5 s by default, as upstream: until every proxy has stopped sending requests.
     pub delay: Duration,
-    /// `KEDA_HTTP_DRAIN_TIMEOUT`, default 30 s, as upstream: then what is left is cut. `None`: no limit.
-    #[serde(serialize_with = "optional")]
+    /// Then what is left is cut; 30 s by default, as upstream. `None` is no limit.
     pub drain: Option<Duration>,
 }
 
-/// What responses and logs say.
-#[derive(Debug, Clone, Serialize)]
+/// Responses and the access log.
+#[derive(Debug, Clone)]
 pub struct ResponseConfig {
-    /// `KEDA_HTTP_ENABLE_COLD_START_HEADER`, default true, as upstream.
+    /// True by default, as upstream.
     pub cold_start_header: bool,
-    /// `KEDA_HTTP_LOG_REQUESTS`, default false, as upstream: a line for each request.
+    /// False by default, as upstream.
     pub log_requests: bool,
 }
 
 impl Config {
-    /// Reads the environment.
-    ///
-    /// # Errors
-    /// Names the first variable that cannot be used, its value and what is allowed.
-    pub fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        refuse_tls(env)?;
-        tell_of_no_effect(env);
-        Ok(Self {
-            listen: Listen::from_env(env)?,
-            source: SourceConfig::from_env(env)?,
-            routing: RoutingConfig::from_env(env)?,
-            timeouts: TimeoutConfig::from_env(env)?,
-            cold_start: ColdStartConfig::from_env(env)?,
-            upstream: UpstreamConfig::from_env(env)?,
-            shutdown: ShutdownConfig::from_env(env)?,
-            responses: ResponseConfig::from_env(env)?,
-        })
+    /// Reads all settings.
+    pub fn read(settings: &Settings) -> Self {
+        let config = Self {
+            listen: Listen::read(&settings.section("Listeners")),
+            source: SourceConfig::read(&settings.section("Routes and endpoints")),
+            routing: RoutingConfig::read(&settings.section("Routes and endpoints")),
+            timeouts: TimeoutConfig::read(&settings.section("Time limits")),
+            cold_start: ColdStartConfig::read(&settings.section("Cold starts")),
+            upstream: UpstreamConfig::read(&settings.section("Connections to endpoints")),
+            shutdown: ShutdownConfig::read(&settings.section("Shutdown")),
+            responses: ResponseConfig::read(&settings.section("Responses and access log")),
+        };
+        read_without_effect(&settings.section("Accepted for compatibility"));
+        config
     }
 }
 
 impl Listen {
-    fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        let metrics = env.boolean("OTEL_PROM_EXPORTER_ENABLED")?.unwrap_or(true);
-        let metrics_port = env.port("OTEL_PROM_EXPORTER_PORT")?.unwrap_or(2223);
-        Ok(Self {
-            address: env
-                .parsed("KEDA_HTTP_BIND_ADDRESS", "an IP address", str::parse)?
-                .unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            proxy_port: required_port(env, "KEDA_HTTP_PROXY_PORT")?,
-            admin_port: required_port(env, "KEDA_HTTP_ADMIN_PORT")?,
-            metrics_port: metrics.then_some(metrics_port),
-            workers: workers(env)?,
-        })
-    }
-}
-
-fn tell_of_no_effect(env: &Environment) {
-    for (name, why) in NO_EFFECT {
-        if env.get(name).is_some() {
-            tracing::info!(name, "has no effect: {why}");
+    fn read(settings: &Settings) -> Self {
+        let is_served = settings
+            .variable("OTEL_PROM_EXPORTER_ENABLED", &BOOLEAN, "Serve /metrics")
+            .default(true);
+        let metrics_port = settings.variable("OTEL_PROM_EXPORTER_PORT", &PORT, "Port for /metrics");
+        let metrics_port = metrics_port.default(2223);
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = settings.variable("KEDA_HTTP_WORKERS", &WORKERS, "Threads for requests");
+        Self {
+            proxy_port: settings
+                .variable(
+                    "KEDA_HTTP_PROXY_PORT",
+                    &PORT,
+                    "Port for requests, HTTP/1.1 and HTTP/2 in plain text (h2c)",
+                )
+                .required(),
+            admin_port: settings
+                .variable(
+                    "KEDA_HTTP_ADMIN_PORT",
+                    &PORT,
+                    "Port for probes, /queue, /routes, /config, /log-level and the gRPC reports to scalers",
+                )
+                .required(),
+            metrics_port: is_served.then_some(metrics_port),
+            address: settings
+                .variable("KEDA_HTTP_BIND_ADDRESS", &IP, "Address of all ports")
+                .default_described(Ipv6Addr::UNSPECIFIED.into(), "::, which includes IPv4"),
+            workers: workers.default_described(cpus, "one for each CPU"),
         }
     }
-}
-
-/// Somebody who switches TLS on must not be served without it.
-fn refuse_tls(env: &Environment) -> Result<(), EnvError> {
-    const NAME: &str = "KEDA_HTTP_PROXY_TLS_ENABLED";
-    match env.boolean(NAME)? {
-        Some(true) => Err(EnvError::invalid(
-            NAME,
-            &env.get(NAME).unwrap_or_default(),
-            "false or unset: TLS is not supported yet",
-        )),
-        Some(false) | None => Ok(()),
-    }
-}
-
-fn required_port(env: &Environment, name: &str) -> Result<u16, EnvError> {
-    env.port(name)?.ok_or_else(|| EnvError::Missing {
-        name: name.to_owned(),
-        allowed: "a port, 1 to 65535 (0 for any free one)".to_owned(),
-    })
-}
-
-fn workers(env: &Environment) -> Result<usize, EnvError> {
-    let parse = |text: &str| {
-        text.parse()
-            .ok()
-            .filter(|workers| (1..=1024).contains(workers))
-            .ok_or(())
-    };
-    let set = env.parsed("KEDA_HTTP_WORKERS", "a number of threads, 1 to 1024", parse)?;
-    Ok(set.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)))
 }
 
 impl SourceConfig {
-    fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        const NAME: &str = "KEDA_HTTP_MANIFESTS";
-        let Some(manifests) = env.get(NAME).map(PathBuf::from) else {
-            return Ok(Self::Cluster(ClusterConfig {
-                watch_namespace: routing::namespace(env, "KEDA_HTTP_WATCH_NAMESPACE")?,
-            }));
-        };
-        if !manifests.is_dir() {
-            let value = manifests.display().to_string();
-            return Err(EnvError::invalid(NAME, &value, "a directory of manifests that exists"));
+    fn read(settings: &Settings) -> Self {
+        let manifests = settings
+            .variable(
+                "KEDA_HTTP_MANIFESTS",
+                &DIRECTORY,
+                "Directory of manifests to read instead of the API server; changes take effect at once",
+            )
+            .optional("not set: the API server");
+        let cluster = settings.only_if(manifests.is_none());
+        cluster
+            .variable(
+                "KUBECONFIG",
+                &TEXT,
+                "File that says how to reach the API server from outside the cluster",
+            )
+            .optional("not set: the pod's service account, or ~/.kube/config");
+        let watch_namespace = cluster
+            .variable(
+                "KEDA_HTTP_WATCH_NAMESPACE",
+                &DNS_LABEL,
+                "The only namespace whose objects are read",
+            )
+            .optional("not set: all namespaces");
+        match manifests {
+            Some(directory) => Self::Manifests(directory),
+            None => Self::Cluster(ClusterConfig { watch_namespace }),
         }
-        Ok(Self::Manifests(manifests))
     }
 }
 
 impl TimeoutConfig {
-    fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        // The deprecated names win when they are set to more than zero, as upstream.
-        let readiness = match deprecated(env, "KEDA_CONDITION_WAIT_TIMEOUT", "KEDA_HTTP_READINESS_TIMEOUT")? {
-            Some(old) => Some(old),
-            None => go_duration(env, "KEDA_HTTP_READINESS_TIMEOUT")?,
-        };
-        let response_header =
-            match deprecated(env, "KEDA_RESPONSE_HEADER_TIMEOUT", "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT")? {
-                Some(old) => Some(old),
-                None => go_duration(env, "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT")?,
-            };
-        Ok(Self {
-            request: limit(go_duration(env, "KEDA_HTTP_REQUEST_TIMEOUT")?.unwrap_or_default()),
-            readiness: readiness.map_or(ReadinessTimeout::Default, ReadinessTimeout::Set),
-            response_header: limit(response_header.unwrap_or(Duration::from_secs(300))),
-            connect: go_duration(env, "KEDA_HTTP_CONNECT_TIMEOUT")?.unwrap_or(Duration::from_millis(500)),
-            request_head: go_duration(env, "KEDA_HTTP_REQUEST_HEAD_TIMEOUT")?
-                .filter(|limit| !limit.is_zero())
-                .unwrap_or(Duration::from_secs(60)),
-        })
+    fn read(settings: &Settings) -> Self {
+        // Upstream's deprecated names win when they are set to more than zero.
+        let readiness = settings
+            .variable(
+                "KEDA_HTTP_READINESS_TIMEOUT",
+                &DURATION,
+                "How long a request is held while its route has no ready endpoint (0s: no limit)",
+            )
+            .replaces("KEDA_CONDITION_WAIT_TIMEOUT", |limit| !limit.is_zero());
+        let response_header = settings
+            .variable(
+                "KEDA_HTTP_RESPONSE_HEADER_TIMEOUT",
+                &LIMIT,
+                "From the request sent to the first response header",
+            )
+            .replaces("KEDA_RESPONSE_HEADER_TIMEOUT", Option::is_some);
+        Self {
+            readiness: readiness
+                .optional("20m, or 30s for a route with a fallback")
+                .map_or(ReadinessTimeout::Default, ReadinessTimeout::Set),
+            request: settings
+                .variable(
+                    "KEDA_HTTP_REQUEST_TIMEOUT",
+                    &LIMIT,
+                    "For a whole request, the hold included",
+                )
+                .default(None),
+            response_header: response_header.default(Some(Duration::from_secs(300))),
+            connect: settings
+                .variable(
+                    "KEDA_HTTP_CONNECT_TIMEOUT",
+                    &DURATION,
+                    "For one connection attempt to an endpoint",
+                )
+                .default(Duration::from_millis(500)),
+            request_head: settings
+                .variable(
+                    "KEDA_HTTP_REQUEST_HEAD_TIMEOUT",
+                    &HEAD_LIMIT,
+                    "For the head of a request, from its first byte",
+                )
+                .default(REQUEST_HEAD),
+        }
     }
 }
 
 impl ReadinessTimeout {
-    /// The limit for a route; `None` is none.
+    /// The limit for a route; `None` is no limit.
     pub fn limit(self, route: Option<Duration>, has_fallback: bool) -> Option<Duration> {
         const WITH_FALLBACK: Duration = Duration::from_secs(30);
         const DEFAULT: Duration = Duration::from_secs(20 * 60);
@@ -323,85 +277,141 @@ impl ReadinessTimeout {
 }
 
 impl ColdStartConfig {
-    fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        const NAME: &str = "KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS";
-        let limit = env.parsed(NAME, "a whole number (0 for any number of requests)", str::parse::<i32>)?;
-        // Less than zero is no limit, too, as upstream.
-        let limit = limit.and_then(|limit| u32::try_from(limit).ok());
-        Ok(Self {
-            max_pending: limit.and_then(NonZeroU32::new),
-        })
+    fn read(settings: &Settings) -> Self {
+        let max_pending = settings.variable(
+            "KEDA_HTTP_COLD_START_MAX_PENDING_REQUESTS",
+            &MAX_PENDING,
+            "How many requests are held for one route; further ones are refused",
+        );
+        Self {
+            max_pending: max_pending.default(None),
+        }
     }
 }
 
 impl UpstreamConfig {
-    fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        if env.boolean("KEDA_HTTP_DIRECT_POD_ROUTING")? == Some(false) {
-            tracing::warn!(
-                name = "KEDA_HTTP_DIRECT_POD_ROUTING",
-                "has no effect: requests always go to the pods and never to the cluster IP of their Service"
-            );
-        }
-        // Upstream's limit over all hosts has no counterpart: idle connections end by age, and with their endpoint.
-        env.number("KEDA_HTTP_MAX_IDLE_CONNS")?;
-        let per_endpoint = env.number("KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST")?.unwrap_or(200);
-        Ok(Self {
-            max_idle_per_endpoint: usize::try_from(per_endpoint).unwrap_or(usize::MAX),
+    fn read(settings: &Settings) -> Self {
+        let per_endpoint = settings.variable(
+            "KEDA_HTTP_MAX_IDLE_CONNS_PER_HOST",
+            &WHOLE_NUMBER,
+            "How many idle connections to one endpoint are kept",
+        );
+        Self {
+            max_idle_per_endpoint: usize::try_from(per_endpoint.default(200)).unwrap_or(usize::MAX),
             idle_timeout: Duration::from_secs(90),
-        })
+        }
     }
 }
 
 impl ShutdownConfig {
-    fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        Ok(Self {
-            delay: go_duration(env, "KEDA_HTTP_SHUTDOWN_DELAY")?.unwrap_or(Duration::from_secs(5)),
-            drain: limit(go_duration(env, "KEDA_HTTP_DRAIN_TIMEOUT")?.unwrap_or(Duration::from_secs(30))),
-        })
+    fn read(settings: &Settings) -> Self {
+        Self {
+            delay: settings
+                .variable(
+                    "KEDA_HTTP_SHUTDOWN_DELAY",
+                    &DURATION,
+                    "How long it is not ready but still accepts connections after SIGTERM",
+                )
+                .default(Duration::from_secs(5)),
+            drain: settings
+                .variable(
+                    "KEDA_HTTP_DRAIN_TIMEOUT",
+                    &LIMIT,
+                    "How long requests may then take to finish",
+                )
+                .default(Some(Duration::from_secs(30))),
+        }
     }
 }
 
 impl ResponseConfig {
-    fn from_env(env: &Environment) -> Result<Self, EnvError> {
-        Ok(Self {
-            cold_start_header: env.boolean("KEDA_HTTP_ENABLE_COLD_START_HEADER")?.unwrap_or(true),
-            log_requests: env.boolean("KEDA_HTTP_LOG_REQUESTS")?.unwrap_or(false),
-        })
+    fn read(settings: &Settings) -> Self {
+        Self {
+            cold_start_header: settings
+                .variable(
+                    "KEDA_HTTP_ENABLE_COLD_START_HEADER",
+                    &BOOLEAN,
+                    "Send X-KEDA-HTTP-Cold-Start with each response",
+                )
+                .default(true),
+            log_requests: settings
+                .variable("KEDA_HTTP_LOG_REQUESTS", &BOOLEAN, "Log each request")
+                .default(false),
+        }
     }
 }
 
-fn go_duration(env: &Environment, name: &str) -> Result<Option<Duration>, EnvError> {
-    env.parsed(name, DURATION, duration::parse)
+/// Variables that upstream's manifests may set.
+fn read_without_effect(settings: &Settings) {
+    // Whoever switches TLS on must not be served without it.
+    settings
+        .variable("KEDA_HTTP_PROXY_TLS_ENABLED", &TLS, "TLS for requests")
+        .default(false);
+    settings
+        .variable("KEDA_HTTP_DIRECT_POD_ROUTING", &BOOLEAN, "Whether requests go to pods")
+        .without_effect("requests always go to pods, never to the cluster IP of their Service");
+    settings
+        .variable(
+            "KEDA_HTTP_MAX_IDLE_CONNS",
+            &WHOLE_NUMBER,
+            "Idle connections to all endpoints",
+        )
+        .without_effect("idle connections end after 90s, or with their endpoint");
+    settings
+        .variable(
+            "KEDA_HTTP_SCALER_CONFIG_MAP_INFORMER_RSYNC_PERIOD",
+            &TEXT,
+            "Time between two resyncs",
+        )
+        .without_effect("changes arrive by themselves");
+    settings
+        .variable("PROFILING_BIND_ADDRESS", &TEXT, "Address of Go's profiler")
+        .without_effect("this program is not written in Go");
 }
 
-fn deprecated(env: &Environment, name: &str, instead: &str) -> Result<Option<Duration>, EnvError> {
-    let value = go_duration(env, name)?.filter(|value| !value.is_zero());
-    if value.is_some() {
-        tracing::warn!(
-            name,
-            instead,
-            "this variable is deprecated and wins over the one to use instead"
-        );
-    }
-    Ok(value)
-}
+const REQUEST_HEAD: Duration = Duration::from_secs(60);
 
-/// Zero is no limit.
-fn limit(duration: Duration) -> Option<Duration> {
-    Some(duration).filter(|duration| !duration.is_zero())
-}
-
-fn text<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&duration::format(*value))
-}
-
-#[expect(clippy::ref_option, reason = "serde hands over references")]
-fn optional<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => text(value, serializer),
-        None => serializer.serialize_str("none"),
-    }
-}
+/// Durations as in Go.
+const DURATION: Kind<Duration> = Kind {
+    allowed: "a duration such as 500ms, 30s or 1m30s",
+    parse: |text| duration::parse(text).ok(),
+    show: |value| duration::format(*value),
+};
+/// A duration in which zero is no limit.
+const LIMIT: Kind<Option<Duration>> = Kind {
+    allowed: "a duration such as 500ms, 30s or 1m30s (0s: no limit)",
+    parse: |text| Some(duration::parse(text).ok()?).map(|limit| Some(limit).filter(|limit| !limit.is_zero())),
+    show: |limit| duration::format(limit.unwrap_or_default()),
+};
+/// Zero is the default, as upstream.
+const HEAD_LIMIT: Kind<Duration> = Kind {
+    allowed: "a duration such as 500ms, 30s or 1m30s (0s: the default)",
+    parse: |text| (LIMIT.parse)(text).map(|limit| limit.unwrap_or(REQUEST_HEAD)),
+    show: DURATION.show,
+};
+const IP: Kind<IpAddr> = Kind::of_type("an IP address");
+const WORKERS: Kind<usize> = Kind {
+    allowed: "a number of threads, 1 to 1024",
+    parse: |text| text.parse().ok().filter(|workers| (1..=1024).contains(workers)),
+    show: usize::to_string,
+};
+/// Less than zero is no limit, too, as upstream.
+const MAX_PENDING: Kind<Option<NonZeroU32>> = Kind {
+    allowed: "a whole number (0: any number of requests)",
+    parse: |text| {
+        Some(
+            u32::try_from(text.parse::<i32>().ok()?.max(0))
+                .ok()
+                .and_then(NonZeroU32::new),
+        )
+    },
+    show: |limit| limit.map_or(0, u32::from).to_string(),
+};
+const TLS: Kind<bool> = Kind {
+    allowed: "false: TLS is not supported yet",
+    parse: |text| (BOOLEAN.parse)(text).filter(|is_on| !is_on),
+    show: bool::to_string,
+};
 
 #[cfg(test)]
 mod tests;

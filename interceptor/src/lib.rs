@@ -22,4 +22,3 @@ mod telemetry;
 mod upstream;
 
 pub use routing::source::Objects;
-pub use telemetry::metrics::SERVICE_NAME;

@@ -5,12 +5,15 @@ pub mod directory;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::object::{Kind, Object, ObjectId};
+use crate::source::cluster::ClientError;
+use crate::source::directory::DirectoryError;
 
 /// A change of the set of objects.
 #[derive(Debug, Clone)]
@@ -36,6 +39,13 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.reason)
     }
+}
+
+/// Whether an error of a source is for its user to correct: no cluster, or manifests that cannot be read. All other
+/// errors may pass by themselves.
+pub fn is_unusable(error: &(dyn Error + 'static)) -> bool {
+    let malformed = matches!(error.downcast_ref(), Some(DirectoryError::Malformed(_)));
+    malformed || matches!(error.downcast_ref(), Some(ClientError::NoCluster(_)))
 }
 
 /// How old what is known is.

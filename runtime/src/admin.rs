@@ -1,5 +1,6 @@
-//! The admin router every program has: probes and log level. Programs merge their own routes and gRPC services into it.
+//! The admin router every program has: probes, settings and log level. Programs merge their own routes and gRPC services into it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -11,17 +12,21 @@ use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::process::Process;
 use crate::readiness::Readiness;
+use crate::settings::Table;
 use crate::telemetry::LogLevel;
 
 /// How long [`serve`] waits for open exchanges once it shall stop.
 pub const GRACE: Duration = Duration::from_secs(2);
 
 /// `GET /livez` (200 while the process runs), `GET /readyz` (200 `OK` or 503, with `?verbose` or
-/// `Accept: application/json` the whole report as JSON), `GET` and `PUT /log-level` (a `tracing` filter such as
+/// `Accept: application/json` the whole report as JSON), `GET /config` (the settings in force), `GET` and `PUT /log-level` (a `tracing` filter such as
 /// `info` or `info,keda_http_interceptor=debug`).
-pub fn router(readiness: Readiness, log_level: LogLevel) -> Router {
+pub fn router(readiness: Readiness, process: &Process) -> Router {
+    let (settings, log_level) = (process.settings.clone(), process.log_level.clone());
     Router::new()
+        .route("/config", get(show_settings).with_state(settings))
         .route("/livez", get(async || StatusCode::OK))
         .route("/readyz", get(readyz).with_state(readiness))
         .route(
@@ -81,6 +86,10 @@ fn asks_for_report(query: Option<&str>, headers: &HeaderMap) -> bool {
         || accepted
             .filter_map(|value| value.to_str().ok())
             .any(|value| value.contains("application/json"))
+}
+
+async fn show_settings(State(settings): State<Arc<Table>>) -> Json<Table> {
+    Json(Table::clone(&settings))
 }
 
 async fn log_level_now(State(level): State<LogLevel>) -> String {

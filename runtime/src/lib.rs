@@ -9,12 +9,14 @@
 //! - [`shutdown`]: SIGTERM and SIGINT as a value to wait for.
 //! - [`backoff`]: pauses between attempts.
 //! - [`memory`]: what the allocator holds free, given back.
+//! - [`process`]: help, settings, telemetry and exit codes, the same for all programs.
 //! - [`admin`]: the router of probes and log level, which programs add their own routes to.
 
 pub mod admin;
 pub mod backoff;
 pub mod env;
 pub mod memory;
+pub mod process;
 pub mod readiness;
 pub mod settings;
 pub mod shutdown;

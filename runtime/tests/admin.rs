@@ -8,13 +8,15 @@
 )]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
 use keda_http_runtime::admin;
+use keda_http_runtime::process::Process;
 use keda_http_runtime::readiness::Readiness;
-use keda_http_runtime::telemetry::LogLevel;
+use keda_http_runtime::settings::{Settings, WHOLE_NUMBER, describe};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -43,9 +45,13 @@ impl Admin {
         health
             .set_service_status("liveness", tonic_health::ServingStatus::Serving)
             .await;
-        let level = LogLevel::default();
-        level.set("info").unwrap();
-        let router = admin::router(readiness.clone(), level)
+        let limit = |settings: &Settings| settings.variable("LIMIT", &WHOLE_NUMBER, "A limit").default(7);
+        let process = Process {
+            settings: Arc::new(describe(limit)),
+            ..Process::default()
+        };
+        process.log_level.set("info").unwrap();
+        let router = admin::router(readiness.clone(), &process)
             .merge(Router::new().route("/queue", get(async || "{}")))
             .merge(admin::grpc(tonic::service::Routes::new(service)));
         let served = tokio::spawn(admin::serve(listener, router, shutdown.clone()));
@@ -81,6 +87,13 @@ fn liveness() -> HealthCheckRequest {
     HealthCheckRequest {
         service: "liveness".to_owned(),
     }
+}
+
+#[tokio::test]
+async fn config_shows_the_settings_in_force() {
+    let admin = Admin::start().await;
+    let text = reqwest::get(admin.url("/config")).await.unwrap().text().await.unwrap();
+    assert_eq!(text, r#"{"LIMIT":"7"}"#);
 }
 
 #[tokio::test]

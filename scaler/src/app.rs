@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, anyhow};
 use futures_util::FutureExt;
 use keda_http_proto::FILE_DESCRIPTOR_SET;
 use keda_http_proto::externalscaler::external_scaler_server::ExternalScalerServer;
+use keda_http_runtime::process::{Process, Program};
 use keda_http_runtime::readiness::Readiness;
-use keda_http_runtime::telemetry::{LogLevel, MetricPush};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,14 +22,13 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
-use tracing::{info, warn};
 
 use crate::admin;
 use crate::config::Config;
 use crate::external_scaler::Service;
 use crate::leader;
-use crate::metrics::Metrics;
-use assembly::{Parts, Telling};
+use crate::metrics::{Metrics, SERVICE_NAME};
+use assembly::{Observability, Parts};
 use webhook::Webhook;
 
 /// A peer whose network is gone is noticed within fifteen seconds, so that its streams do not stay open for ever.
@@ -41,34 +40,54 @@ const DRAIN: Duration = Duration::from_secs(1);
 const LIVENESS: &str = "liveness";
 const READINESS: &str = "readiness";
 
+/// How help and telemetry name the scaler.
+pub const PROGRAM: Program = Program {
+    name: "keda-http-scaler",
+    service_name: SERVICE_NAME,
+    usage: "\
+keda-http-scaler: KEDA's external scaler for HTTP.
+
+  keda-http-scaler [flags]                     run the scaler
+  keda-http-scaler autowire --dry-run [flags]  print what autowire would write now, and write nothing
+  keda-http-scaler restore [flags]             point all autowired Services at the pods of their fallback Services, for
+                                               good: before the scaler is removed, while it runs or after it has stopped
+",
+};
+
 /// The scaler.
 pub struct App;
 
-/// The scaler with its ports bound: whoever connects from now on is served as soon as it runs.
+/// The scaler with its ports bound: connections are accepted as soon as it runs.
 pub struct Bound {
-    /// Where KEDA calls.
-    pub address: SocketAddr,
-    /// Where metrics and probes are, when they are on.
-    pub metrics_address: Option<SocketAddr>,
+    /// The addresses of the ports.
+    pub addresses: Addresses,
     incoming: TcpIncoming,
     admin: Option<(TcpListener, axum::Router)>,
     webhook: Option<Webhook>,
     parts: Parts,
     readiness: Readiness,
     metrics: Metrics,
-    push: Option<MetricPush>,
+    process: Process,
     reflection: bool,
 }
 
+/// The addresses of the ports.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// For KEDA's calls.
+    pub keda: SocketAddr,
+    /// For metrics and probes, when they are on.
+    pub metrics: Option<SocketAddr>,
+}
+
 impl App {
-    /// Finds the API server where one is needed, reads the manifests where there are any, and binds the ports. With a log
-    /// level the metrics port also serves probes and `/log-level`.
+    /// Finds the API server where one is needed, reads the manifests where there are any, and binds every port.
     ///
     /// # Errors
     /// When no API server is known, the manifests cannot be read, or a port cannot be bound.
-    pub async fn bind(config: Config, log_level: Option<LogLevel>) -> Result<Bound> {
-        let telling = Telling::default();
-        let parts = Parts::make(&config, &telling).await?;
+    pub async fn bind(config: Config, process: Process) -> Result<Bound> {
+        let observability = Observability::default();
+        let parts = Parts::make(&config, &observability).await?;
         let incoming = TcpIncoming::bind(config.listen);
         let incoming = incoming.with_context(|| format!("cannot listen for KEDA on {}", config.listen))?;
         let listener = bind_metrics(config.metrics).await?;
@@ -76,37 +95,33 @@ impl App {
             (Some(admission), Some(context)) => Some(Webhook::bind(admission, context.clone()).await?),
             _ => None,
         };
-        let Telling { metrics, readiness } = telling;
-        let router = admin::router(metrics.clone(), readiness.clone(), log_level);
+        let Observability { metrics, readiness } = observability;
+        let router = admin::router(metrics.clone(), readiness.clone(), &process);
         Ok(Bound {
-            address: incoming.local_addr()?,
-            metrics_address: listener.as_ref().map(TcpListener::local_addr).transpose()?,
+            addresses: Addresses {
+                keda: incoming.local_addr()?,
+                metrics: listener.as_ref().map(TcpListener::local_addr).transpose()?,
+            },
             incoming: incoming.with_nodelay(Some(true)),
             admin: listener.map(|listener| (listener, router)),
             webhook,
             parts,
             readiness,
             metrics,
-            push: None,
+            process,
             reflection: config.reflection,
         })
     }
 }
 
 impl Bound {
-    /// Metrics are pushed too, while it runs.
-    #[must_use]
-    pub fn pushing(self, push: Option<MetricPush>) -> Self {
-        Self { push, ..self }
-    }
-
     /// Serves until `shutdown`: then it is not ready, all streams end with OK, calls that are being answered are finished,
     /// and the last metrics are pushed.
     ///
     /// # Errors
     /// When something without which there is no scaler has failed.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
-        let push = self.push.take().map(|push| push.start(self.metrics.pushed()));
+        let push = self.process.push.take().map(|push| push.start(self.metrics.pushed()));
         let pushing = push.transpose().context("the thread that pushes metrics")?;
         let stop = self.parts.service.shutdown.clone();
         let _stop_when_dropped = stop.clone().drop_guard();
@@ -122,7 +137,10 @@ impl Bound {
         health.set_service_status(READINESS, ServingStatus::NotServing).await;
         stop.cancel();
         if timeout(DRAIN, finish(&mut tasks)).await.is_err() {
-            warn!(tasks = tasks.len(), "calls did not end in time and are cut off");
+            tracing::warn!(
+                tasks = tasks.len(),
+                "the drain timeout has passed; closing the remaining calls"
+            );
         }
         if let Some(pushing) = pushing {
             pushing.finish().await;
@@ -144,7 +162,8 @@ impl Bound {
             let serve = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
             tasks.spawn(serve.into_future().map(|ended| ended.context("the metrics port")));
         }
-        info!(address = %self.address, metrics = ?self.metrics_address, "the scaler listens");
+        let Addresses { keda, metrics } = self.addresses;
+        tracing::info!(%keda, ?metrics, "listening");
         Ok(tasks)
     }
 }
@@ -158,12 +177,12 @@ impl Parts {
             let follow = self.service.objects.clone().follow(source, readiness.clone(), first);
             tasks.spawn(stop.clone().run_until_cancelled_owned(follow).map(|ended| match ended {
                 None => Ok(()),
-                Some(()) => Err(anyhow!("the objects can no longer be followed")),
+                Some(()) => Err(anyhow!("the source of objects has ended")),
             }));
         }
         let listed = readiness.register("list of interceptors");
         let subscriptions = self.subscriptions.run(self.finder.interceptors(), listed, stop.clone());
-        tasks.spawn(subscriptions.map(|ended| ended.context("the subscription of an interceptor")));
+        tasks.spawn(subscriptions.map(|ended| ended.context("a subscription to an interceptor")));
         tasks.spawn(self.finder.run(stop.clone()).map(Ok));
         if let Some((candidate, controllers)) = self.leadership {
             tasks.spawn(leader::lead(candidate, controllers, stop).map(Ok));
@@ -205,7 +224,7 @@ async fn publish_readiness(health: &HealthReporter, readiness: &Readiness) {
     health.set_service_status(READINESS, ServingStatus::NotServing).await;
     readiness.ready().await;
     health.set_service_status(READINESS, ServingStatus::Serving).await;
-    info!("the scaler is ready");
+    tracing::info!("ready");
     std::future::pending::<()>().await;
 }
 
@@ -214,14 +233,14 @@ async fn first_failure(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
     match tasks.join_next().await {
         Some(Ok(Err(error))) => error,
         Some(Err(error)) => error.into(),
-        Some(Ok(Ok(()))) | None => anyhow!("a task ended that lasts as long as the scaler"),
+        Some(Ok(Ok(()))) | None => anyhow!("a task of the scaler has ended"),
     }
 }
 
 async fn finish(tasks: &mut JoinSet<Result<()>>) {
     while let Some(ended) = tasks.join_next().await {
         if let Ok(Err(error)) = ended {
-            warn!(%error, "a task did not end well");
+            tracing::warn!(%error, "a task failed during shutdown");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The scaler's settings, by upstream's names where upstream has them.
+//! All settings of the scaler: a struct and a reader for each part. The help of a variable stands where it is read;
+//! the fields say why a default is what it is.
 
 mod admission;
 mod autowire;
@@ -8,11 +9,10 @@ mod interceptors;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use keda_http_core::duration;
-use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::settings::{BOOLEAN, DIRECTORY, Kind, PORT, Settings, TEXT, WHOLE_NUMBER};
 
 pub use admission::AdmissionConfig;
 pub use autowire::{AutowireCommandConfig, AutowireConfig};
@@ -20,164 +20,170 @@ pub use cluster::ClusterConfig;
 pub use controllers::ControllersConfig;
 pub use interceptors::{AdminService, Find, InterceptorsConfig};
 
-/// What `--help` prints.
-pub const HELP: &str = "\
-keda-http-scaler: KEDA's external scaler for HTTP
+use crate::interceptors::Interceptor;
 
-  keda-http-scaler                    the scaler
-  keda-http-scaler autowire --dry-run prints what autowire would write now, and writes nothing
-  keda-http-scaler restore            leads all autowired Services back to the pods of their fallbackServices, for good:
-                                      to be run before the scaler is removed, while it runs or after it has stopped
-
-Settings come from the environment, those of the commands too:
-
-Interceptors: either a list, or the Service in front of their admin ports
-  KEDA_HTTP_SCALER_INTERCEPTORS       a comma list of host:port, the admin ports of the interceptors
-  KEDA_HTTP_SCALER_TARGET_ADMIN_{NAMESPACE,SERVICE,PORT}
-                                      the Service whose EndpointSlices name them; needs an API server
-  KEDA_HTTP_SCALER_TARGET_ADMIN_DEPLOYMENT
-                                      accepted, without effect
-  KEDA_HTTP_SCALER_RETENTION          how long the last report of a lost interceptor counts (30s)
-  KEDA_HTTP_QUEUE_TICK_DURATION       how often interceptors without a stream are asked (500ms)
-  KEDA_HTTP_SCALER_STREAM_INTERVAL_MS accepted, without effect: signals are sent at once
-
-InterceptorRoutes and HTTPScaledObjects: from a directory, or else from the API server where there is one
-  KEDA_HTTP_MANIFESTS                 directory of manifests
-  KUBECONFIG                          how to reach the API server from outside of a cluster
-  KEDA_HTTP_WATCH_NAMESPACE           the only namespace that is read (all)
-  KEDA_HTTP_NAMESPACE                 the namespace of scaler and interceptors (that of the service account)
-
-Ports
-  KEDA_HTTP_BIND_ADDRESS              address of all ports (0.0.0.0)
-  KEDA_HTTP_SCALER_PORT               port for KEDA's gRPC calls (8080)
-  KEDA_HTTP_SCALER_REFLECTION         serve gRPC reflection (false)
-  OTEL_PROM_EXPORTER_ENABLED          serve metrics and probes (true)
-  OTEL_PROM_EXPORTER_PORT             port of metrics and probes (2223)
-  OTEL_EXPORTER_OTLP_METRICS_ENABLED  push metrics by OTLP/HTTP (false); _ENDPOINT, _HEADERS, _TIMEOUT, _CERTIFICATE,
-                                      OTEL_METRIC_EXPORT_INTERVAL (60000, milliseconds) and
-                                      OTEL_RESOURCE_ATTRIBUTES as OpenTelemetry defines them
-
-Controllers and admission (need an API server)
-  KEDA_HTTP_CONTROLLERS_ENABLED       the replica with the Lease looks after the objects (false)
-  KEDA_HTTP_LEASE_NAME                the Lease in its namespace (keda-add-ons-http-scaler)
-  KEDA_HTTP_LEASE_DURATION            how long a leader that is gone still counts as the leader, 3s or more (15s)
-  KEDA_HTTP_SCALER_ADDRESS            host:port of this scaler, written into triggers
-                                      (keda-add-ons-http-external-scaler.<namespace>:9090)
-  KEDA_HTTP_CLUSTER_DOMAIN            the DNS domain of Services (cluster.local)
-  KEDA_HTTP_ADMISSION_ENABLED         serve the webhook that makes kedify-http triggers usable for KEDA (false)
-  KEDA_HTTP_ADMISSION_PORT            its port (9443)
-  KEDA_HTTP_ADMISSION_SERVICE         its Service (keda-add-ons-http-admission)
-  KEDA_HTTP_ADMISSION_SECRET          the Secret of its certificates (keda-add-ons-http-admission-certs)
-  KEDA_HTTP_ADMISSION_WEBHOOK         its MutatingWebhookConfiguration (keda-add-ons-http-admission)
-  KEDA_HTTP_AUTOWIRE_ENABLED          point autowired Services at the interceptors; needs the controllers (false)
-  KEDA_HTTP_AUTOWIRE_PORTS            ports of the interceptors for autowired Services (20000-24999)
-  HTTP_HEALTHCHECK_DEBOUNCER_SECONDS  how long the interceptors must be well or unwell before it counts (1)
-  KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD how often what was written is compared with what should be (500ms)
-
-Log flags: --zap-log-level, --zap-encoder, --zap-time-encoding, --zap-devel, --zap-stacktrace-level; or RUST_LOG.
-";
-
-/// All settings.
+/// Everything that can be set from outside.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where KEDA calls: `KEDA_HTTP_BIND_ADDRESS` (0.0.0.0, as upstream) and `KEDA_HTTP_SCALER_PORT` (8080).
+    /// Where KEDA calls.
     pub listen: SocketAddr,
-    /// Where metrics and probes are: the same address and `OTEL_PROM_EXPORTER_PORT` (2223); `None` when
-    /// `OTEL_PROM_EXPORTER_ENABLED` is false.
+    /// Where metrics and probes are served; `None` switches the port off.
     pub metrics: Option<SocketAddr>,
-    /// `KEDA_HTTP_SCALER_REFLECTION` (false: whoever reaches the port learns all there is to call).
+    /// Whether gRPC reflection is served; false by default, because it shows every caller all that can be called.
     pub reflection: bool,
-    /// Who is asked.
+    /// How the interceptors are found and asked.
     pub interceptors: InterceptorsConfig,
     /// Where InterceptorRoutes and HTTPScaledObjects are read.
     pub objects: ObjectsFrom,
     /// The API server; `None` when nothing needs one.
     pub cluster: Option<ClusterConfig>,
-    /// What the leader does; `None` when no replica shall lead.
+    /// What the leader does; `None` when no replica leads.
     pub controllers: Option<ControllersConfig>,
     /// The webhook; `None` when it is not served.
     pub admission: Option<AdmissionConfig>,
-    /// `KEDA_HTTP_SCALER_ADDRESS`: the `host:port` that triggers are given; without it that of upstream's Service in the
-    /// scaler's own namespace.
+    /// The `host:port` that is written into triggers; `None` is that of upstream's Service in the scaler's namespace.
     pub scaler_address: Option<String>,
 }
 
 /// Where InterceptorRoutes and HTTPScaledObjects are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectsFrom {
-    /// `KEDA_HTTP_MANIFESTS`: a directory.
+    /// A directory of manifests.
     Manifests(PathBuf),
     /// The API server.
     Cluster,
-    /// Nowhere: only `kedify-http` triggers, which are complete in themselves, and the interceptor's own scaling are answered.
+    /// Nowhere: only `kedify-http` triggers, which are complete in themselves, and the interceptor's own scaling are
+    /// answered.
     Nowhere,
 }
 
-const DURATION: &str = "a duration greater than 0, such as 500ms, 30s or 1m30s";
-const ADDRESS: &str = "host:port, at which KEDA reaches this scaler";
-
 impl Config {
     /// Reads all settings.
-    ///
-    /// # Errors
-    /// When a variable cannot be used or a required one is absent.
-    pub fn read(environment: &Environment) -> Result<Self, EnvError> {
-        let ip = bind_address(environment)?;
-        let port = environment.port("KEDA_HTTP_SCALER_PORT")?.unwrap_or(8080);
-        let metrics_port = environment.port("OTEL_PROM_EXPORTER_PORT")?.unwrap_or(2223);
-        let metrics = environment.boolean("OTEL_PROM_EXPORTER_ENABLED")?.unwrap_or(true);
-        let interceptors = InterceptorsConfig::read(environment)?;
-        let controllers = ControllersConfig::read(environment, &interceptors)?;
-        let admission = AdmissionConfig::read(environment, ip)?;
+    pub fn read(settings: &Settings) -> Self {
+        let interceptors = InterceptorsConfig::read(settings);
+        let objects = settings.section("InterceptorRoutes and HTTPScaledObjects");
+        let manifests = objects
+            .variable(
+                "KEDA_HTTP_MANIFESTS",
+                &DIRECTORY,
+                "Directory of manifests to read instead of the API server; changes take effect at once",
+            )
+            .optional("not set: the API server, if there is one");
+        let (cluster, is_named) = ClusterConfig::read(&objects);
+        let ports = settings.section("Ports");
+        let ip = bind_address(&ports);
+        let (listen, metrics) = listen(&ports, ip);
+        let reflection = ports.variable("KEDA_HTTP_SCALER_REFLECTION", &BOOLEAN, "Serve gRPC reflection");
+        let reflection = reflection.default(false);
+        let controllers = ControllersConfig::read(settings, &interceptors);
+        let scaler_address = scaler_address(&settings.section(CONTROLLERS));
+        let admission = AdmissionConfig::read(&settings.section("Admission webhook (needs an API server)"), ip);
+        read_process(&settings.section("Process"));
+
         let discovers = matches!(interceptors.find, Find::Service(_));
-        let needed = discovers || controllers.is_some() || admission.is_some();
-        let objects = ObjectsFrom::read(environment, needed || cluster::is_named(environment));
-        let connects = needed || objects == ObjectsFrom::Cluster;
-        Ok(Self {
-            listen: SocketAddr::new(ip, port),
-            metrics: metrics.then_some(SocketAddr::new(ip, metrics_port)),
-            reflection: environment.boolean("KEDA_HTTP_SCALER_REFLECTION")?.unwrap_or(false),
+        let needs_cluster = discovers || controllers.is_some() || admission.is_some();
+        let objects = match manifests {
+            Some(directory) => ObjectsFrom::Manifests(directory),
+            None if needs_cluster || is_named => ObjectsFrom::Cluster,
+            None => ObjectsFrom::Nowhere,
+        };
+        Self {
+            cluster: (needs_cluster || objects == ObjectsFrom::Cluster).then_some(cluster),
+            listen,
+            metrics,
+            reflection,
             interceptors,
             objects,
-            cluster: connects.then(|| ClusterConfig::read(environment)),
             controllers,
             admission,
-            scaler_address: scaler_address(environment)?,
-        })
-    }
-}
-
-impl ObjectsFrom {
-    fn read(environment: &Environment, cluster: bool) -> Self {
-        match environment.get("KEDA_HTTP_MANIFESTS") {
-            Some(directory) => Self::Manifests(directory.into()),
-            None if cluster => Self::Cluster,
-            None => Self::Nowhere,
+            scaler_address,
         }
     }
 }
 
-fn bind_address(environment: &Environment) -> Result<IpAddr, EnvError> {
-    let ip = environment.parsed("KEDA_HTTP_BIND_ADDRESS", "an IP address", IpAddr::from_str)?;
-    Ok(ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+const CONTROLLERS: &str = "Controllers, run by the replica that holds the Lease (need an API server)";
+
+fn bind_address(settings: &Settings) -> IpAddr {
+    let address = settings.variable("KEDA_HTTP_BIND_ADDRESS", &IP, "Address of all ports");
+    address.default(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
-fn scaler_address(environment: &Environment) -> Result<Option<String>, EnvError> {
-    let parse = |text: &str| text.parse::<crate::interceptors::Interceptor>();
-    let address = environment.parsed("KEDA_HTTP_SCALER_ADDRESS", ADDRESS, parse)?;
-    Ok(address.map(|address| address.to_string()))
+/// The ports for KEDA and for metrics.
+fn listen(settings: &Settings, ip: IpAddr) -> (SocketAddr, Option<SocketAddr>) {
+    let port = settings
+        .variable(
+            "KEDA_HTTP_SCALER_PORT",
+            &PORT,
+            "Port for KEDA's gRPC calls and gRPC health checks",
+        )
+        .default(8080);
+    let is_served = settings
+        .variable(
+            "OTEL_PROM_EXPORTER_ENABLED",
+            &BOOLEAN,
+            "Serve /metrics, and with it /livez, /readyz, /config and /log-level",
+        )
+        .default(true);
+    let metrics_port = settings.variable(
+        "OTEL_PROM_EXPORTER_PORT",
+        &PORT,
+        "Port for /metrics and what goes with it",
+    );
+    let metrics = SocketAddr::new(ip, metrics_port.default(2223));
+    (SocketAddr::new(ip, port), is_served.then_some(metrics))
 }
 
-/// For how long interceptors must be well, or unwell, before it counts.
-fn debounce(environment: &Environment) -> Result<Duration, EnvError> {
-    let seconds = environment.number("HTTP_HEALTHCHECK_DEBOUNCER_SECONDS")?;
-    Ok(Duration::from_secs(seconds.unwrap_or(1)))
+fn scaler_address(settings: &Settings) -> Option<String> {
+    let address = settings
+        .variable(
+            "KEDA_HTTP_SCALER_ADDRESS",
+            &SCALER_ADDRESS,
+            "Address of this scaler that is written into triggers",
+        )
+        .optional("keda-add-ons-http-external-scaler.<namespace>:9090");
+    address.map(|address| address.to_string())
 }
 
-/// A duration greater than 0.
-fn positive(environment: &Environment, name: &str, default: Duration) -> Result<Duration, EnvError> {
-    let parse = |text: &str| duration::parse(text).ok().filter(|value| !value.is_zero()).ok_or(());
-    Ok(environment.parsed(name, DURATION, parse)?.unwrap_or(default))
+/// What libraries read: here it is only checked and shown.
+fn read_process(settings: &Settings) {
+    settings
+        .variable("TOKIO_WORKER_THREADS", &THREADS, "Threads of the program")
+        .optional("one for each CPU");
+}
+
+/// How long the interceptors must be healthy, or not, before it counts.
+fn debounce(settings: &Settings) -> Duration {
+    settings
+        .variable(
+            "HTTP_HEALTHCHECK_DEBOUNCER_SECONDS",
+            &SECONDS,
+            "How long the interceptors must be healthy, or not, before Services are pointed at them, or away",
+        )
+        .default(Duration::from_secs(1))
+}
+
+/// A duration as in Go.
+const POSITIVE: Kind<Duration> = Kind {
+    allowed: "a duration greater than 0, such as 500ms, 30s or 1m30s",
+    parse: |text| duration::parse(text).ok().filter(|value| !value.is_zero()),
+    show: |value| duration::format(*value),
+};
+const SECONDS: Kind<Duration> = Kind {
+    allowed: "a whole number of seconds, 0 or more",
+    parse: |text| (WHOLE_NUMBER.parse)(text).map(Duration::from_secs),
+    show: |value| value.as_secs().to_string(),
+};
+const THREADS: Kind<u16> = Kind {
+    allowed: "a number of threads, 1 or more",
+    parse: |text| text.parse().ok().filter(|threads| *threads > 0),
+    show: u16::to_string,
+};
+const IP: Kind<IpAddr> = Kind::of_type("an IP address");
+const SCALER_ADDRESS: Kind<Interceptor> = Kind::of_type("host:port, at which KEDA reaches this scaler");
+
+/// A name of an object, whose default is that of the chart.
+fn name(settings: &Settings, variable: &str, default: &str, help: &str) -> String {
+    settings.variable(variable, &TEXT, help).default(default.to_owned())
 }
 
 #[cfg(test)]

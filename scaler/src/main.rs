@@ -1,77 +1,65 @@
-//! `keda-http-scaler`: tells KEDA which workloads must be awake, and how much they have to do.
+//! The scaler's process: settings and telemetry, bind, run, drained; or one of its commands.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+use keda_http_kubernetes::source::is_unusable;
 use keda_http_runtime::env::{EnvError, Environment};
-use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry};
+use keda_http_runtime::process::{Process, print};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
-use keda_http_scaler::app::App;
+use keda_http_scaler::app::{App, PROGRAM};
 use keda_http_scaler::command::Command;
-use keda_http_scaler::config::{AutowireCommandConfig, Config, HELP};
+use keda_http_scaler::config::{AutowireCommandConfig, Config};
 use keda_http_scaler::controllers::autowire::command::{self, ClusterReader};
-use keda_http_scaler::metrics::SERVICE_NAME;
-use tracing::{error, info};
 
-#[tokio::main]
-#[expect(
-    clippy::print_stdout,
-    reason = "help and the words of commands go to the standard output"
-)]
-async fn main() -> ExitCode {
-    match called().await {
-        Ok(Ok(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(Err(error)) => {
-            error!("{error:#}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("keda-http-scaler: {error}");
-            ExitCode::from(EXIT_USAGE)
-        }
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1)) {
+        Ok(Ok(text)) => print(&text),
+        // Settings and manifests that cannot be used are the caller's to correct; everything else may pass by itself.
+        Ok(Err(error)) if error.chain().any(is_unusable) => PROGRAM.fail(&error, EXIT_USAGE),
+        Ok(Err(error)) => PROGRAM.fail(&error, 1),
+        Err(error) => PROGRAM.refuse(&error),
     }
 }
 
-/// What the program has to say when it ends.
-async fn called() -> Result<Result<String>, EnvError> {
+/// What a command prints. The first error is for a call that cannot be understood.
+fn run(arguments: impl Iterator<Item = String>) -> Result<Result<String>, EnvError> {
     let environment = Environment::process();
-    let (command, flags) = Command::read(std::env::args().skip(1))?;
-    let logs = LogConfig::from_args(flags)?;
-    let telemetry = || Telemetry::start(SERVICE_NAME, &logs, &environment);
-    let autowire = || AutowireCommandConfig::read(&environment);
+    let (command, flags) = Command::read(arguments)?;
     Ok(match command {
-        Command::Help => Ok(HELP.to_owned()),
+        Command::Help => Ok(PROGRAM.help(Config::read)),
         Command::Serve => {
-            let (config, telemetry) = (Config::read(&environment)?, telemetry()?);
-            let push = MetricPush::from_environment(SERVICE_NAME, &environment)?;
-            run(&telemetry, config, push).await.map(|()| String::new())
+            let started = PROGRAM.start(flags, &environment, Config::read)?;
+            block_on(serve(started.config, started.process))
         }
         Command::DryRun => {
-            let (config, _telemetry) = (autowire()?, telemetry()?);
-            match ClusterReader::connect(&config).await {
-                Ok(reader) => command::dry_run(&reader, &config).await,
-                Err(error) => Err(error),
-            }
+            let started = PROGRAM.start(flags, &environment, AutowireCommandConfig::read)?;
+            block_on(dry_run(started.config))
         }
         Command::Restore => {
-            let (config, _telemetry) = (autowire()?, telemetry()?);
-            match ClusterReader::connect(&config).await {
-                Ok(reader) => command::restore(&reader, &config).await,
-                Err(error) => Err(error),
-            }
+            let started = PROGRAM.start(flags, &environment, AutowireCommandConfig::read)?;
+            block_on(restore(started.config))
         }
     })
 }
 
-async fn run(telemetry: &Telemetry, config: Config, push: Option<MetricPush>) -> Result<()> {
-    info!(?config, "settings in force");
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}
+
+async fn serve(config: Config, process: Process) -> Result<String> {
     let shutdown = shutdown::on_signal()?;
-    App::bind(config, Some(telemetry.log_level()))
-        .await?
-        .pushing(push)
-        .run(shutdown)
-        .await
+    App::bind(config, process).await?.run(shutdown).await?;
+    Ok(String::new())
+}
+
+async fn dry_run(config: AutowireCommandConfig) -> Result<String> {
+    command::dry_run(&ClusterReader::connect(&config).await?, &config).await
+}
+
+async fn restore(config: AutowireCommandConfig) -> Result<String> {
+    command::restore(&ClusterReader::connect(&config).await?, &config).await
 }

@@ -189,7 +189,6 @@ impl Stage {
         AdminService {
             namespace: self.own.clone(),
             service: ADMIN.to_owned(),
-            deployment: None,
             port: 9090,
         }
     }

@@ -7,16 +7,16 @@ use keda_http_e2e::control_plane::ControlPlane;
 use keda_http_e2e::ports::free_port;
 use keda_http_e2e::wait;
 use keda_http_interceptor::Objects;
-use keda_http_interceptor::app::{App, Bound};
+use keda_http_interceptor::app::{Addresses, App, PROGRAM};
 use keda_http_interceptor::config::{Config, SourceConfig};
 use keda_http_runtime::env::Environment;
-use keda_http_runtime::telemetry::{LogConfig, Telemetry};
+use keda_http_runtime::telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 struct Interceptor {
-    bound: Bound,
+    bound: Addresses,
     http: reqwest::Client,
     _shutdown: DropGuard,
     _telemetry: Telemetry,
@@ -32,26 +32,25 @@ impl Interceptor {
             ("KEDA_HTTP_WORKERS", "2"),
         ];
         let environment = Environment::of(least.into_iter().chain(variables.iter().copied()));
-        let logs = LogConfig::from_args([]).unwrap();
-        let telemetry = Telemetry::start("keda-http-interceptor", &logs, &environment).unwrap();
-        let config = Config::from_env(&environment).unwrap();
+        let started = PROGRAM.start([], &environment, Config::read).unwrap();
+        let config = started.config;
         let SourceConfig::Cluster(cluster) = &config.source else {
             panic!("{:?}", config.source)
         };
         let objects = Objects::of_cluster(control_plane.client().await.unwrap(), own_namespace.to_owned(), cluster);
-        let app = App::bind_on(objects, config, None, telemetry.log_level()).unwrap();
+        let bound = App::bind_with(objects, config, started.process).unwrap();
         let shutdown = CancellationToken::new();
         let interceptor = Self {
-            bound: app.bound(),
+            bound: bound.addresses,
             http: reqwest::Client::builder()
                 .no_proxy()
                 .pool_max_idle_per_host(0)
                 .build()
                 .unwrap(),
             _shutdown: shutdown.clone().drop_guard(),
-            _telemetry: telemetry,
+            _telemetry: started.telemetry,
         };
-        tokio::spawn(app.run(shutdown));
+        tokio::spawn(bound.run(shutdown));
         interceptor.is_ready(200).await;
         interceptor
     }

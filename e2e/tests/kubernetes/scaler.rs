@@ -171,7 +171,6 @@ impl Found {
         let service = AdminService {
             namespace: namespace.to_owned(),
             service: "interceptor-admin".to_owned(),
-            deployment: None,
             port: 9090,
         };
         let readiness = Readiness::new();

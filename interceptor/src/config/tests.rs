@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::settings::{self, Status, describe};
+
 use super::*;
 
 /// The least that is needed, and what a test adds.
@@ -10,7 +13,11 @@ fn read(variables: &[(&str, &str)]) -> Result<Config, EnvError> {
         ("KEDA_HTTP_ADMIN_PORT", "9090"),
         ("KEDA_HTTP_MANIFESTS", manifests.to_str().unwrap()),
     ];
-    Config::from_env(&Environment::of(least.into_iter().chain(variables.iter().copied())))
+    read_all(least.into_iter().chain(variables.iter().copied()))
+}
+
+fn read_all<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Config, EnvError> {
+    Ok(settings::read(&Environment::of(variables), Config::read)?.0)
 }
 
 #[test]
@@ -82,7 +89,7 @@ fn tls_that_is_switched_on_is_not_passed_over() {
 
 #[test]
 fn ports_are_required() {
-    let error = Config::from_env(&Environment::of([])).unwrap_err().to_string();
+    let error = read_all([]).unwrap_err().to_string();
     assert!(error.contains("KEDA_HTTP_PROXY_PORT is not set"), "{error}");
 }
 
@@ -160,16 +167,49 @@ fn metrics_can_be_switched_off() {
 }
 
 #[test]
-fn the_whole_config_can_be_shown() {
-    let shown = serde_json::to_string(&read(&[]).unwrap()).unwrap();
-    assert!(shown.contains(r#""response_header":"5m0s""#), "{shown}");
+fn the_values_in_force_are_shown_as_they_would_be_set() {
+    let variables = [
+        ("KEDA_HTTP_PROXY_PORT", "8080"),
+        ("KEDA_HTTP_ADMIN_PORT", "9090"),
+        ("KEDA_CONDITION_WAIT_TIMEOUT", "90s"),
+        ("KEDA_HTTP_DRAIN_TIMEOUT", "0"),
+    ];
+    let (_, table) = settings::read(&Environment::of(variables), Config::read).unwrap();
+    let shown: serde_json::Value = serde_json::to_value(&table).unwrap();
+    for (name, value) in [
+        ("KEDA_HTTP_PROXY_PORT", "8080"),
+        ("KEDA_HTTP_BIND_ADDRESS", "::"),
+        ("KEDA_HTTP_READINESS_TIMEOUT", "1m30s"),
+        ("KEDA_HTTP_RESPONSE_HEADER_TIMEOUT", "5m0s"),
+        ("KEDA_HTTP_DRAIN_TIMEOUT", "0s"),
+        ("KEDA_HTTP_HOST_OWNERSHIP", "namespace"),
+    ] {
+        assert_eq!(shown[name], value, "{name}");
+    }
+    assert!(shown["KEDA_HTTP_WATCH_NAMESPACE"].is_null());
+}
+
+#[test]
+fn upstreams_deprecated_and_unused_variables_are_in_the_table() {
+    let table = describe(Config::read);
+    let status = |name: &str| &table.rows().iter().find(|row| row.name == name).unwrap().status;
+    for name in ["KEDA_CONDITION_WAIT_TIMEOUT", "KEDA_RESPONSE_HEADER_TIMEOUT"] {
+        assert!(matches!(status(name), Status::Deprecated { .. }), "{name}");
+    }
+    for name in [
+        "KEDA_HTTP_MAX_IDLE_CONNS",
+        "KEDA_HTTP_DIRECT_POD_ROUTING",
+        "PROFILING_BIND_ADDRESS",
+    ] {
+        assert!(matches!(status(name), Status::WithoutEffect { .. }), "{name}");
+    }
 }
 
 #[test]
 fn without_manifests_the_objects_are_those_of_the_api_server() {
     let read = |variables: &[(&str, &str)]| {
         let ports = [("KEDA_HTTP_PROXY_PORT", "0"), ("KEDA_HTTP_ADMIN_PORT", "0")];
-        Config::from_env(&Environment::of(ports.into_iter().chain(variables.iter().copied())))
+        read_all(ports.into_iter().chain(variables.iter().copied()))
     };
     let config = read(&[]).unwrap();
     let SourceConfig::Cluster(cluster) = &config.source else {

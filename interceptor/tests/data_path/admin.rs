@@ -1,5 +1,8 @@
 //! What the admin and metrics ports show.
 
+use keda_http_interceptor::app::App;
+use keda_http_interceptor::config::Config;
+use keda_http_runtime::process::Process;
 use serde_json::Value;
 
 use crate::support::*;
@@ -21,7 +24,7 @@ async fn the_queue_has_upstreams_shape() {
 async fn settings_and_log_level_can_be_seen_and_the_level_changed() {
     let interceptor = Interceptor::start().await;
     let config: Value = serde_json::from_str(&interceptor.admin("/config").await.1).unwrap();
-    assert_eq!(config["timeouts"]["response_header"], "5m0s");
+    assert_eq!(config["KEDA_HTTP_RESPONSE_HEADER_TIMEOUT"], "5m0s");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("http://{}/log-level", interceptor.bound.admin);
     assert_eq!(
@@ -118,13 +121,8 @@ async fn a_taken_port_is_named() {
             ("KEDA_HTTP_MANIFESTS", manifests.path()),
         ];
         let environment = keda_http_runtime::env::Environment::of(ports.into_iter().chain(rest));
-        let config = keda_http_interceptor::config::Config::from_env(&environment).unwrap();
-        let logs = keda_http_runtime::telemetry::LogConfig::from_args([]).unwrap();
-        let telemetry = keda_http_runtime::telemetry::Telemetry::start("test", &logs, &environment).unwrap();
-        let error = keda_http_interceptor::app::App::bind(config, None, telemetry.log_level())
-            .await
-            .err()
-            .expect("a taken port");
+        let (config, _) = keda_http_runtime::settings::read(&environment, Config::read).unwrap();
+        let error = App::bind(config, Process::default()).await.err().expect("a taken port");
         assert!(format!("{error:#}").contains(&port), "{error:#}");
     }
 }

@@ -4,11 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keda_http_interceptor::SERVICE_NAME;
-use keda_http_interceptor::app::{App, Bound};
+use keda_http_interceptor::app::{Addresses, App, PROGRAM};
 use keda_http_interceptor::config::Config;
 use keda_http_runtime::env::Environment;
-use keda_http_runtime::telemetry::{LogConfig, MetricPush, Telemetry};
+use keda_http_runtime::telemetry::Telemetry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,7 +39,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl F
 
 /// A running interceptor.
 pub struct Interceptor {
-    pub bound: Bound,
+    pub bound: Addresses,
     pub manifests: Manifests,
     pub shutdown: CancellationToken,
     run: JoinHandle<anyhow::Result<()>>,
@@ -79,21 +78,16 @@ impl Interceptor {
             ("KEDA_HTTP_MANIFESTS", manifests.path()),
         ];
         let environment = Environment::of(least.into_iter().chain(variables.iter().copied()));
-        let logs = LogConfig::from_args([]).unwrap();
-        let telemetry = Telemetry::start(SERVICE_NAME, &logs, &environment).unwrap();
-        let config = Config::from_env(&environment).unwrap();
-        let app = App::bind(config, telemetry.tracing(), telemetry.log_level())
-            .await
-            .unwrap()
-            .pushing(MetricPush::from_environment(SERVICE_NAME, &environment).unwrap());
+        let started = PROGRAM.start([], &environment, Config::read).unwrap();
+        let bound = App::bind(started.config, started.process).await.unwrap();
         let shutdown = CancellationToken::new();
         Self {
-            bound: app.bound(),
-            run: tokio::spawn(app.run(shutdown.clone())),
+            bound: bound.addresses,
+            run: tokio::spawn(bound.run(shutdown.clone())),
             manifests,
             shutdown,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            _telemetry: telemetry,
+            _telemetry: started.telemetry,
         }
     }
 

@@ -36,7 +36,7 @@ pub const WHOLE_NUMBER: Kind<u64> = Kind::of_type("a whole number, 0 or more");
 pub const ADDRESS: Kind<SocketAddr> = Kind::of_type("an IP address with a port, such as 127.0.0.1:8080 or [::]:8080");
 /// The booleans of Go's `strconv.ParseBool`.
 pub const BOOLEAN: Kind<bool> = Kind {
-    allowed: "true or false (or 1, t, T, TRUE, True, 0, f, F, FALSE, False)",
+    allowed: "true or false",
     parse: |text| match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

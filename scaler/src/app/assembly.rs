@@ -44,28 +44,28 @@ pub(super) enum Finder {
     Discovery(Box<Discovery>),
 }
 
-/// What all parts tell to.
+/// Where all parts report.
 #[derive(Clone, Default)]
-pub(super) struct Telling {
+pub(super) struct Observability {
     pub(super) metrics: Metrics,
     pub(super) readiness: Readiness,
 }
 
 impl Parts {
     /// Finds the API server where one is needed, reads the manifests, and makes the parts.
-    pub(super) async fn make(config: &Config, telling: &Telling) -> Result<Self> {
+    pub(super) async fn make(config: &Config, observability: &Observability) -> Result<Self> {
         let cluster = match &config.cluster {
             Some(settings) => Some(reach(settings).await?),
             None => None,
         };
         let cluster = cluster.as_ref();
         let (objects, source) = objects(&config.objects, cluster).await?;
-        let finder = Finder::make(&config.interceptors, cluster, telling)?;
-        let subscriptions = subscriptions(&config.interceptors, telling)?;
+        let finder = Finder::make(&config.interceptors, cluster, observability)?;
+        let subscriptions = subscriptions(&config.interceptors, observability)?;
         let interceptors = finder.view(&subscriptions);
         Ok(Self {
             service: service(&subscriptions, objects),
-            leadership: leadership(config, cluster, interceptors.as_ref(), telling)?,
+            leadership: leadership(config, cluster, interceptors.as_ref(), observability)?,
             context: cluster.map(|cluster| context(config, cluster)),
             source,
             finder,
@@ -75,12 +75,12 @@ impl Parts {
 }
 
 impl Finder {
-    fn make(config: &InterceptorsConfig, cluster: Option<&Cluster>, telling: &Telling) -> Result<Self> {
+    fn make(config: &InterceptorsConfig, cluster: Option<&Cluster>, observability: &Observability) -> Result<Self> {
         Ok(match &config.find {
             Find::List(list) => Self::Fixed(interceptors::fixed(list.clone())),
             Find::Service(service) => {
                 let client = cluster.context(NO_CLUSTER)?.client.clone();
-                let discovery = Discovery::new(client, service.clone(), telling.readiness.clone());
+                let discovery = Discovery::new(client, service.clone(), observability.readiness.clone());
                 Self::Discovery(Box::new(discovery))
             }
         })
@@ -165,8 +165,8 @@ fn source(cluster: &Cluster, kinds: &[Kind]) -> Source {
     cluster::open(cluster.client.clone(), settings)
 }
 
-fn subscriptions(config: &InterceptorsConfig, telling: &Telling) -> Result<Subscriptions> {
-    let Telling { metrics, readiness } = telling.clone();
+fn subscriptions(config: &InterceptorsConfig, observability: &Observability) -> Result<Subscriptions> {
+    let Observability { metrics, readiness } = observability.clone();
     Ok(Subscriptions {
         demand: SharedDemand::new(config.retention, config.debounce),
         peers: Peers::new(readiness, metrics.clone()),
@@ -191,13 +191,13 @@ fn leadership(
     config: &Config,
     cluster: Option<&Cluster>,
     interceptors: Option<&InterceptorView>,
-    telling: &Telling,
+    observability: &Observability,
 ) -> Result<Option<(Candidate, Controllers)>> {
     let Some(settings) = &config.controllers else {
         return Ok(None);
     };
     let cluster = cluster.context(NO_CLUSTER)?;
-    let Telling { metrics, readiness } = telling.clone();
+    let Observability { metrics, readiness } = observability.clone();
     let candidate = Candidate::new(
         cluster.client.clone(),
         &cluster.namespace,

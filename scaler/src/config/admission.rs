@@ -1,33 +1,55 @@
-//! The webhook and what it needs in the cluster.
+//! The webhook and its objects in the cluster.
 
 use std::net::{IpAddr, SocketAddr};
 
-use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::settings::{BOOLEAN, PORT, Settings};
 
-/// The webhook and what it needs in the cluster, in the scaler's own namespace.
+use super::name;
+
+/// The webhook and its objects in the scaler's own namespace.
 #[derive(Debug, Clone)]
 pub struct AdmissionConfig {
-    /// Where the API server calls: the address of all ports and `KEDA_HTTP_ADMISSION_PORT` (9443).
+    /// Where the API server calls.
     pub listen: SocketAddr,
-    /// `KEDA_HTTP_ADMISSION_SERVICE`: the Service in front of the port; certificates are for its names.
+    /// The Service in front of the port; certificates are for its names.
     pub service: String,
-    /// `KEDA_HTTP_ADMISSION_SECRET`: the Secret that the replicas keep the certificates in.
+    /// The Secret in which the replicas keep the certificates.
     pub secret: String,
-    /// `KEDA_HTTP_ADMISSION_WEBHOOK`: the MutatingWebhookConfiguration that is given the CA.
+    /// The MutatingWebhookConfiguration that is given the CA bundle.
     pub webhook: String,
 }
 
 impl AdmissionConfig {
-    pub(super) fn read(environment: &Environment, ip: IpAddr) -> Result<Option<Self>, EnvError> {
-        let enabled = environment.boolean("KEDA_HTTP_ADMISSION_ENABLED")?.unwrap_or(false);
-        let port = environment.port("KEDA_HTTP_ADMISSION_PORT")?.unwrap_or(9443);
-        let named = |name, default: &str| environment.get(name).unwrap_or_else(|| default.to_owned());
+    pub(super) fn read(settings: &Settings, ip: IpAddr) -> Option<Self> {
+        let is_enabled = settings
+            .variable(
+                "KEDA_HTTP_ADMISSION_ENABLED",
+                &BOOLEAN,
+                "Serve the webhook that turns kedify-http triggers into what KEDA knows",
+            )
+            .default(false);
+        let port = settings.variable("KEDA_HTTP_ADMISSION_PORT", &PORT, "Port of the webhook");
         let config = Self {
-            listen: SocketAddr::new(ip, port),
-            service: named("KEDA_HTTP_ADMISSION_SERVICE", "keda-add-ons-http-admission"),
-            secret: named("KEDA_HTTP_ADMISSION_SECRET", "keda-add-ons-http-admission-certs"),
-            webhook: named("KEDA_HTTP_ADMISSION_WEBHOOK", "keda-add-ons-http-admission"),
+            listen: SocketAddr::new(ip, port.default(9443)),
+            service: name(
+                settings,
+                "KEDA_HTTP_ADMISSION_SERVICE",
+                "keda-add-ons-http-admission",
+                "Name of the webhook's Service",
+            ),
+            secret: name(
+                settings,
+                "KEDA_HTTP_ADMISSION_SECRET",
+                "keda-add-ons-http-admission-certs",
+                "Name of the Secret for the webhook's certificates",
+            ),
+            webhook: name(
+                settings,
+                "KEDA_HTTP_ADMISSION_WEBHOOK",
+                "keda-add-ons-http-admission",
+                "Name of the MutatingWebhookConfiguration",
+            ),
         };
-        Ok(enabled.then_some(config))
+        is_enabled.then_some(config)
     }
 }

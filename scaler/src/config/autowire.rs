@@ -3,57 +3,59 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::env::EnvError;
+use keda_http_runtime::settings::{BOOLEAN, Kind, Settings};
 
 use super::cluster::ClusterConfig;
 use super::interceptors::{AdminService, Find, InterceptorsConfig};
-use super::{debounce, positive};
+use super::{POSITIVE, debounce};
 
 /// Services that are pointed at the interceptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutowireConfig {
-    /// `KEDA_HTTP_AUTOWIRE_PORTS` (20000-24999): each autowired Service port has one of these at every interceptor.
+    /// Each port of an autowired Service has one of these at every interceptor.
     pub ports: RangeInclusive<u16>,
-    /// `HTTP_HEALTHCHECK_DEBOUNCER_SECONDS` (1): how long the interceptors must be well, or unwell, before it counts.
+    /// How long the interceptors must be healthy, or not, before it counts.
     pub debounce: Duration,
-    /// `KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD` (500 ms): how often what was written is compared with what should be.
+    /// How often what was written is compared with what should be.
     pub sync_period: Duration,
 }
 
 const ENABLED: &str = "KEDA_HTTP_AUTOWIRE_ENABLED";
-const PORTS: &str = "first-last, two ports above 1023 in this order, such as 20000-24999";
+const SECTION: &str = "Autowired Services (need the controllers)";
 
 impl AutowireConfig {
-    pub(super) fn read(
-        environment: &Environment,
-        controllers: bool,
-        interceptors: &InterceptorsConfig,
-    ) -> Result<Option<Self>, EnvError> {
-        let config = Self::values(environment)?;
-        if !environment.boolean(ENABLED)?.unwrap_or(false) {
-            return Ok(None);
+    pub(super) fn read(settings: &Settings, controllers: bool, interceptors: &InterceptorsConfig) -> Option<Self> {
+        let own = settings.section(SECTION);
+        let help = "Point selector-less Services of autowired triggers at the interceptors";
+        let is_enabled = own.variable(ENABLED, &BOOLEAN, help).default(false);
+        let config = Self::read_values(&own);
+        if is_enabled && !controllers {
+            own.refuse(not_allowed("KEDA_HTTP_CONTROLLERS_ENABLED is not true"));
         }
-        if !controllers {
-            return Err(not_allowed("KEDA_HTTP_CONTROLLERS_ENABLED is not true"));
+        if is_enabled && matches!(interceptors.find, Find::List(_)) {
+            own.refuse(not_allowed("the interceptors come from KEDA_HTTP_SCALER_INTERCEPTORS"));
         }
-        if matches!(interceptors.find, Find::List(_)) {
-            return Err(not_allowed("the interceptors come from KEDA_HTTP_SCALER_INTERCEPTORS"));
-        }
-        Ok(Some(config))
+        is_enabled.then_some(config)
     }
 
-    fn values(environment: &Environment) -> Result<Self, EnvError> {
-        let ports = environment.parsed("KEDA_HTTP_AUTOWIRE_PORTS", PORTS, parse_ports)?;
-        let period = "KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD";
-        Ok(Self {
-            ports: ports.unwrap_or(20_000..=24_999),
-            debounce: debounce(environment)?,
-            sync_period: positive(environment, period, Duration::from_millis(500))?,
-        })
+    fn read_values(settings: &Settings) -> Self {
+        let ports = "Ports that the interceptors open for autowired Services, one for each port of a Service";
+        let period = "How often what was written is compared with what should be, in addition to each change";
+        Self {
+            ports: settings
+                .variable("KEDA_HTTP_AUTOWIRE_PORTS", &PORTS, ports)
+                .default(20_000..=24_999),
+            debounce: debounce(settings),
+            sync_period: settings
+                .variable("KEDIFY_AUTOWIRE_SERVICE_SYNC_PERIOD", &POSITIVE, period)
+                .default(Duration::from_millis(500)),
+        }
     }
 }
 
-/// What `keda-http-scaler restore` and `keda-http-scaler autowire --dry-run` need, by the names of the scaler's settings.
+/// What `keda-http-scaler restore` and `keda-http-scaler autowire --dry-run` need, by the names of the scaler's
+/// settings.
 #[derive(Debug, Clone)]
 pub struct AutowireCommandConfig {
     /// The API server.
@@ -68,21 +70,22 @@ const ADMIN_SERVICE: &str = "the Service in front of the interceptors' admin por
 
 impl AutowireCommandConfig {
     /// Reads what the commands need.
-    ///
-    /// # Errors
-    /// When a variable cannot be used or a required one is absent.
-    pub fn read(environment: &Environment) -> Result<Self, EnvError> {
-        let Find::Service(admin_service) = InterceptorsConfig::read(environment)?.find else {
-            return Err(EnvError::missing(
-                "KEDA_HTTP_SCALER_TARGET_ADMIN_SERVICE",
-                ADMIN_SERVICE,
-            ));
+    pub fn read(settings: &Settings) -> Self {
+        let admin_service = match InterceptorsConfig::read(settings).find {
+            Find::Service(service) => service,
+            Find::List(_) => {
+                settings.refuse(EnvError::missing(
+                    "KEDA_HTTP_SCALER_TARGET_ADMIN_SERVICE",
+                    ADMIN_SERVICE,
+                ));
+                AdminService::default()
+            }
         };
-        Ok(Self {
-            cluster: ClusterConfig::read(environment),
+        Self {
+            cluster: ClusterConfig::read(settings).0,
             admin_service,
-            autowire: AutowireConfig::values(environment)?,
-        })
+            autowire: AutowireConfig::read_values(settings),
+        }
     }
 }
 
@@ -90,9 +93,12 @@ fn not_allowed(reason: &str) -> EnvError {
     EnvError::invalid(ENABLED, "true", &format!("false while {reason}"))
 }
 
-fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, ()> {
-    let (first, last) = text.split_once('-').ok_or(())?;
-    let parse = |port: &str| port.trim().parse::<u16>().ok().filter(|port| *port > 1023).ok_or(());
-    let ports = parse(first)?..=parse(last)?;
-    if ports.is_empty() { Err(()) } else { Ok(ports) }
-}
+const PORTS: Kind<RangeInclusive<u16>> = Kind {
+    allowed: "first-last, two ports above 1023 in this order, such as 20000-24999",
+    parse: |text| {
+        let (first, last) = text.split_once('-')?;
+        let parse = |port: &str| port.trim().parse::<u16>().ok().filter(|port| *port > 1023);
+        Some(parse(first)?..=parse(last)?).filter(|ports| !ports.is_empty())
+    },
+    show: |ports| format!("{}-{}", ports.start(), ports.end()),
+};

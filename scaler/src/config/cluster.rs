@@ -1,29 +1,49 @@
-//! What is read of the API server.
+//! What is read from the API server.
 
-use keda_http_runtime::env::Environment;
+use keda_http_runtime::settings::{DNS_LABEL, Settings, TEXT};
 
-/// What is read of the API server. The way to it is kube's own affair: the service account of the pod, or `KUBECONFIG`.
+/// What is read from the API server. How it is reached is up to kube: by the pod's service account, or `KUBECONFIG`.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterConfig {
-    /// `KEDA_HTTP_NAMESPACE`: the namespace of scaler and interceptors; without it that of the service account.
+    /// The namespace of scaler and interceptors; `None` is that of the service account.
     pub namespace: Option<String>,
-    /// `KEDA_HTTP_WATCH_NAMESPACE`: the only namespace that is read; without it all are.
+    /// The only namespace that is read; `None` is all of them.
     pub watch_namespace: Option<String>,
 }
 
-/// Every pod has the variable of the API server's own Service.
-const IN_A_POD: &str = "KUBERNETES_SERVICE_HOST";
-
-/// Whether the environment names an API server, be it asked for or not.
-pub(super) fn is_named(environment: &Environment) -> bool {
-    environment.get("KUBECONFIG").is_some() || environment.get(IN_A_POD).is_some()
-}
-
 impl ClusterConfig {
-    pub(super) fn read(environment: &Environment) -> Self {
-        Self {
-            namespace: environment.get("KEDA_HTTP_NAMESPACE"),
-            watch_namespace: environment.get("KEDA_HTTP_WATCH_NAMESPACE"),
-        }
+    /// The settings, and whether the environment names an API server.
+    pub(super) fn read(settings: &Settings) -> (Self, bool) {
+        let kubeconfig = settings
+            .variable(
+                "KUBECONFIG",
+                &TEXT,
+                "File that says how to reach the API server from outside the cluster",
+            )
+            .optional("not set: the pod's service account");
+        let host = settings
+            .variable(
+                "KUBERNETES_SERVICE_HOST",
+                &TEXT,
+                "Address of the API server; Kubernetes sets it in every pod",
+            )
+            .optional("not set: the scaler is not in a pod");
+        let config = Self {
+            namespace: settings
+                .variable(
+                    "KEDA_HTTP_NAMESPACE",
+                    &DNS_LABEL,
+                    "Namespace of the scaler and the interceptors",
+                )
+                .optional("that of the service account"),
+            watch_namespace: settings
+                .variable(
+                    "KEDA_HTTP_WATCH_NAMESPACE",
+                    &DNS_LABEL,
+                    "The only namespace whose objects are read",
+                )
+                .optional("not set: all namespaces"),
+        };
+        (config, kubeconfig.is_some() || host.is_some())
     }
 }

@@ -3,53 +3,75 @@
 use std::time::Duration;
 
 use keda_http_core::duration;
-use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::settings::{BOOLEAN, DNS_NAME, Kind, Settings, TEXT};
 
 use super::autowire::AutowireConfig;
 use super::interceptors::InterceptorsConfig;
+use super::{CONTROLLERS, name};
 
 /// What the leader does, and how it becomes the leader.
 #[derive(Debug, Clone)]
 pub struct ControllersConfig {
-    /// `KEDA_HTTP_LEASE_NAME`: the Lease in the scaler's own namespace.
+    /// The Lease in the scaler's own namespace.
     pub lease_name: String,
-    /// `KEDA_HTTP_LEASE_DURATION` (15 s, as is usual): how long a leader that is gone still counts as the leader. In
-    /// whole seconds, because Leases are.
+    /// How long a leader that is gone still counts as the leader; 15 s by default, as is usual.
     pub lease_duration: Duration,
-    /// This replica, as the Lease names its holder: the pod's name, by `HOSTNAME`.
+    /// This replica, as the Lease names its holder.
     pub replica: String,
-    /// `KEDA_HTTP_CLUSTER_DOMAIN` (cluster.local): the DNS domain of Services, by which names inside the cluster are told
-    /// from hosts that belong to a namespace.
+    /// The DNS domain of Services, by which names inside the cluster are told from hosts that belong to a namespace.
     pub cluster_domain: String,
     /// The autowire controller; `None` when Services are left alone.
     pub autowire: Option<AutowireConfig>,
 }
 
-const LEASE_DURATION: &str = "a duration of whole seconds, 3s or more";
 /// A leader renews at every third, and below a second an API server that is busy would end its lead.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 impl ControllersConfig {
-    pub(super) fn read(environment: &Environment, interceptors: &InterceptorsConfig) -> Result<Option<Self>, EnvError> {
-        let enabled = environment.boolean("KEDA_HTTP_CONTROLLERS_ENABLED")?.unwrap_or(false);
+    pub(super) fn read(settings: &Settings, interceptors: &InterceptorsConfig) -> Option<Self> {
+        let own = settings.section(CONTROLLERS);
+        let is_enabled = own
+            .variable(
+                "KEDA_HTTP_CONTROLLERS_ENABLED",
+                &BOOLEAN,
+                "Take part in the election of a leader, and run the controllers as the leader",
+            )
+            .default(false);
         let config = Self {
-            lease_name: environment
-                .get("KEDA_HTTP_LEASE_NAME")
-                .unwrap_or_else(|| "keda-add-ons-http-scaler".to_owned()),
-            lease_duration: lease_duration(environment)?,
-            replica: environment.get("HOSTNAME").unwrap_or_else(|| "scaler".to_owned()),
-            cluster_domain: environment
-                .get("KEDA_HTTP_CLUSTER_DOMAIN")
-                .unwrap_or_else(|| "cluster.local".to_owned()),
-            autowire: AutowireConfig::read(environment, enabled, interceptors)?,
+            lease_name: name(
+                &own,
+                "KEDA_HTTP_LEASE_NAME",
+                "keda-add-ons-http-scaler",
+                "Name of the Lease in the scaler's namespace",
+            ),
+            lease_duration: own
+                .variable(
+                    "KEDA_HTTP_LEASE_DURATION",
+                    &LEASE_DURATION,
+                    "How long a leader that is gone still counts as the leader",
+                )
+                .default(Duration::from_secs(15)),
+            replica: own
+                .variable(
+                    "HOSTNAME",
+                    &TEXT,
+                    "Name of this replica in the Lease; in a pod the pod's name",
+                )
+                .default("scaler".to_owned()),
+            cluster_domain: own
+                .variable("KEDA_HTTP_CLUSTER_DOMAIN", &DNS_NAME, "DNS domain of Services")
+                .default("cluster.local".to_owned()),
+            autowire: AutowireConfig::read(settings, is_enabled, interceptors),
         };
-        Ok(enabled.then_some(config))
+        is_enabled.then_some(config)
     }
 }
 
-fn lease_duration(environment: &Environment) -> Result<Duration, EnvError> {
-    let usable = |value: &Duration| *value >= SHORTEST_LEASE && value.subsec_nanos() == 0;
-    let parse = |text: &str| duration::parse(text).ok().filter(usable).ok_or(());
-    let duration = environment.parsed("KEDA_HTTP_LEASE_DURATION", LEASE_DURATION, parse)?;
-    Ok(duration.unwrap_or(Duration::from_secs(15)))
-}
+const LEASE_DURATION: Kind<Duration> = Kind {
+    allowed: "a duration of whole seconds, because Leases have no fractions, 3s or more",
+    parse: |text| {
+        let is_usable = |value: &Duration| *value >= SHORTEST_LEASE && value.subsec_nanos() == 0;
+        duration::parse(text).ok().filter(is_usable)
+    },
+    show: |value| duration::format(*value),
+};

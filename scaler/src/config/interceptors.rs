@@ -1,49 +1,45 @@
-//! Who is asked for reports, and how.
+//! How the interceptors are found and asked.
 
 use std::time::Duration;
 
-use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::env::EnvError;
+use keda_http_runtime::settings::{Kind, Settings, TEXT, WHOLE_NUMBER};
 
-use super::{debounce, positive};
+use super::{POSITIVE, debounce};
 use crate::interceptors::Interceptor;
 
-/// Who is asked for reports, and how.
+/// How the interceptors are found and asked.
 #[derive(Debug, Clone)]
 pub struct InterceptorsConfig {
-    /// Who they are.
+    /// How they are found.
     pub find: Find,
-    /// `KEDA_HTTP_QUEUE_TICK_DURATION` (500 ms, as upstream): how often an interceptor without our stream is asked.
+    /// How often an interceptor without our stream is asked; 500 ms by default, as upstream.
     pub poll_every: Duration,
-    /// `KEDA_HTTP_SCALER_RETENTION` (30 s: outlasts a restart and one of KEDA's polls; a wedged interceptor keeps apps awake no longer):
-    /// how long the last report of an interceptor that cannot be reached counts.
+    /// How long the last report of an interceptor that cannot be reached counts; 30 s by default: it outlasts a restart
+    /// and one of KEDA's polls, and an interceptor that hangs keeps apps awake no longer.
     pub retention: Duration,
-    /// `HTTP_HEALTHCHECK_DEBOUNCER_SECONDS` (1): for how long all of them must be away before Services are led past them, and
-    /// they are not asked what the targets do.
+    /// How long all of them must be away before Services are pointed past them, and before the scaler answers without
+    /// knowing what the targets do.
     pub debounce: Duration,
-    /// `KEDA_HTTP_SCALER_STREAM_INTERVAL_MS` (200): accepted, without effect. Upstream looks this often whether a target has
-    /// become active; here a report is the signal.
-    pub stream_interval: Duration,
 }
 
 /// How the interceptors are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Find {
-    /// `KEDA_HTTP_SCALER_INTERCEPTORS`: they never change.
+    /// A list that never changes.
     List(Vec<Interceptor>),
-    /// `KEDA_HTTP_SCALER_TARGET_ADMIN_*`: by the EndpointSlices of a Service.
+    /// By the EndpointSlices of a Service.
     Service(AdminService),
 }
 
-/// The Service that the interceptors' admin ports are behind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The Service in front of the interceptors' admin ports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AdminService {
-    /// `KEDA_HTTP_SCALER_TARGET_ADMIN_NAMESPACE`
+    /// Its namespace.
     pub namespace: String,
-    /// `KEDA_HTTP_SCALER_TARGET_ADMIN_SERVICE`
+    /// Its name.
     pub service: String,
-    /// `KEDA_HTTP_SCALER_TARGET_ADMIN_DEPLOYMENT`: accepted, without effect, as upstream.
-    pub deployment: Option<String>,
-    /// `KEDA_HTTP_SCALER_TARGET_ADMIN_PORT`: the admin port of the pods.
+    /// The admin port of the pods.
     pub port: u16,
 }
 
@@ -53,63 +49,103 @@ const SERVICE: &str = "KEDA_HTTP_SCALER_TARGET_ADMIN_SERVICE";
 const DEPLOYMENT: &str = "KEDA_HTTP_SCALER_TARGET_ADMIN_DEPLOYMENT";
 const PORT: &str = "KEDA_HTTP_SCALER_TARGET_ADMIN_PORT";
 
-const INTERCEPTORS: &str = "a comma list of host:port, the admin ports of the interceptors";
-
 impl InterceptorsConfig {
-    pub(super) fn read(environment: &Environment) -> Result<Self, EnvError> {
-        let interval = environment.number("KEDA_HTTP_SCALER_STREAM_INTERVAL_MS")?;
-        Ok(Self {
-            find: Find::read(environment)?,
-            poll_every: positive(environment, "KEDA_HTTP_QUEUE_TICK_DURATION", Duration::from_millis(500))?,
-            debounce: debounce(environment)?,
-            retention: positive(environment, "KEDA_HTTP_SCALER_RETENTION", Duration::from_secs(30))?,
-            stream_interval: Duration::from_millis(interval.unwrap_or(200)),
-        })
+    pub(super) fn read(settings: &Settings) -> Self {
+        let settings = &settings.section("Interceptors: a list, or the Service in front of their admin ports");
+        let find = Find::read(settings);
+        settings
+            .variable(
+                "KEDA_HTTP_SCALER_STREAM_INTERVAL_MS",
+                &WHOLE_NUMBER,
+                "How often KEDA's streams look for activity",
+            )
+            .without_effect("activity is sent at once");
+        Self {
+            find,
+            poll_every: settings
+                .variable(
+                    "KEDA_HTTP_QUEUE_TICK_DURATION",
+                    &POSITIVE,
+                    "How often interceptors that do not stream reports are asked",
+                )
+                .default(Duration::from_millis(500)),
+            retention: settings
+                .variable(
+                    "KEDA_HTTP_SCALER_RETENTION",
+                    &POSITIVE,
+                    "How long the last report of an interceptor that cannot be reached counts",
+                )
+                .default(Duration::from_secs(30)),
+            debounce: debounce(settings),
+        }
     }
 }
 
 impl Find {
-    fn read(environment: &Environment) -> Result<Self, EnvError> {
-        let list = list(environment)?;
-        let service = AdminService::read(environment);
-        if list.is_empty() {
-            return service.map(Self::Service);
-        }
-        // What is not used is still told when it cannot be right.
-        environment.port(PORT)?;
-        Ok(Self::List(list))
+    fn read(settings: &Settings) -> Self {
+        let list = settings
+            .variable(LIST, &INTERCEPTORS, "Admin ports of all interceptors")
+            .optional("not set: found through the Service that the next variables name");
+        let service = AdminService::read(settings, !settings.is_set(LIST));
+        list.map_or(Self::Service(service), Self::List)
     }
 }
 
 impl AdminService {
-    fn read(environment: &Environment) -> Result<Self, EnvError> {
-        let parts = [NAMESPACE, SERVICE, PORT].map(|name| environment.get(name));
-        if parts.iter().all(Option::is_none) {
-            return Err(EnvError::missing(
-                LIST,
-                &format!("{INTERCEPTORS}; or {NAMESPACE}, {SERVICE} and {PORT} must name the Service in front of them"),
-            ));
+    fn read(settings: &Settings, is_required: bool) -> Self {
+        let absent = format!("required without {LIST}");
+        let text = |name, help| settings.variable(name, &TEXT, help).optional(&absent);
+        let namespace = text(NAMESPACE, "Namespace of the Service in front of the admin ports");
+        let service = text(
+            SERVICE,
+            "Name of the Service in front of the admin ports; needs an API server",
+        );
+        settings
+            .variable(DEPLOYMENT, &TEXT, "Deployment of the interceptors")
+            .without_effect("the pods are found through their Service");
+        let port = settings.variable(PORT, &ADMIN_PORT, "Admin port of the interceptors' pods");
+        let port = port.optional(&absent);
+        if is_required {
+            refuse_missing(settings);
         }
-        let required = |name, what| {
-            let allowed = format!("{what}, as long as {LIST} is not {INTERCEPTORS}");
-            environment.get(name).ok_or_else(|| EnvError::missing(name, &allowed))
-        };
-        let namespace = required(NAMESPACE, "the namespace of the interceptors")?;
-        let service = required(SERVICE, "the Service in front of the interceptors' admin ports")?;
-        required(PORT, "the admin port of the interceptors, 1 to 65535")?;
-        let nonzero = |text: &str| text.parse().ok().filter(|port| *port > 0).ok_or(());
-        let port = environment.parsed(PORT, "a port, 1 to 65535", nonzero)?;
-        Ok(Self {
-            namespace,
-            service,
-            deployment: environment.get(DEPLOYMENT),
+        Self {
+            namespace: namespace.unwrap_or_default(),
+            service: service.unwrap_or_default(),
             port: port.unwrap_or_default(),
-        })
+        }
     }
 }
 
-fn list(environment: &Environment) -> Result<Vec<Interceptor>, EnvError> {
-    let entries = environment.list(LIST);
-    let parse = |entry: &String| entry.parse().map_err(|_| EnvError::invalid(LIST, entry, INTERCEPTORS));
-    entries.iter().map(parse).collect()
+/// An error names both ways when none of the variables is set, and else each one that is missing.
+fn refuse_missing(settings: &Settings) {
+    let variables = [
+        (NAMESPACE, "the namespace of the interceptors"),
+        (SERVICE, "the Service in front of the admin ports"),
+        (PORT, ADMIN_PORT.allowed),
+    ];
+    let list = INTERCEPTORS.allowed;
+    let missing: Vec<_> = variables.iter().filter(|(name, _)| !settings.is_set(name)).collect();
+    if missing.len() == variables.len() {
+        let allowed = format!("{list}; or {NAMESPACE}, {SERVICE} and {PORT} must name the Service in front of them");
+        return settings.refuse(EnvError::missing(LIST, &allowed));
+    }
+    for (name, what) in missing {
+        let allowed = format!("{what}, as long as {LIST} is not {list}");
+        settings.refuse(EnvError::missing(name, &allowed));
+    }
 }
+
+const INTERCEPTORS: Kind<Vec<Interceptor>> = Kind {
+    allowed: "a comma list of host:port, the admin ports of the interceptors",
+    parse: |text| {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let list: Option<Vec<_>> = entries.map(|entry| entry.parse().ok()).collect();
+        list.filter(|list| !list.is_empty())
+    },
+    show: |list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+};
+const ADMIN_PORT: Kind<u16> = Kind {
+    allowed: "a port, 1 to 65535",
+    parse: |text| text.parse().ok().filter(|port| *port > 0),
+    show: u16::to_string,
+};

@@ -1,3 +1,6 @@
+use keda_http_runtime::env::Environment;
+use keda_http_runtime::settings;
+
 use super::*;
 
 const LIST: (&str, &str) = ("KEDA_HTTP_SCALER_INTERCEPTORS", "10.0.0.1:9090, 10.0.0.2:9090");
@@ -10,7 +13,9 @@ const SERVICE: [(&str, &str); 4] = [
 ];
 
 fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Config, String> {
-    Config::read(&Environment::of(variables)).map_err(|error| error.to_string())
+    settings::read(&Environment::of(variables), Config::read)
+        .map(|(config, _)| config)
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -52,9 +57,9 @@ fn what_upstreams_manifests_set_finds_interceptors_and_objects_in_the_cluster() 
 
 #[test]
 fn objects_come_from_the_directory_before_the_api_server_and_from_that_where_one_is_named() {
-    let directory = ("KEDA_HTTP_MANIFESTS", "/manifests");
+    let directory = ("KEDA_HTTP_MANIFESTS", "/");
     let [pod, kubeconfig] = [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBECONFIG", "/a:/b")];
-    let manifests = ObjectsFrom::Manifests("/manifests".into());
+    let manifests = ObjectsFrom::Manifests("/".into());
     let listed = read([LIST, pod, directory]).unwrap();
     assert!(listed.objects == manifests && listed.cluster.is_none());
     let discovered = read(SERVICE.into_iter().chain([directory])).unwrap();
@@ -97,6 +102,9 @@ fn an_error_names_the_variable_its_value_and_what_is_allowed() {
         ("KEDA_HTTP_QUEUE_TICK_DURATION", "0s"),
         ("KEDA_HTTP_SCALER_RETENTION", "soon"),
         ("KEDA_HTTP_SCALER_STREAM_INTERVAL_MS", "-1"),
+        ("KEDA_HTTP_MANIFESTS", "/no/such/directory"),
+        ("KEDA_HTTP_WATCH_NAMESPACE", "shop,blog"),
+        ("TOKIO_WORKER_THREADS", "0"),
         ("KEDA_HTTP_SCALER_REFLECTION", "maybe"),
         ("KEDA_HTTP_BIND_ADDRESS", "localhost"),
         ("KEDA_HTTP_SCALER_TARGET_ADMIN_PORT", "http"),

@@ -42,7 +42,6 @@ impl Running {
         let service = AdminService {
             namespace: "keda".to_owned(),
             service: "interceptor-admin".to_owned(),
-            deployment: None,
             port: 9090,
         };
         let readiness = Readiness::new();

@@ -164,6 +164,12 @@ async fn go_baseline_4_sigterm_with_an_open_stream_ends_the_process_with_0_at_on
     wait_until(|| get(metrics, "/readyz"), |(status, _)| *status == 200).await;
     assert_eq!(get(metrics, "/livez").await.0, 200);
     assert!(get(metrics, "/metrics").await.1.contains("target_info"));
+    let config = get(metrics, "/config").await.1;
+    assert!(
+        config.contains(&format!(r#""KEDA_HTTP_SCALER_PORT":"{port}""#)),
+        "{config}"
+    );
+    assert_eq!(get(metrics, "/log-level").await, (200, "info\n".to_owned()));
 
     let asked = Instant::now();
     terminate(&child).await;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use keda_http_runtime::env::Environment;
+use keda_http_runtime::process::Process;
+use keda_http_runtime::settings;
 use keda_http_scaler::app::App;
 use keda_http_scaler::config::Config;
 use tokio::task::JoinHandle;
@@ -21,7 +24,7 @@ pub struct Scaler {
 
 impl Scaler {
     /// With free ports on loopback, and these interceptors and settings.
-    pub async fn start(interceptors: &[SocketAddr], settings: &[(&str, &str)]) -> Self {
+    pub async fn start(interceptors: &[SocketAddr], variables_of_test: &[(&str, &str)]) -> Self {
         let list: Vec<String> = interceptors.iter().map(SocketAddr::to_string).collect();
         let list = list.join(",");
         let mut variables = BTreeMap::from([
@@ -30,14 +33,18 @@ impl Scaler {
             ("KEDA_HTTP_SCALER_PORT", "0"),
             ("OTEL_PROM_EXPORTER_PORT", "0"),
         ]);
-        variables.extend(settings.iter().copied());
-        let config = Config::read(&Environment::of(variables)).unwrap();
-        let bound = App::bind(config, None).await.unwrap();
+        variables.extend(variables_of_test.iter().copied());
+        let (config, table) = settings::read(&Environment::of(variables), Config::read).unwrap();
+        let process = Process {
+            settings: Arc::new(table),
+            ..Process::default()
+        };
+        let bound = App::bind(config, process).await.unwrap();
         let shutdown = CancellationToken::new();
         Self {
-            address: bound.address,
-            metrics: bound.metrics_address.unwrap(),
-            keda: Keda::of(bound.address),
+            address: bound.addresses.keda,
+            metrics: bound.addresses.metrics.unwrap(),
+            keda: Keda::of(bound.addresses.keda),
             shutdown: shutdown.clone(),
             running: tokio::spawn(bound.run(shutdown)),
         }

@@ -1,0 +1,113 @@
+//! What the programs have in common when they start and end: help, settings, telemetry, exit codes.
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::EXIT_USAGE;
+use crate::env::{EnvError, Environment};
+use crate::settings::{self, Settings, Table};
+use crate::telemetry::{LogConfig, LogLevel, MetricPush, Telemetry, Tracing, flags_help};
+
+/// A program, as its help and its telemetry name it.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// The name of the executable.
+    pub name: &'static str,
+    /// The `service.name` of its telemetry, as upstream.
+    pub service_name: &'static str,
+    /// The first lines of its help: what it is for and how it is called.
+    pub usage: &'static str,
+}
+
+/// What a process gives to its program. The default has no settings to show, and sends nothing.
+#[derive(Debug, Default)]
+pub struct Process {
+    /// The settings in force.
+    pub settings: Arc<Table>,
+    /// The level of the logs.
+    pub log_level: LogLevel,
+    /// Spans, when they are on.
+    pub tracing: Option<Tracing>,
+    /// The push of metrics, when it is on.
+    pub push: Option<MetricPush>,
+}
+
+/// A program with its settings read and its telemetry on.
+#[derive(Debug)]
+pub struct Started<T> {
+    /// What the reader read.
+    pub config: T,
+    /// What the program is given.
+    pub process: Process,
+    /// Flushes what is buffered when it is dropped.
+    pub telemetry: Telemetry,
+}
+
+impl Program {
+    /// Reads the flags of the logs and the settings, starts the telemetry, and logs the settings.
+    ///
+    /// # Errors
+    /// When a flag or a variable cannot be used, or a required one is missing.
+    pub fn start<T>(
+        &self,
+        flags: impl IntoIterator<Item = String>,
+        environment: &Environment,
+        reader: impl FnOnce(&Settings) -> T,
+    ) -> Result<Started<T>, EnvError> {
+        let logs = LogConfig::from_args(flags)?;
+        let (config, table) = settings::read(environment, reader)?;
+        let telemetry = Telemetry::start(self.service_name, &logs, environment)?;
+        let process = Process {
+            log_level: telemetry.log_level(),
+            tracing: telemetry.tracing(),
+            push: MetricPush::from_environment(self.service_name, environment)?,
+            settings: Arc::new(table),
+        };
+        process.settings.log_notices();
+        let settings = serde_json::to_string(&*process.settings).unwrap_or_default();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), settings, "starting");
+        Ok(Started {
+            config,
+            process,
+            telemetry,
+        })
+    }
+
+    /// What `--help` prints.
+    pub fn help<T>(&self, reader: impl FnOnce(&Settings) -> T) -> String {
+        let variables = settings::describe(reader).help();
+        let usage = self.usage;
+        format!(
+            "{usage}\nSettings are environment variables. Durations are written as in Go: 500ms, 30s, 1m30s.\n\
+             {variables}\nFlags\n{}",
+            flags_help()
+        )
+    }
+
+    /// Reports why the program ends, and returns its exit code.
+    pub fn fail(&self, reason: &impl fmt::Display, code: u8) -> ExitCode {
+        for line in format!("{reason:#}").lines() {
+            eprintln!("{}: {line}", self.name);
+        }
+        ExitCode::from(code)
+    }
+
+    /// [`Self::fail`] for settings that cannot be used.
+    pub fn refuse(&self, error: &EnvError) -> ExitCode {
+        self.fail(error, EXIT_USAGE)
+    }
+}
+
+/// Whether the arguments ask for help, in one of the forms that Go's `flag` package knows.
+pub fn asks_for_help(arguments: &[String]) -> bool {
+    let forms = ["-h", "-help", "--help"];
+    arguments.iter().any(|argument| forms.contains(&argument.as_str()))
+}
+
+/// Prints what was asked for. A reader that has closed the pipe has seen enough.
+pub fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
