@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::cause::innermost;
 use crate::config::ControllersConfig;
 use crate::controllers::running::Controllers;
 use crate::metrics::Metrics;
+use crate::root_cause::root_cause;
 use election::Election;
 
 /// Under which name `/readyz` tells what is wrong.
@@ -45,7 +45,7 @@ pub struct Candidate {
 
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
-    #[error("{}", innermost(.0))]
+    #[error("{}", root_cause(.0))]
     Api(#[from] kube::Error),
     #[error("the API server did not answer in time")]
     NoAnswer,
@@ -117,7 +117,7 @@ impl Candidate {
         match timeout(RELEASE_TIMEOUT, self.write(spec)).await {
             Ok(Ok(_)) => info!("the lead is given up"),
             Ok(Err(error)) => warn!(
-                error = innermost(&error),
+                error = root_cause(&error),
                 "the lead could not be given up: others wait until the Lease runs out"
             ),
             Err(_) => warn!("the lead could not be given up in time: others wait until the Lease runs out"),

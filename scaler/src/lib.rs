@@ -17,12 +17,11 @@
 //! - [`controllers::autowire`]: leads Services through the data path, and back.
 //! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`admission::certificates`] are its own.
 //!
-//! Around it: [`command`] (what the program was called for), [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`]; [`cause`] for what fails.
+//! Around it: [`command`] (what the program was called for), [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`].
 
 pub mod admin;
 pub mod admission;
 pub mod app;
-pub mod cause;
 pub mod command;
 pub mod config;
 pub mod controllers;
@@ -33,3 +32,4 @@ pub mod interceptors;
 pub mod leader;
 pub mod metrics;
 pub mod objects;
+pub(crate) mod root_cause;

@@ -72,17 +72,9 @@ impl Admission {
             webhook: self.namespace.clone(),
         };
         let (serving, readiness, stop) = (Serving::default(), Readiness::new(), self.stop.token().clone());
-        let first = readiness.register("certificate");
-        let keeping = certificates::keep(
-            self.client.clone(),
-            names,
-            serving.clone(),
-            readiness,
-            first,
-            stop.clone(),
-        );
+        let maintaining = certificates::maintain(self.client.clone(), names, serving.clone(), readiness, stop.clone());
         let served = admission::serve(listener, serving, scaler.to_owned(), stop);
-        self.tasks.spawn(keeping);
+        self.tasks.spawn(maintaining);
         self.tasks.spawn(async { served.await.unwrap() });
     }
 

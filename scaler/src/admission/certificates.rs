@@ -1,11 +1,11 @@
-//! The webhook's certificates: made by the scaler itself, kept in a Secret that all replicas share, renewed in time, and
-//! their authority told to the API server.
+//! The webhook's certificates: the scaler creates them with a CA of its own, keeps them in a Secret that all replicas share,
+//! renews them in time, and writes the CA bundle into the webhook configuration.
 //!
-//! Every replica does all of it. Writes go to the version that was read, so replicas that start together agree on what
-//! the first one has written.
+//! Every replica does all of it. A write is refused when another replica was first, so replicas that start together agree on
+//! one certificate.
 
-mod authority;
 mod bundle;
+mod ca;
 mod secret;
 mod webhook;
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use keda_http_runtime::readiness::{PendingTask, Readiness};
+use keda_http_runtime::readiness::Readiness;
 use kube::Client;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -21,53 +21,50 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use bundle::Bundle;
-use secret::Store;
-use webhook::Webhook;
+use bundle::Certificates;
+use secret::SecretStore;
+use webhook::WebhookConfiguration;
 
-/// How often Secret and webhook are looked at: somebody may have taken the authority out of the webhook, and
-/// certificates age.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
-const PROBLEM: &str = "certificates of admission";
+/// How often Secret and webhook configuration are checked: another tool may have removed the CA bundle, and certificates
+/// expire. A watch would need more rights and a timer all the same.
+const CHECK_EVERY: Duration = Duration::from_secs(20);
+const PROBLEM: &str = "certificates of the admission webhook";
 
-/// What the webhook serves with; cheap to clone.
+/// The TLS configuration that the webhook serves with; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Serving {
     config: watch::Sender<Option<Arc<ServerConfig>>>,
 }
 
 impl Serving {
-    /// The newest certificate; `None` before there is one.
-    pub fn current(&self) -> Option<Arc<ServerConfig>> {
+    /// The newest configuration; `None` before there is a certificate.
+    pub(crate) fn current(&self) -> Option<Arc<ServerConfig>> {
         self.config.borrow().clone()
     }
 
-    /// Serves with this from now on.
-    ///
-    /// # Errors
-    /// When certificate and key do not belong together.
-    fn set(&self, bundle: &Bundle) -> Result<()> {
-        let config = bundle.server_config()?;
+    /// Fails when certificate and key do not match.
+    fn set(&self, certificates: &Certificates) -> Result<()> {
+        let config = certificates.server_config()?;
         self.config.send_replace(Some(Arc::new(config)));
         Ok(())
     }
 }
 
-/// Where the certificates belong.
+/// The names of the objects that the certificates are for.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// The scaler's namespace.
     pub namespace: String,
-    /// The Service of the webhook: the certificates are for its names.
+    /// The Service of the webhook; the certificates are for its DNS names.
     pub service: String,
-    /// The Secret that keeps them.
+    /// The Secret that has the certificates.
     pub secret: String,
-    /// The MutatingWebhookConfiguration that is told the authority.
+    /// The MutatingWebhookConfiguration that gets the CA bundle.
     pub webhook: String,
 }
 
 impl Names {
-    /// The names under which the API server may call the Service.
+    /// The DNS names under which the API server may call the Service.
     fn hosts(&self) -> Vec<String> {
         let Self { namespace, service, .. } = self;
         vec![
@@ -78,49 +75,50 @@ impl Names {
     }
 }
 
-/// Keeps the certificates until `stop`; `first` is done when there is one to serve with.
-pub async fn keep(
-    client: Client,
-    names: Names,
-    serving: Serving,
-    readiness: Readiness,
-    first: PendingTask,
-    stop: CancellationToken,
-) {
-    let store = Store::new(&client, &names);
-    let webhook = Webhook::new(&client, &names);
-    let mut first = Some(first);
-    let mut served: Option<Bundle> = None;
-    let keeping = async {
+/// Keeps the certificates valid until `stop`. Not ready until there is one to serve with.
+pub async fn maintain(client: Client, names: Names, serving: Serving, readiness: Readiness, stop: CancellationToken) {
+    let store = SecretStore::new(&client, &names);
+    let webhook = WebhookConfiguration::new(&client, &names);
+    let mut first = Some(readiness.register("certificate of the admission webhook"));
+    let mut served: Option<Certificates> = None;
+    let maintaining = async {
         loop {
-            match look(&store, &webhook, &serving, &mut served).await {
+            match check(&store, &webhook, &serving, &mut served).await {
                 Ok(()) => {
                     first.take();
                     readiness.set_problems(PROBLEM, Vec::new());
                 }
                 Err(error) => {
-                    warn!(
-                        error = format!("{error:#}"),
-                        "the certificates of admission are not in order"
-                    );
-                    readiness.set_problems(PROBLEM, vec![format!("{error:#}")]);
+                    let error = format!("{error:#}");
+                    warn!(error, "cannot maintain the certificates of the admission webhook");
+                    readiness.set_problems(PROBLEM, vec![error]);
                 }
             }
-            sleep(if served.is_some() { LOOK_EVERY } else { LOOK_EVERY / 20 }).await;
+            sleep(if served.is_some() {
+                CHECK_EVERY
+            } else {
+                CHECK_EVERY / 20
+            })
+            .await;
         }
     };
-    stop.run_until_cancelled(keeping).await;
+    stop.run_until_cancelled(maintaining).await;
 }
 
-/// One look: a bundle that is there and young enough, served, and told to the API server.
-async fn look(store: &Store, webhook: &Webhook, serving: &Serving, served: &mut Option<Bundle>) -> Result<()> {
-    let bundle = store.current(jiff::Timestamp::now()).await.context("Secret")?;
+/// Makes sure that a valid certificate exists, is served, and is trusted by the API server.
+async fn check(
+    store: &SecretStore,
+    webhook: &WebhookConfiguration,
+    serving: &Serving,
+    served: &mut Option<Certificates>,
+) -> Result<()> {
+    let bundle = store.load_or_renew(jiff::Timestamp::now()).await.context("Secret")?;
     if served.as_ref() != Some(&bundle) {
         serving.set(&bundle)?;
         *served = Some(bundle.clone());
     }
     webhook
-        .trust(&bundle.authorities)
+        .set_ca_bundle(&bundle.ca_bundle)
         .await
         .context("webhook configuration")
 }
@@ -129,12 +127,12 @@ async fn look(store: &Store, webhook: &Webhook, serving: &Serving, served: &mut 
 pub(crate) mod tests {
     use super::*;
 
-    /// Something to serve with, and who is to be trusted for it.
+    /// A configuration to serve with, and the CA bundle to trust.
     pub(crate) fn serving(host: &str) -> (Serving, String) {
         keda_http_runtime::install_crypto_provider();
-        let bundle = Bundle::new(vec![host.to_owned()], jiff::Timestamp::now()).unwrap();
+        let bundle = Certificates::new(vec![host.to_owned()], jiff::Timestamp::now()).unwrap();
         let serving = Serving::default();
         serving.set(&bundle).unwrap();
-        (serving, bundle.authorities)
+        (serving, bundle.ca_bundle)
     }
 }

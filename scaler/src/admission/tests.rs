@@ -1,7 +1,4 @@
 use axum::body::to_bytes;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::*;
@@ -23,6 +20,7 @@ fn review(operation: &str, object: &Value, old: &Value) -> Value {
             "uid": "1", "operation": operation, "object": object, "oldObject": old,
             "kind": {"group": "keda.sh", "version": "v1alpha1", "kind": "ScaledObject"},
             "resource": {"group": "keda.sh", "version": "v1alpha1", "resource": "scaledobjects"},
+            "userInfo": {"username": "kubernetes-admin"},
         },
     })
 }
@@ -30,7 +28,7 @@ fn review(operation: &str, object: &Value, old: &Value) -> Value {
 async fn ask(body: impl Into<Bytes>) -> (StatusCode, Value) {
     let response = mutate(State("scaler.keda:9090".to_owned()), body.into()).await;
     let status = response.status();
-    let body = to_bytes(response.into_body(), LIMIT).await.unwrap();
+    let body = to_bytes(response.into_body(), MAX_BODY).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
@@ -47,7 +45,7 @@ async fn a_kedify_http_trigger_is_patched() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_refused_with_the_key_the_value_and_what_is_allowed() {
+async fn an_invalid_trigger_is_refused_with_the_key_the_value_and_what_is_allowed() {
     let (_, answer) = ask(review("CREATE", &scaled_object("many"), &Value::Null).to_string()).await;
     assert_eq!(answer["response"]["allowed"], false);
     let message = answer["response"]["status"]["message"].as_str().unwrap();
@@ -55,16 +53,19 @@ async fn what_cannot_be_used_is_refused_with_the_key_the_value_and_what_is_allow
 }
 
 #[tokio::test]
-async fn an_old_object_that_cannot_be_used_can_still_be_edited() {
+async fn an_old_object_with_an_invalid_trigger_can_still_be_edited() {
     let bad = scaled_object("many");
     let (_, answer) = ask(review("UPDATE", &bad, &bad).to_string()).await;
     assert_eq!(answer["response"]["allowed"], true);
     let (_, answer) = ask(review("UPDATE", &bad, &scaled_object("5")).to_string()).await;
-    assert_eq!(answer["response"]["allowed"], false, "but not made unusable");
+    assert_eq!(
+        answer["response"]["allowed"], false,
+        "but a valid trigger cannot become invalid"
+    );
 }
 
 #[tokio::test]
-async fn what_is_not_ours_is_let_through() {
+async fn other_objects_are_allowed_unchanged() {
     for (pointer, value) in [
         ("/request/operation", json!("DELETE")),
         ("/request/subResource", json!("status")),
@@ -82,8 +83,8 @@ async fn what_is_not_ours_is_let_through() {
 }
 
 #[tokio::test]
-async fn what_is_no_review_is_a_bad_request() {
-    for body in ["", "{}", "[]", "{\"apiVersion\": \"v1\"}"] {
+async fn a_body_that_is_not_a_review_is_a_bad_request() {
+    for body in ["", "{}", "[]", "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}"] {
         assert_eq!(ask(body.to_owned()).await.0, StatusCode::BAD_REQUEST, "{body}");
     }
 }
@@ -118,7 +119,7 @@ async fn it_answers_over_tls_while_another_client_stays_silent() {
     let huge = client
         .post(&url)
         .header("content-type", "application/json")
-        .body(vec![b' '; LIMIT + 1]);
+        .body(vec![b' '; MAX_BODY + 1]);
     assert_eq!(huge.send().await.unwrap().status(), 413);
     stop.cancel();
     served.await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Connections with TLS: handshakes run beside each other, so that a slow one keeps nobody waiting.
+//! Accepts TLS connections. Handshakes run concurrently, so that a slow client does not delay others.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,26 +15,25 @@ use tracing::debug;
 
 use crate::admission::certificates::Serving;
 
-/// For a handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes that have ended and wait to be served.
+/// The longest time for a handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of connections that may wait to be served after their handshake.
 const BACKLOG: usize = 64;
-/// Pause after a failed accept, which happens when descriptors run out.
+/// The pause after a failed accept, which happens when file descriptors run out.
 const PAUSE: Duration = Duration::from_millis(50);
 
 type Accepted = (TlsStream<TcpStream>, SocketAddr);
 
-/// A listener with TLS, with the newest certificate for each connection.
-pub struct TlsListener {
+/// Uses the newest certificate for each connection.
+pub(super) struct TlsListener {
     address: SocketAddr,
     accepted: mpsc::Receiver<Accepted>,
-    #[expect(dead_code, reason = "held for its drop, which ends the accepting")]
+    #[expect(dead_code, reason = "dropping it ends the accept loop")]
     accepting: AbortOnDropHandle<()>,
 }
 
 impl TlsListener {
-    /// Begins to accept.
-    pub fn new(listener: TcpListener, certificates: Serving) -> io::Result<Self> {
+    pub(super) fn new(listener: TcpListener, certificates: Serving) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, accepted) = mpsc::channel(BACKLOG);
         let accepting = tokio::spawn(accept(listener, certificates, sender));
@@ -53,7 +52,7 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> Accepted {
         match self.accepted.recv().await {
             Some(accepted) => accepted,
-            // The task lasts as long as this does.
+            // The accept loop runs as long as this exists.
             None => std::future::pending().await,
         }
     }
@@ -70,7 +69,7 @@ async fn accept(listener: TcpListener, certificates: Serving, accepted: mpsc::Se
                 tokio::spawn(shake_hands(stream, peer, certificates.clone(), accepted.clone()));
             }
             Err(error) => {
-                debug!(%error, "a connection was not accepted");
+                debug!(%error, "cannot accept a connection");
                 sleep(PAUSE).await;
             }
         }
@@ -79,13 +78,13 @@ async fn accept(listener: TcpListener, certificates: Serving, accepted: mpsc::Se
 
 async fn shake_hands(stream: TcpStream, peer: SocketAddr, certificates: Serving, accepted: mpsc::Sender<Accepted>) {
     let Some(config) = certificates.current() else {
-        debug!(%peer, "there is no certificate yet");
+        debug!(%peer, "no certificate yet; connection closed");
         return;
     };
-    match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await {
-        // Nobody takes it when the scaler stops.
+    match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
+        // The receiver is gone when the scaler stops.
         Ok(Ok(stream)) => drop(accepted.send((stream, peer)).await),
-        Ok(Err(error)) => debug!(%peer, %error, "no handshake"),
-        Err(_) => debug!(%peer, "no handshake in time"),
+        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => debug!(%peer, "TLS handshake timed out"),
     }
 }

@@ -37,12 +37,11 @@ impl Webhook {
     /// Serves, and keeps the certificates.
     pub(super) fn start(self, tasks: &mut JoinSet<Result<()>>, readiness: &Readiness, stop: &CancellationToken) {
         let serving = Serving::default();
-        let first = readiness.register("certificate of admission");
         let Context {
             client, scaler_address, ..
         } = self.context;
         let (readiness, ending) = (readiness.clone(), stop.clone());
-        let keeping = certificates::keep(client, self.names, serving.clone(), readiness, first, ending);
+        let keeping = certificates::maintain(client, self.names, serving.clone(), readiness, ending);
         tasks.spawn(async {
             keeping.await;
             Ok(())

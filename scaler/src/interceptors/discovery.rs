@@ -20,8 +20,8 @@ use tracing::{info, warn};
 
 use super::Interceptors;
 use super::slices::{Pod, Slices};
-use crate::cause::innermost;
 use crate::config::AdminService;
+use crate::root_cause::root_cause;
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -51,7 +51,7 @@ pub struct Discovery {
 /// Why a round of list and watch is over.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
-    #[error("{}", innermost(.0))]
+    #[error("{}", root_cause(.0))]
     Api(#[from] kube::Error),
     #[error("the API server did not answer within {LIST_TIMEOUT:?}")]
     NoAnswer,

@@ -23,13 +23,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::cause::innermost;
 use crate::demand::SharedDemand;
 use crate::interceptors::open_ports::Listeners;
 use crate::interceptors::peers::{PeerState, Peers};
 use crate::interceptors::queue::{self, CONNECT_TIMEOUT, QueueClient};
 use crate::interceptors::{Interceptor, Interceptors};
 use crate::metrics::{Metrics, ReportKind};
+use crate::root_cause::root_cause;
 
 /// The first pause: a restarted interceptor is heard again within the blink that its restart takes.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -226,7 +226,7 @@ impl Subscription {
             }
             let answer = self.shared.queue.fetch(&self.interceptor).await;
             self.shared.metrics.fetched(started.elapsed(), answer.is_err());
-            let queue = answer.map_err(|error| innermost(&error))?;
+            let queue = answer.map_err(|error| root_cause(&error))?;
             self.observe(queue::report(queue, self.started.elapsed()), ReportKind::Queue);
         }
     }
@@ -277,7 +277,7 @@ type Reports = Streaming<pending::Report>;
 /// The peer's stream, and its first report.
 async fn open(interceptor: &Interceptor) -> Result<(pending::Report, Reports), StreamEnd> {
     let channel = connect(interceptor).await;
-    let channel = channel.map_err(|error| StreamEnd::Lost(innermost(&error)))?;
+    let channel = channel.map_err(|error| StreamEnd::Lost(root_cause(&error)))?;
     match timeout(FIRST_REPORT_TIMEOUT, watch_reports(channel)).await {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(status)) => Err(StreamEnd::NotServed(describe(&status))),
@@ -304,7 +304,7 @@ async fn unlisted(mut listed: watch::Receiver<bool>) {
 
 fn describe(status: &Status) -> String {
     match status.source() {
-        Some(source) => innermost(source),
+        Some(source) => root_cause(source),
         None => format!("{:?}: {}", status.code(), status.message()),
     }
 }

@@ -1,4 +1,4 @@
-//! What the Secret holds.
+//! The contents of the Secret.
 
 use std::collections::BTreeMap;
 
@@ -9,96 +9,93 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::authority;
+use super::ca;
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
-const AUTHORITIES: &str = "ca.crt";
-const AUTHORITY_KEY: &str = "ca.key";
+const CA_BUNDLE: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
 const RENEW: &str = "renew";
-const RENEW_AUTHORITY: &str = "renew-authority";
+const RENEW_CA: &str = "renew-authority";
 
-/// A certificate with its key, and the authority.
+/// The server certificate with its key, and the CA.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Bundle {
+pub struct Certificates {
     /// PEM.
     pub certificate: String,
     /// PEM.
     pub key: String,
-    /// PEM: the authority, and behind it the one before, which replicas may still serve with.
-    pub authorities: String,
-    authority_key: String,
+    /// PEM: the CA, and after it the previous one, whose certificates other replicas may still serve.
+    pub ca_bundle: String,
+    ca_key: String,
     renew: Timestamp,
-    renew_authority: Timestamp,
+    renew_ca: Timestamp,
 }
 
-impl Bundle {
-    /// A new authority and a certificate of it.
+impl Certificates {
+    /// A new CA with a certificate that it issued.
     pub fn new(hosts: Vec<String>, now: Timestamp) -> Result<Self> {
-        Self::with_authority(authority::authority(now)?, "", hosts, now)
+        Self::with_ca(ca::create_ca(now)?, "", hosts, now)
     }
 
-    /// The same, or its successor when it is time.
+    /// The same, or renewed when that is due.
     pub fn renewed(&self, hosts: Vec<String>, now: Timestamp) -> Result<Self> {
-        if now >= self.renew_authority {
-            let before = first(&self.authorities);
-            return Self::with_authority(authority::authority(now)?, &before, hosts, now);
+        if now >= self.renew_ca {
+            let before = first(&self.ca_bundle);
+            return Self::with_ca(ca::create_ca(now)?, &before, hosts, now);
         }
         if now < self.renew {
             return Ok(self.clone());
         }
-        let made = authority::certificate(hosts, &self.authority_key, now)?;
+        let issued = ca::create_certificate(hosts, &self.ca_key, now)?;
         Ok(Self {
-            certificate: made.certificate,
-            key: made.key,
-            renew: made.renew,
+            certificate: issued.certificate,
+            key: issued.key,
+            renew: issued.renew,
             ..self.clone()
         })
     }
 
-    fn with_authority(made: authority::Made, before: &str, hosts: Vec<String>, now: Timestamp) -> Result<Self> {
-        let certificate = authority::certificate(hosts, &made.key, now)?;
+    fn with_ca(issued: ca::Issued, before: &str, hosts: Vec<String>, now: Timestamp) -> Result<Self> {
+        let certificate = ca::create_certificate(hosts, &issued.key, now)?;
         Ok(Self {
             certificate: certificate.certificate,
             key: certificate.key,
             renew: certificate.renew,
-            authorities: format!("{}{before}", made.certificate),
-            authority_key: made.key,
-            renew_authority: made.renew,
+            ca_bundle: format!("{}{before}", issued.certificate),
+            ca_key: issued.key,
+            renew_ca: issued.renew,
         })
     }
 
-    /// Reads what a Secret holds.
-    ///
-    /// # Errors
-    /// When something is missing, or is not what we write.
+    /// Parses the data of the Secret. Fails when a key is missing or not valid.
     pub fn read(data: &BTreeMap<String, ByteString>) -> Result<Self> {
         let text = |key: &str| {
             let bytes = data.get(key).with_context(|| format!("{key} is missing"))?;
-            String::from_utf8(bytes.0.clone()).with_context(|| format!("{key} is no text"))
+            String::from_utf8(bytes.0.clone()).with_context(|| format!("{key} is not valid UTF-8"))
         };
-        let time = |key: &str| text(key)?.parse().with_context(|| format!("{key} is no time"));
+        let time = |key: &str| text(key)?.parse().with_context(|| format!("{key} is not a valid time"));
         let bundle = Self {
             certificate: text(CERTIFICATE)?,
             key: text(KEY)?,
-            authorities: text(AUTHORITIES)?,
-            authority_key: text(AUTHORITY_KEY)?,
+            ca_bundle: text(CA_BUNDLE)?,
+            ca_key: text(CA_KEY)?,
             renew: time(RENEW)?,
-            renew_authority: time(RENEW_AUTHORITY)?,
+            renew_ca: time(RENEW_CA)?,
         };
         bundle.server_config()?;
         Ok(bundle)
     }
 
-    /// What a Secret holds.
+    /// The data of the Secret.
     pub fn write(&self) -> BTreeMap<String, ByteString> {
         let entries = [
             (CERTIFICATE, self.certificate.clone()),
             (KEY, self.key.clone()),
-            (AUTHORITIES, self.authorities.clone()),
-            (AUTHORITY_KEY, self.authority_key.clone()),
+            (CA_BUNDLE, self.ca_bundle.clone()),
+            (CA_KEY, self.ca_key.clone()),
             (RENEW, self.renew.to_string()),
-            (RENEW_AUTHORITY, self.renew_authority.to_string()),
+            (RENEW_CA, self.renew_ca.to_string()),
         ];
         entries
             .into_iter()
@@ -106,10 +103,7 @@ impl Bundle {
             .collect()
     }
 
-    /// For a server.
-    ///
-    /// # Errors
-    /// When certificate and key cannot be read, or do not belong together.
+    /// Fails when certificate and key cannot be parsed or do not match.
     pub fn server_config(&self) -> Result<ServerConfig> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect();
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).context(KEY)?;

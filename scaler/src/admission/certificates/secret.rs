@@ -1,4 +1,4 @@
-//! The Secret that all replicas share.
+//! The Secret with the certificates, which all replicas share.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,17 @@ use kube::{Client, Error};
 use tracing::{info, warn};
 
 use super::Names;
-use super::bundle::Bundle;
+use super::bundle::Certificates;
 
-/// How often a write is tried again when another replica was quicker.
+/// How often the Secret is read again when another replica wrote it first.
 const ATTEMPTS: usize = 10;
 
-/// The Secret.
-pub struct Store {
+pub struct SecretStore {
     secrets: Api<Secret>,
     names: Names,
 }
 
-impl Store {
-    /// In the scaler's namespace.
+impl SecretStore {
     pub fn new(client: &Client, names: &Names) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), &names.namespace),
@@ -30,50 +28,60 @@ impl Store {
         }
     }
 
-    /// What is in force now; made or renewed, and written, when that is due.
-    pub async fn current(&self, now: Timestamp) -> Result<Bundle> {
+    /// The certificates in force. They are created or renewed, and written, when that is due.
+    pub async fn load_or_renew(&self, now: Timestamp) -> Result<Certificates> {
         for _ in 0..ATTEMPTS {
             let found = self.secrets.get_opt(&self.names.secret).await?;
             let known = found.as_ref().and_then(|secret| self.read(secret));
-            let bundle = match &known {
-                Some(bundle) => bundle.renewed(self.names.hosts(), now)?,
-                None => Bundle::new(self.names.hosts(), now)?,
+            let certificates = match &known {
+                Some(certificates) => certificates.renewed(self.names.hosts(), now)?,
+                None => Certificates::new(self.names.hosts(), now)?,
             };
-            if known.as_ref() == Some(&bundle) || self.write(found, &bundle).await? {
-                return Ok(bundle);
+            if known.as_ref() == Some(&certificates) || self.write(found, &certificates).await? {
+                return Ok(certificates);
             }
         }
-        anyhow::bail!("other replicas were quicker {ATTEMPTS} times")
+        anyhow::bail!("other replicas changed the Secret {ATTEMPTS} times meanwhile")
     }
 
-    /// `None` when it holds nothing that can be used.
-    fn read(&self, secret: &Secret) -> Option<Bundle> {
+    /// `None` when the data is missing or not valid.
+    fn read(&self, secret: &Secret) -> Option<Certificates> {
         let data = secret.data.as_ref().filter(|data| !data.is_empty())?;
-        let read = Bundle::read(data);
+        let read = Certificates::read(data);
         if let Err(error) = &read {
             warn!(
                 secret = self.names.secret,
                 error = format!("{error:#}"),
-                "what the Secret holds cannot be used and is replaced"
+                "the certificates in the Secret are not valid; replacing them"
             );
         }
         read.ok()
     }
 
-    /// `false` when another replica was quicker.
-    async fn write(&self, found: Option<Secret>, bundle: &Bundle) -> Result<bool> {
+    /// Returns `false` when another replica wrote it first.
+    async fn write(&self, found: Option<Secret>, certificates: &Certificates) -> Result<bool> {
         let written = match found {
             Some(mut secret) => {
-                secret.data.get_or_insert_with(BTreeMap::new).extend(bundle.write());
+                secret
+                    .data
+                    .get_or_insert_with(BTreeMap::new)
+                    .extend(certificates.write());
                 self.secrets
                     .replace(&self.names.secret, &PostParams::default(), &secret)
                     .await
             }
-            None => self.secrets.create(&PostParams::default(), &self.fresh(bundle)).await,
+            None => {
+                self.secrets
+                    .create(&PostParams::default(), &self.fresh(certificates))
+                    .await
+            }
         };
         match written {
             Ok(_) => {
-                info!(secret = self.names.secret, "new certificates for admission");
+                info!(
+                    secret = self.names.secret,
+                    "wrote new certificates for the admission webhook"
+                );
                 Ok(true)
             }
             Err(Error::Api(status)) if status.code == 409 => Ok(false),
@@ -81,14 +89,14 @@ impl Store {
         }
     }
 
-    fn fresh(&self, bundle: &Bundle) -> Secret {
+    fn fresh(&self, certificates: &Certificates) -> Secret {
         Secret {
             metadata: ObjectMeta {
                 name: Some(self.names.secret.clone()),
                 ..ObjectMeta::default()
             },
             type_: Some("kubernetes.io/tls".to_owned()),
-            data: Some(bundle.write()),
+            data: Some(certificates.write()),
             ..Secret::default()
         }
     }

@@ -1,4 +1,4 @@
-//! The API server's trust in us: `caBundle` of the MutatingWebhookConfiguration.
+//! The `caBundle` of the MutatingWebhookConfiguration, by which the API server trusts the webhook.
 
 use anyhow::Result;
 use k8s_openapi::ByteString;
@@ -10,14 +10,12 @@ use tracing::info;
 
 use super::Names;
 
-/// The configuration.
-pub struct Webhook {
+pub struct WebhookConfiguration {
     configurations: Api<MutatingWebhookConfiguration>,
     name: String,
 }
 
-impl Webhook {
-    /// By its name.
+impl WebhookConfiguration {
     pub fn new(client: &Client, names: &Names) -> Self {
         Self {
             configurations: Api::all(client.clone()),
@@ -25,13 +23,13 @@ impl Webhook {
         }
     }
 
-    /// Sets the authorities where they are not yet. Without a configuration there is nothing to do: somebody may have
-    /// switched the webhook off.
-    pub async fn trust(&self, authorities: &str) -> Result<()> {
+    /// Sets the CA bundle of all webhooks of the configuration. Does nothing when the configuration does not exist: the webhook
+    /// may be disabled.
+    pub async fn set_ca_bundle(&self, ca_bundle: &str) -> Result<()> {
         let Some(configuration) = self.configurations.get_opt(&self.name).await? else {
             return Ok(());
         };
-        let wanted = ByteString(authorities.as_bytes().to_vec());
+        let wanted = ByteString(ca_bundle.as_bytes().to_vec());
         let webhooks = configuration.webhooks.unwrap_or_default();
         let stale = webhooks
             .iter()
@@ -54,7 +52,7 @@ impl Webhook {
         self.configurations
             .patch(&self.name, &PatchParams::default(), &patch)
             .await?;
-        info!(webhook = self.name, "the API server is told the authority of admission");
+        info!(webhook = self.name, "updated caBundle of the webhook");
         Ok(())
     }
 }

@@ -12,23 +12,23 @@ fn hosts() -> Vec<String> {
 #[test]
 fn a_certificate_is_renewed_when_it_is_old_and_not_before() {
     keda_http_runtime::install_crypto_provider();
-    let bundle = Bundle::new(hosts(), at(0)).unwrap();
+    let bundle = Certificates::new(hosts(), at(0)).unwrap();
     assert_eq!(bundle.renewed(hosts(), at(59)).unwrap(), bundle);
     let renewed = bundle.renewed(hosts(), at(60)).unwrap();
     assert_ne!(renewed.certificate, bundle.certificate);
-    assert_eq!(renewed.authorities, bundle.authorities, "the authority lasts longer");
+    assert_eq!(renewed.ca_bundle, bundle.ca_bundle, "the authority lasts longer");
     assert!(renewed.server_config().is_ok());
 }
 
 #[test]
 fn after_a_new_authority_the_one_before_is_still_trusted() {
     keda_http_runtime::install_crypto_provider();
-    let bundle = Bundle::new(hosts(), at(0)).unwrap();
+    let bundle = Certificates::new(hosts(), at(0)).unwrap();
     let renewed = bundle.renewed(hosts(), at(3650 - 365)).unwrap();
-    assert!(renewed.authorities.ends_with(&bundle.authorities) && renewed.authorities.len() > bundle.authorities.len());
+    assert!(renewed.ca_bundle.ends_with(&bundle.ca_bundle) && renewed.ca_bundle.len() > bundle.ca_bundle.len());
     let again = renewed.renewed(hosts(), at(2 * (3650 - 365))).unwrap();
     assert!(
-        !again.authorities.contains(&bundle.authorities),
+        !again.ca_bundle.contains(&bundle.ca_bundle),
         "only the last one is kept"
     );
 }
@@ -36,19 +36,19 @@ fn after_a_new_authority_the_one_before_is_still_trusted() {
 #[test]
 fn what_is_written_is_read_again_and_damage_is_told() {
     keda_http_runtime::install_crypto_provider();
-    let bundle = Bundle::new(hosts(), at(0)).unwrap();
+    let bundle = Certificates::new(hosts(), at(0)).unwrap();
     let mut data = bundle.write();
-    assert_eq!(Bundle::read(&data).unwrap(), bundle);
+    assert_eq!(Certificates::read(&data).unwrap(), bundle);
     data.insert(KEY.to_owned(), ByteString(b"no key".to_vec()));
-    assert!(Bundle::read(&data).unwrap_err().to_string().contains(KEY));
+    assert!(Certificates::read(&data).unwrap_err().to_string().contains(KEY));
     data.remove(KEY);
     assert!(
-        Bundle::read(&data)
+        Certificates::read(&data)
             .unwrap_err()
             .to_string()
             .contains("tls.key is missing")
     );
-    let other = Bundle::new(hosts(), at(0)).unwrap().write();
+    let other = Certificates::new(hosts(), at(0)).unwrap().write();
     data.insert(KEY.to_owned(), other[KEY].clone());
-    assert!(Bundle::read(&data).is_err(), "the key of another certificate");
+    assert!(Certificates::read(&data).is_err(), "the key of another certificate");
 }

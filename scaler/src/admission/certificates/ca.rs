@@ -1,4 +1,4 @@
-//! Makes certificates.
+//! Creates the CA and the certificates that it issues.
 
 use anyhow::Result;
 use jiff::{Span, Timestamp, tz::TimeZone};
@@ -7,35 +7,33 @@ use rcgen::{
     date_time_ymd,
 };
 
-/// An authority lasts for ten years, and is replaced in the last one.
-const AUTHORITY_DAYS: i64 = 3650;
-/// A certificate lasts for 90 days, and is replaced in the last 30.
+/// The validity of a CA, in days. It is replaced in the last year.
+const CA_DAYS: i64 = 3650;
+/// The validity of a certificate, in days. It is renewed in the last 30.
 const CERTIFICATE_DAYS: i64 = 90;
 
-/// A certificate, its key, and when it should be replaced.
-pub struct Made {
+pub struct Issued {
     /// PEM.
     pub certificate: String,
     /// PEM.
     pub key: String,
-    /// From when on a new one should be made.
+    /// From when on it should be replaced.
     pub renew: Timestamp,
 }
 
-/// An authority of its own.
-pub fn authority(now: Timestamp) -> Result<Made> {
+pub fn create_ca(now: Timestamp) -> Result<Issued> {
     let key = KeyPair::generate()?;
-    let certificate = authority_params(now)?.self_signed(&key)?;
-    Ok(Made {
+    let certificate = ca_params(now)?.self_signed(&key)?;
+    Ok(Issued {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
-        renew: after(now, AUTHORITY_DAYS - 365)?,
+        renew: after(now, CA_DAYS - 365)?,
     })
 }
 
-/// A certificate for these hosts, signed by the authority of this key.
-pub fn certificate(hosts: Vec<String>, authority_key: &str, now: Timestamp) -> Result<Made> {
-    let issuer = Issuer::new(authority_params(now)?, KeyPair::from_pem(authority_key)?);
+/// A certificate for these DNS names, issued by the CA with this key.
+pub fn create_certificate(hosts: Vec<String>, ca_key: &str, now: Timestamp) -> Result<Issued> {
+    let issuer = Issuer::new(ca_params(now)?, KeyPair::from_pem(ca_key)?);
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(hosts)?;
     params
@@ -43,28 +41,28 @@ pub fn certificate(hosts: Vec<String>, authority_key: &str, now: Timestamp) -> R
         .push(DnType::CommonName, "keda-http admission");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    valid(&mut params, now, CERTIFICATE_DAYS)?;
-    Ok(Made {
+    set_validity(&mut params, now, CERTIFICATE_DAYS)?;
+    Ok(Issued {
         certificate: params.signed_by(&key, &issuer)?.pem(),
         key: key.serialize_pem(),
         renew: after(now, CERTIFICATE_DAYS - 30)?,
     })
 }
 
-/// The issuer is known by this name and its key.
-fn authority_params(now: Timestamp) -> Result<CertificateParams> {
+/// Also identifies the issuer of a certificate, together with the key.
+fn ca_params(now: Timestamp) -> Result<CertificateParams> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params
         .distinguished_name
         .push(DnType::CommonName, "keda-http admission authority");
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    valid(&mut params, now, AUTHORITY_DAYS)?;
+    set_validity(&mut params, now, CA_DAYS)?;
     Ok(params)
 }
 
-/// From yesterday on, since clocks differ.
-fn valid(params: &mut CertificateParams, now: Timestamp, days: i64) -> Result<()> {
+/// Valid from yesterday on, because clocks differ.
+fn set_validity(params: &mut CertificateParams, now: Timestamp, days: i64) -> Result<()> {
     let (year, month, day) = date(after(now, -1)?)?;
     params.not_before = date_time_ymd(year, month, day);
     let (year, month, day) = date(after(now, days)?)?;
