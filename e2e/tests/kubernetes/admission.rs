@@ -278,9 +278,9 @@ async fn what_cannot_be_used_is_refused_with_key_value_and_what_is_allowed() {
         let Err(Error::Api(refusal)) = admission.create(&object).await else {
             panic!("{key}: {value} is taken");
         };
-        let told = &refusal.message;
+        let message = &refusal.message;
         for part in ["spec.triggers[0]", key, value, allowed] {
-            assert!(told.contains(part), "{part:?} is not in {told:?}");
+            assert!(message.contains(part), "{part:?} is not in {message:?}");
         }
         assert_eq!(refusal.code, 422);
     }

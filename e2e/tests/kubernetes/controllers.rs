@@ -275,12 +275,12 @@ async fn conditions_that_an_older_release_has_written_are_replaced_by_whichever_
     let namespace = |objects: &Api<HttpScaledObject>| objects.namespace().unwrap().to_owned();
     let _targets = Leading::start_in(&control_plane, namespace(&objects[0]), [http_scaled_objects()]).await;
     let _conditions = Leading::start_in(&control_plane, namespace(&objects[1]), [conditions()]).await;
-    wait::until("the target is told", LIMIT, || async {
+    wait::until("the status names the target", LIMIT, || async {
         objects[0].get_status("api").await.ok()?.status?.target_service
     })
     .await
     .unwrap();
-    wait::until("the condition is told", LIMIT, || async {
+    wait::until("the status has the condition", LIMIT, || async {
         let conditions = objects[1].get_status("api").await.ok()?.status?.conditions;
         (conditions.len() == 1 && conditions[0].reason == "ServiceNotFound").then_some(())
     })
@@ -348,12 +348,12 @@ async fn what_is_refused_of_one_object_is_told_there_and_holds_up_no_other() {
     let events: Api<k8s_openapi::api::events::v1::Event> = leading.api();
     wait::until("the event", LIMIT, || async {
         let events = events.list(&Default::default()).await.ok()?.items;
-        let told = |event: &k8s_openapi::api::events::v1::Event| {
+        let matches = |event: &k8s_openapi::api::events::v1::Event| {
             let regarding = event.regarding.as_ref().and_then(|object| object.name.as_deref());
             let note = event.note.as_deref().unwrap_or_default();
             regarding == Some("refused") && note.contains(TAKEN)
         };
-        events.iter().any(told).then_some(())
+        events.iter().any(matches).then_some(())
     })
     .await
     .unwrap();

@@ -94,8 +94,8 @@ async fn what_breaks_a_rule_is_refused_in_the_go_add_ons_words() {
             .apply(&route(&namespace, &change).to_string())
             .await
             .unwrap_err();
-        let told = format!("{error:#}");
-        assert!(told.contains(message), "{change}: {told}");
+        let text = format!("{error:#}");
+        assert!(text.contains(message), "{change}: {text}");
     }
     for target in [
         json!({"service": "app"}),

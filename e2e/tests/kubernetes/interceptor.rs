@@ -184,9 +184,9 @@ async fn autowired_services_of_two_namespaces_and_a_contested_host() {
     // The other namespace claims the host that this one has had first, until it is written down otherwise.
     control_plane.apply(&route(&blog, &host)).await.unwrap();
     wait::until("the conflict", LIMIT, || async {
-        let told = interceptor.admin("/readyz?verbose").await.1;
+        let report = interceptor.admin("/readyz?verbose").await.1;
         let conflict = format!("{blog}/web: host {host} belongs to namespace {shop}");
-        told.contains(&conflict).then_some(())
+        report.contains(&conflict).then_some(())
     })
     .await
     .unwrap();

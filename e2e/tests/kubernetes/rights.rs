@@ -28,7 +28,7 @@ async fn the_programs_have_the_rights_they_need_in_the_whole_cluster() {
     let (installation, scaler, _interceptor) = all_is_well("default").await;
     let webhooks: Api<MutatingWebhookConfiguration> = Api::all(installation.client.clone());
     let secrets: Api<Secret> = Api::namespaced(installation.client.clone(), "keda");
-    wait::until("the webhook is told the authority", LIMIT, || async {
+    wait::until("the webhook has the CA bundle", LIMIT, || async {
         let configuration = webhooks.get("keda-add-ons-http-admission").await.ok()?;
         configuration.webhooks?.remove(0).client_config.ca_bundle
     })

@@ -105,8 +105,8 @@ async fn one_replica_leads_another_follows_when_it_dies_and_at_once_when_it_shut
     let mut one = Replica::start(client.clone(), &namespace, "one");
     let readiness = one.readiness.clone();
     let problems = || async { readiness.report().problems.get(leader::PROBLEM).cloned() };
-    let told = wait::until("nobody tells of the missing rights", LIMIT, problems).await;
-    assert!(told.unwrap()[0].contains("leases"), "which right is missing");
+    let reported = wait::until("the missing rights are not reported", LIMIT, problems).await;
+    assert!(reported.unwrap()[0].contains("leases"), "which right is missing");
 
     allow(
         &control_plane,
@@ -195,19 +195,19 @@ impl Found {
         timeout(LIMIT, self.pods.wait_for(known)).await.unwrap().unwrap();
     }
 
-    /// Waits until this word is told, or with `None` nothing.
+    /// Waits until a problem with this word is reported, or none for `None`.
     async fn problem(&self, word: Option<&str>) {
-        let told = || async {
+        let as_wanted = || async {
             let problems = self.readiness.report().problems.get(discovery::PROBLEM).cloned();
-            let told = problems.map(|problems| problems.concat());
-            let as_wanted = match (&told, word) {
-                (Some(told), Some(word)) => told.contains(word),
-                (told, word) => told.is_none() && word.is_none(),
+            let reported = problems.map(|problems| problems.concat());
+            let matches = match (&reported, word) {
+                (Some(reported), Some(word)) => reported.contains(word),
+                (reported, word) => reported.is_none() && word.is_none(),
             };
-            as_wanted.then_some(())
+            matches.then_some(())
         };
-        let what = format!("not told as it should be: {word:?}");
-        wait::until(&what, LIMIT, told).await.unwrap();
+        let what = format!("problems are not as expected: {word:?}");
+        wait::until(&what, LIMIT, as_wanted).await.unwrap();
     }
 }
 

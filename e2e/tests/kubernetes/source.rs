@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Everything a data path knows, folded from what the source tells.
+/// Everything a data path knows, folded from the changes of the source.
 struct World {
     source: Source,
     routes: RouteIndex,
@@ -159,7 +159,7 @@ async fn what_changes_during_an_outage_is_known_after_it() {
         .unwrap()
         .unwrap();
     assert_eq!(world.ready(&namespace, "kept"), Some(1), "what was known stays");
-    assert!(!world.source.problems().borrow().is_empty(), "and the outage is told");
+    assert!(!world.source.problems().borrow().is_empty(), "and the outage is reported");
     control_plane.start_api_server().await.unwrap();
     timeout(LIMIT, freshness.wait_for(|now| now.current))
         .await
