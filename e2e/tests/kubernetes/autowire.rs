@@ -333,7 +333,7 @@ async fn what_others_do_to_the_slices_is_put_right_and_nothing_is_written_withou
     let before = slices.get(SLICE).await.unwrap().metadata;
     stage.kill().await;
     stage.lead();
-    // Whatever the new leader writes first, it has written when this is told: it is told after the writes.
+    // The leader reports this after its writes, so its first write is done by then.
     stage.apply(&json!({
         "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "x", "namespace": stage.namespace},
         "spec": {"scaleTargetRef": {"name": "x"}, "triggers": [{"type": "kedify-http", "metadata": {
@@ -378,20 +378,20 @@ async fn restore_gives_everything_back_for_good_while_a_leader_runs() {
     stage.listen().await;
     stage.leads(&[TO_INTERCEPTORS]).await;
     let (cluster, config) = stage.command();
-    let told = restore(&cluster, &config).await.unwrap();
+    let output = restore(&cluster, &config).await.unwrap();
     let expected = format!(
         "Service {}/api points to the pods of pods: 2 endpoints",
         stage.namespace
     );
-    assert!(told.contains(&expected) && told.contains("kubectl annotate"), "{told}");
+    assert!(output.contains(&expected) && output.contains("kubectl annotate"), "{output}");
     stage.leads(&[RELEASED]).await;
     stage.kill().await;
     stage.lead();
     // The next leader of this installation keeps to it; that it has looked is seen by the pods it follows.
     stage.apply(&stage.slice("pods-1", "pods", 8080, &["10.0.0.7"])).await;
     stage.leads(&["released 10.0.0.7 -> 8080"]).await;
-    let told = dry_run(&cluster, &config).await.unwrap();
-    assert!(told.contains("restore` has restored all Services"), "{told}");
+    let output = dry_run(&cluster, &config).await.unwrap();
+    assert!(output.contains("restore` has restored all Services"), "{output}");
     // The next installation does not.
     let services: Api<Service> = Api::namespaced(stage.client.clone(), &stage.own);
     let admin = services.get(ADMIN).await.unwrap();
@@ -411,13 +411,13 @@ async fn restore_and_dry_run_need_no_leader() {
     let (cluster, config) = stage.command();
     assert_eq!(dry_run(&cluster, &config).await.unwrap(), "Nothing would be written.\n");
     stage.workload().await;
-    let told = dry_run(&cluster, &config).await.unwrap();
+    let output = dry_run(&cluster, &config).await.unwrap();
     let namespace = &stage.namespace;
     let expected = format!(
         "ConfigMap keda-http-listeners\n    + 20000: {namespace}/api:80\nService {namespace}/api\n  EndpointSlice {SLICE}, new\n\
          \x20   + 10.1.0.1 port 20000\n    + state wired\n"
     );
-    assert_eq!(told, expected);
+    assert_eq!(output, expected);
     stage.leads(&[]).await;
     stage.lead();
     stage.listen().await;
