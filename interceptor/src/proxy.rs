@@ -9,6 +9,7 @@ mod exchange;
 pub mod headers;
 pub mod record;
 pub(crate) mod response_body;
+mod response_head;
 mod retry;
 pub(crate) mod routes;
 pub mod session;
@@ -88,8 +89,9 @@ impl Proxy {
         response
     }
 
-    async fn answer(&self, client: &Client, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
         let is_grpc = is_grpc(request.headers());
+        let mut request = RequestBody::wrap(request);
         let route = match self.route(client, &mut request) {
             Ok(route) => route,
             Err(error) => {
@@ -115,7 +117,7 @@ impl Proxy {
     }
 
     /// A request of a route begins; with `counts` it is pending from now on.
-    fn begin(&self, route: &BoundRoute, counts: bool, client: &Client, request: &Request<Incoming>) -> Record {
+    fn begin(&self, route: &BoundRoute, counts: bool, client: &Client, request: &Request<RequestBody>) -> Record {
         let mut span = self.begin_span(request);
         if let Some(span) = &mut span {
             span.routed(route.key.namespace(), route.key.name(), &route.upstream.service.service);
@@ -126,17 +128,17 @@ impl Proxy {
         record
     }
 
-    fn begin_span(&self, request: &Request<Incoming>) -> Option<Box<RequestSpan>> {
+    fn begin_span(&self, request: &Request<RequestBody>) -> Option<Box<RequestSpan>> {
         self.spans.as_ref().and_then(|spans| spans.begin(request))
     }
 
-    fn log(&self, record: &mut Record, client: &Client, request: &Request<Incoming>) {
+    fn log(&self, record: &mut Record, client: &Client, request: &Request<RequestBody>) {
         if self.log_requests {
             record.log(client.peer, request);
         }
     }
 
-    fn route(&self, client: &Client, request: &mut Request<Incoming>) -> Result<Arc<BoundRoute>, ProxyError> {
+    fn route(&self, client: &Client, request: &mut Request<RequestBody>) -> Result<Arc<BoundRoute>, ProxyError> {
         target::settle(request, || client.local())?;
         let host = request
             .headers()
@@ -161,7 +163,7 @@ impl Proxy {
         &self,
         route: &BoundRoute,
         client: &Client,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
         record: &mut Record,
     ) -> Result<Forwarded, Failed> {
         let counts = record.pending().is_some();
@@ -172,7 +174,6 @@ impl Proxy {
         let deadline = route.deadline(request.headers());
         let upgrade = client.asks_for_upgrade().then(|| Upgrade::take(&mut request)).flatten();
         fit_headers(&mut request, upgrade.as_ref(), client)?;
-        let mut request = request.map(RequestBody::new);
         let limits = Limits {
             deadline,
             response_header: route.response_header,
@@ -331,7 +332,12 @@ impl Proxy {
 
     fn refuse(&self, failed: &Failed, mut record: Record, is_grpc: bool) -> Response<ResponseBody> {
         let error = &failed.error;
-        tracing::debug!(%error, source = ?error.source(), status = error.status().as_u16(), "request not forwarded");
+        let (source, status) = (error.source(), error.status().as_u16());
+        if matches!(error, ProxyError::BadResponse(_)) {
+            tracing::info!(%error, "a response was not passed on");
+        } else {
+            tracing::debug!(%error, ?source, status, "request not forwarded");
+        }
         let mut response = error.response(is_grpc);
         record.answered(error.status());
         self.mark_cold_start(&mut response, failed.reached, &record);
@@ -358,7 +364,7 @@ impl Proxy {
 
 /// Gives the request the headers that an endpoint is to see, before its protocol is known.
 fn fit_headers(
-    request: &mut Request<Incoming>,
+    request: &mut Request<RequestBody>,
     upgrade: Option<&Upgrade>,
     client: &Client,
 ) -> Result<(), InvalidRequest> {

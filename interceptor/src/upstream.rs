@@ -7,6 +7,7 @@ pub(crate) mod endpoint;
 pub(crate) mod pool;
 pub(crate) mod request_body;
 pub(crate) mod resolve;
+mod stream;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

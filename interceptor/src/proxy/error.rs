@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::proxy::headers::InvalidRequest;
 use crate::proxy::response_body::ResponseBody;
+use crate::proxy::response_head::BadResponse;
 use crate::upstream::ConnectError;
 
 /// Who failed decides status and log level.
@@ -77,6 +78,9 @@ pub enum ProxyError {
     /// The connection broke after the request was sent.
     #[error("the workload broke the connection: {0}")]
     Broken(hyper::Error),
+    /// It has answered, with what must not be passed on.
+    #[error("the workload's response cannot be passed on: {0}")]
+    BadResponse(BadResponse),
     /// The client's own body was malformed or ended early.
     #[error("the request body could not be read: {0}")]
     BadBody(hyper::Error),
@@ -116,7 +120,8 @@ impl ProxyError {
             | Self::Unreachable { .. }
             | Self::Exhausted(_)
             | Self::UnaskedUpgrade
-            | Self::Broken(_) => Source::Upstream,
+            | Self::Broken(_)
+            | Self::BadResponse(_) => Source::Upstream,
         }
     }
 
@@ -134,9 +139,11 @@ impl ProxyError {
             Self::NotReady { .. } | Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Unreachable { .. } | Self::Exhausted(_) | Self::UnaskedUpgrade | Self::Broken(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Unreachable { .. }
+            | Self::Exhausted(_)
+            | Self::UnaskedUpgrade
+            | Self::Broken(_)
+            | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
             Self::ClientGone => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST),
         }
     }
@@ -159,6 +166,7 @@ impl ProxyError {
             | Self::ResponseHeaderTimeout(_)
             | Self::Exhausted(_)
             | Self::UnaskedUpgrade
+            | Self::BadResponse(_)
             | Self::ClientGone => self.to_string(),
         }
     }
@@ -222,7 +230,7 @@ impl ProxyError {
             Self::Invalid(_) | Self::BadBody(_) => "3",
             Self::NoRoute { .. } => "12",
             Self::RequestTimeout(_) | Self::ResponseHeaderTimeout(_) => "4",
-            Self::NoBody => "13",
+            Self::NoBody | Self::BadResponse(_) => "13",
             Self::Starting
             | Self::Draining
             | Self::Unavailable

@@ -10,11 +10,14 @@ use tokio::time::Instant;
 
 use crate::inbound::client::Client;
 use crate::proxy::deadline::{earliest, is_past};
+use crate::proxy::response_head::{BadResponse, Reuse, settle_length};
 use crate::upstream::connection::Connection;
 use crate::upstream::request_body::{RequestBody, Sent};
 
 /// An upload that takes longer is watched for its client's leaving; most are over before, and cost nothing more.
 const STALLED: Duration = Duration::from_secs(2);
+
+type SendResult = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// What ends a request before it has a response.
 #[derive(Clone, Copy)]
@@ -46,12 +49,23 @@ pub(crate) async fn exchange(
     let upload = request.body().sent();
     // Pinned once and lent from here on: whatever is moved here is moved for every request.
     let mut sending = pin!(connection.send(request));
-    if let Some(upload) = upload {
-        return Box::pin(exchange_upload(sending, &upload, limits)).await;
+    let mut response = match upload {
+        None => send(sending.as_mut(), limits).await?,
+        Some(upload) => Box::pin(send_upload(sending.as_mut(), &upload, limits)).await?,
+    };
+    if settle_length(&mut response)? == Reuse::Forbidden {
+        connection.make_last();
     }
+    Ok(response)
+}
+
+async fn send(
+    sending: Pin<&mut impl Future<Output = SendResult>>,
+    limits: Limits<'_>,
+) -> Result<Response<Incoming>, ExchangeError> {
     let header_by = limits.response_header.map(|limit| Instant::now() + limit);
     let answered = match earliest(header_by, limits.deadline) {
-        Some(at) => tokio::time::timeout_at(at, sending.as_mut()).await,
+        Some(at) => tokio::time::timeout_at(at, sending).await,
         None => Ok(sending.await),
     };
     match (answered, limits.response_header) {
@@ -62,8 +76,8 @@ pub(crate) async fn exchange(
 }
 
 /// The same with a request body: the limit counts from its end, so that a long upload is no slow response.
-async fn exchange_upload(
-    sending: Pin<&mut impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>,
+async fn send_upload(
+    sending: Pin<&mut impl Future<Output = SendResult>>,
     upload: &Sent,
     limits: Limits<'_>,
 ) -> Result<Response<Incoming>, ExchangeError> {
@@ -104,8 +118,10 @@ async fn sleep(limit: Option<Duration>) {
 pub(crate) enum ExchangeError {
     /// Nothing of the request was sent, so it comes back.
     Unsent(Box<Request<RequestBody>>),
-    /// The connection broke after the request was sent, or the response cannot be read.
+    /// The connection broke after the request was sent.
     Broken(hyper::Error),
+    /// There is a response, but none that can be passed on.
+    BadResponse(BadResponse),
     Late(Duration),
     /// The whole request's deadline has passed.
     Deadline,
@@ -113,11 +129,24 @@ pub(crate) enum ExchangeError {
     ClientGone,
 }
 
+impl From<BadResponse> for ExchangeError {
+    fn from(error: BadResponse) -> Self {
+        Self::BadResponse(error)
+    }
+}
+
 impl ExchangeError {
     fn from_send(mut error: TrySendError<Request<RequestBody>>) -> Self {
-        match error.take_message() {
-            Some(request) => Self::Unsent(Box::new(request)),
-            None => Self::Broken(error.into_error()),
+        if let Some(request) = error.take_message() {
+            return Self::Unsent(Box::new(request));
+        }
+        let error = error.into_error();
+        if error.is_parse_too_large() {
+            Self::BadResponse(BadResponse::TooLarge)
+        } else if error.is_parse() {
+            Self::BadResponse(BadResponse::Unreadable(error))
+        } else {
+            Self::Broken(error)
         }
     }
 
@@ -129,7 +158,7 @@ impl ExchangeError {
             Self::Unsent(_) | Self::Late(_) => true,
             Self::Broken(error) => !error.is_user(),
             Self::Deadline => limit_passed,
-            Self::ClientGone => false,
+            Self::BadResponse(_) | Self::ClientGone => false,
         }
     }
 }
@@ -139,6 +168,7 @@ impl std::fmt::Display for ExchangeError {
         match self {
             Self::Unsent(_) => f.write_str("the connection closed before the request was sent"),
             Self::Broken(error) => write!(f, "the connection broke: {error}"),
+            Self::BadResponse(error) => write!(f, "the response cannot be passed on: {error}"),
             Self::Late(limit) => write!(f, "no response header within {limit:?}"),
             Self::Deadline => f.write_str("the request's deadline has passed"),
             Self::ClientGone => f.write_str("the client went away"),

@@ -87,11 +87,11 @@ impl Retries {
             ExchangeError::Deadline => Err(ProxyError::RequestTimeout(record.elapsed())),
             ExchangeError::ClientGone => Err(ProxyError::ClientGone),
             ExchangeError::Broken(error) if error.is_user() => Err(ProxyError::BadBody(error)),
+            ExchangeError::BadResponse(error) => Err(ProxyError::BadResponse(error)),
             ExchangeError::Broken(error) => {
                 self.broken += 1;
-                let answered = error.is_parse();
                 let patient = self.broken <= REPLAYS || (record.is_cold() && failing_for < COLD_REPLAYS);
-                copy.filter(|_| !answered && patient)
+                copy.filter(|_| patient)
                     .map(HeadCopy::into_request)
                     .ok_or(ProxyError::Broken(error))
             }

@@ -11,11 +11,15 @@ use tokio::net::TcpStream;
 
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::resolve;
+use crate::upstream::stream::EndpointStream;
 
 /// A shared HTTP/2 connection that says nothing for this long is asked for a sign of life.
 const H2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// And is given up when none comes within this.
 const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest head of an HTTP/1.1 response.
+const MAX_HEAD_BYTES: usize = 400 * 1024;
 
 /// The sending half of a connection.
 pub(crate) enum Sender {
@@ -99,9 +103,15 @@ async fn dial_socket(address: SocketAddr, protocol: AppProtocol, timeout: Durati
 }
 
 async fn handshake_http1(stream: TcpStream) -> Result<Sender, hyper::Error> {
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::Builder::new()
+        // As a proxy must read them (RFC 9112 sections 5.1 and 5.2).
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .max_header_size(MAX_HEAD_BYTES)
+        .handshake(TokioIo::new(EndpointStream::new(stream)))
+        .await?;
     tokio::spawn(async move {
-        // Whoever uses the connection is told of its end; there is nobody else to tell.
+        // Whoever uses the connection learns of its end; nobody else needs to.
         let _ = connection.with_upgrades().await;
     });
     Ok(Sender::Http1(sender))

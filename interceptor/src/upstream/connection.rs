@@ -19,6 +19,7 @@ pub(crate) struct Connection {
     endpoint: PickedEndpoint,
     worker: usize,
     idle: Option<Duration>,
+    last: bool,
 }
 
 impl Connection {
@@ -29,12 +30,18 @@ impl Connection {
             endpoint,
             worker,
             idle,
+            last: false,
         }
     }
 
     /// For how long it was idle before this request; `None` when it is new.
     pub(crate) fn idle(&self) -> Option<Duration> {
         self.idle
+    }
+
+    /// It is closed after this request instead of going back to the pool.
+    pub(crate) fn make_last(&mut self) {
+        self.last = true;
     }
 
     /// The endpoint has answered: whatever was held against it is forgotten.
@@ -77,6 +84,7 @@ impl Connection {
     /// Back to the pool, when it can carry another request; otherwise it is closed.
     pub(crate) fn give_back(self) {
         if let Sender::Http1(sender) = self.sender
+            && !self.last
             && sender.is_ready()
             && !self.endpoint.is_removed()
         {

@@ -1,63 +1,97 @@
 //! The body of a request: concrete, never boxed, with a mark that is set when all of it has been handed on.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+
+/// How long a client may go on sending a body after its request was answered without it (nginx's `lingering_time`).
+const LINGER_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may be silent in that time (nginx's `lingering_timeout`).
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
 
 /// A request body on its way to an endpoint.
 pub(crate) enum RequestBody {
-    /// There is none.
     Empty,
-    /// The client's, with a mark that is set when all of it has been handed on.
-    Client {
-        /// The body.
-        body: Incoming,
-        /// The mark.
-        sent: Arc<Sent>,
-    },
+    Client(Upload),
 }
 
-/// Tells when a request body has been handed on whole, or will never be.
+/// A client's body that is not empty. When it is dropped before its end, the rest is read and thrown away for a while:
+/// closing the connection over unread bytes would reset it, and the client might never read the response (RFC 9112
+/// section 9.6).
+pub(crate) struct Upload {
+    /// `None` when it has been read to its end.
+    body: Option<Incoming>,
+    sent: Arc<Sent>,
+    http1: bool,
+    linger: bool,
+}
+
+/// Tells when a request body has been handed on whole, or never will be.
 #[derive(Default)]
 pub(crate) struct Sent {
     done: Notify,
 }
 
 impl Sent {
-    /// Waits until it has. For one waiter.
+    /// For one waiter.
     pub(crate) async fn wait(&self) {
         self.done.notified().await;
     }
 }
 
 impl RequestBody {
-    /// Wraps the client's body.
-    pub(crate) fn new(body: Incoming) -> Self {
-        if body.is_end_stream() {
-            return Self::Empty;
-        }
-        Self::Client {
-            body,
-            sent: Arc::default(),
-        }
+    pub(crate) fn wrap(request: Request<Incoming>) -> Request<Self> {
+        // HTTP/2 ends one stream by itself. A client that waits for `100 Continue` has sent nothing yet, and reading its
+        // body would ask for it.
+        let http1 = request.version() < Version::HTTP_2;
+        let linger = http1 && !request.headers().contains_key(header::EXPECT);
+        request.map(|body| {
+            if body.is_end_stream() {
+                return Self::Empty;
+            }
+            Self::Client(Upload {
+                body: Some(body),
+                sent: Arc::default(),
+                http1,
+                linger,
+            })
+        })
     }
 
-    /// The mark; `None` when there is nothing to send.
+    /// `None` when there is nothing to send.
     pub(crate) fn sent(&self) -> Option<Arc<Sent>> {
         match self {
             Self::Empty => None,
-            Self::Client { sent, .. } => Some(sent.clone()),
+            Self::Client(upload) => Some(upload.sent.clone()),
         }
     }
 
-    /// Whether there is no body.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
+    }
+}
+
+impl Upload {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
+        self.linger = self.http1;
+        if frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream() {
+            self.body = None;
+            self.sent.done.notify_one();
+        }
+        Poll::Ready(frame)
     }
 }
 
@@ -68,35 +102,44 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Client { body, sent } => {
-                let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
-                if frame.is_none() || body.is_end_stream() {
-                    sent.done.notify_one();
-                }
-                Poll::Ready(frame)
-            }
+            Self::Client(upload) => upload.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client { body, .. } => body.is_end_stream(),
+            Self::Client(upload) => upload.body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client { body, .. } => body.size_hint(),
+            Self::Client(Upload { body: Some(body), .. }) => body.size_hint(),
+            Self::Client(_) | Self::Empty => SizeHint::with_exact(0),
         }
     }
 }
 
-impl Drop for RequestBody {
+impl Drop for Upload {
     fn drop(&mut self) {
-        if let Self::Client { sent, .. } = self {
-            sent.done.notify_one();
+        self.sent.done.notify_one();
+        // There is no runtime any more when the worker's last tasks are dropped.
+        if let (true, Some(body), Ok(runtime)) = (self.linger, self.body.take(), Handle::try_current()) {
+            runtime.spawn(discard(body));
         }
     }
+}
+
+async fn discard(mut body: Incoming) {
+    let rest = async {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            match tokio::time::timeout(LINGER_SILENCE, frame).await {
+                Ok(Some(Ok(_))) => {}
+                _ => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_LIMIT, rest).await;
 }

@@ -16,6 +16,7 @@ mod own_answers;
 mod ownership;
 mod protocols;
 mod pushed_metrics;
+mod responses;
 mod routes;
 mod sessions;
 mod support;
