@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
 
-MANIFESTS ?= local/examples/hello
+MANIFESTS ?= examples/web
 CASE ?= all
 # The profile of interceptor and scaler on the cluster: release or debug.
 PROFILE ?= release
@@ -32,7 +32,7 @@ help: ## List these targets
 build: toolchain ## Build interceptor, scaler and local, not optimised
 	@cargo build --locked $(PROGRAMS)
 
-run: build ## Run everything on this machine with the app in MANIFESTS=dir (default: the hello example) until Ctrl-C
+run: build ## Run everything on this machine with the app in MANIFESTS=dir (default: examples/web) until Ctrl-C
 	@exec $(TARGET)/debug/keda-http-local run --manifests '$(MANIFESTS)'
 
 demo: build ## Send one cold and one warm request to the app in MANIFESTS=dir, show the trace, and exit

@@ -15,7 +15,7 @@ pub struct RunDirectory {
 }
 
 /// What runs when no manifests are given.
-const HELLO: &str = include_str!("../examples/hello/hello.yaml");
+const HELLO: &str = include_str!("../../examples/web/web.yaml");
 
 impl RunDirectory {
     /// Prepares it at `path`, or at a temporary place. The user's directory is a link in it, so that every change of the

@@ -1,4 +1,4 @@
-//! What a Deployment asks for, as far as it can be had here.
+//! The part of a Deployment that is run here.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -15,7 +15,7 @@ pub mod probe;
 
 use probe::Probe;
 
-/// Something in an object that cannot be had here: which field, and what is allowed.
+/// A field that is not valid here, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct FieldError {
@@ -26,7 +26,6 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// From both parts.
     pub fn new(field: impl Display, reason: impl Display) -> Self {
         Self {
             field: field.to_string(),
@@ -35,20 +34,17 @@ impl FieldError {
     }
 }
 
-/// A Deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
-    /// Which one.
     pub key: Key,
     /// `spec.replicas`: how many there are before anybody scales it.
     pub replicas: u32,
-    /// What each replica is.
     pub template: Template,
     /// What Kubernetes would do and we do not.
     pub notes: Vec<String>,
 }
 
-/// What a replica is: the part of a pod template that is played here.
+/// The part of a pod template that is run here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
     /// Its labels, by which Services find it.
@@ -97,10 +93,8 @@ pub struct ContainerPort {
     pub number: u16,
 }
 
-/// A variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name.
     pub name: String,
     /// Where its value comes from.
     pub value: Value,
@@ -121,19 +115,21 @@ pub enum Value {
 
 const PREFIX: &str = "spec.template.spec";
 
+/// The annotation of a pod template with the command line that runs here, split at spaces, in place of the first
+/// container's image, command and arguments.
+const LOCAL_COMMAND: &str = "http.keda.sh/local-command";
+
 impl Workload {
     /// Reads a Deployment.
     ///
     /// # Errors
-    /// Every field that cannot be had here.
+    /// Every field that is not valid here.
     pub fn read(deployment: &Deployment) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
         let spec = deployment.spec.clone().unwrap_or_default();
-        let labels = spec
-            .template
-            .metadata
-            .and_then(|metadata| metadata.labels)
-            .unwrap_or_default();
+        let metadata = spec.template.metadata.unwrap_or_default();
+        let labels = metadata.labels.unwrap_or_default();
+        let annotations = metadata.annotations.unwrap_or_default();
         let selector = spec.selector.match_labels.unwrap_or_default();
         if !matches(&selector, &labels) {
             let reason = format!("{selector:?} does not match the labels of the pod template, {labels:?}");
@@ -147,7 +143,11 @@ impl Workload {
                 format!("{replicas} must not be negative"),
             ));
         }
-        let pod = spec.template.spec.unwrap_or_default();
+        let mut pod = spec.template.spec.unwrap_or_default();
+        if let (Some(command), Some(container)) = (annotations.get(LOCAL_COMMAND), pod.containers.first_mut()) {
+            container.command = Some(command.split_whitespace().map(ToOwned::to_owned).collect());
+            container.args = None;
+        }
         let template = template(&pod, labels, &mut errors);
         match (template, count) {
             (Some(template), Ok(replicas)) if errors.is_empty() => Ok(Self {
@@ -168,8 +168,9 @@ pub fn matches(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, St
 
 fn template(pod: &PodSpec, labels: BTreeMap<String, String>, errors: &mut Vec<FieldError>) -> Option<Template> {
     let Some((index, container)) = runnable(pod) else {
-        let reason = "no container names a command; here an image cannot be run, so one of them must say which \
-                      program of this machine it is, such as command: [\"python3\", \"app.py\"]";
+        let reason = "no container has a command; images are not run here: give one of them the command of a program of \
+                      this machine, such as command: [python3, app.py], or the pod template the annotation \
+                      http.keda.sh/local-command: python3 app.py";
         errors.push(FieldError::new(format_args!("{PREFIX}.containers[*].command"), reason));
         return None;
     };
@@ -193,7 +194,7 @@ fn template(pod: &PodSpec, labels: BTreeMap<String, String>, errors: &mut Vec<Fi
     })
 }
 
-/// The first container that names a command.
+/// The first container with a command.
 fn runnable(pod: &PodSpec) -> Option<(usize, &Container)> {
     let has_command = |container: &Container| container.command.as_ref().is_some_and(|command| !command.is_empty());
     pod.containers
@@ -221,7 +222,7 @@ fn variables(container: &Container, at: &str, errors: &mut Vec<FieldError>) -> V
     variables
 }
 
-/// `None` leaves the variable to the environment that we were started with.
+/// `None` leaves the variable to the environment of keda-http-local.
 fn value(variable: &EnvVar) -> Result<Option<Value>, String> {
     let Some(source) = &variable.value_from else {
         return Ok(Some(Value::Text(variable.value.clone().unwrap_or_default())));
@@ -236,7 +237,7 @@ fn value(variable: &EnvVar) -> Result<Option<Value>, String> {
         return Ok(None);
     }
     Err(format!(
-        "cannot be had here; allowed: fieldRef of metadata.name, metadata.namespace or status.podIP, or set {} in the \
+        "has no value here; allowed: fieldRef of metadata.name, metadata.namespace or status.podIP; or set {} in the \
          environment of keda-http-local",
         variable.name
     ))
@@ -251,7 +252,7 @@ fn ports(container: &Container, at: &str, errors: &mut Vec<FieldError>) -> Vec<C
                 number,
             }),
             Ok(0) | Err(_) => {
-                let reason = format!("{} is no port, 1 to 65535", port.container_port);
+                let reason = format!("{} is not a valid port: 1 to 65535", port.container_port);
                 errors.push(FieldError::new(
                     format_args!("{at}.ports[{index}].containerPort"),
                     reason,
@@ -273,7 +274,7 @@ fn notes(pod: &PodSpec) -> Vec<String> {
     };
     let others = pod.containers.iter().enumerate().filter(|(other, _)| *other != index);
     let mut notes: Vec<String> = others
-        .map(|(_, other)| format!("container {} is not run; one for each pod is", other.name))
+        .map(|(_, other)| format!("container {} is not run: only one for each pod is", other.name))
         .collect();
     let given = [
         (container.liveness_probe.is_some(), "livenessProbe"),
@@ -325,7 +326,7 @@ impl std::fmt::Display for PortRef {
 }
 
 impl PortRef {
-    /// `None` for a number that is no port.
+    /// `None` for a number that is not a valid port.
     pub fn read(port: &IntOrString) -> Option<Self> {
         match port {
             IntOrString::Int(number) => u16::try_from(*number)

@@ -1,4 +1,4 @@
-//! `hello`: the app of the example. It listens on `PORT`, answers every path, and can be slow when asked to.
+//! `hello`: the app of the examples. It speaks HTTP/1.1, HTTP/2, gRPC and WebSocket on `PORT`, and can be slow.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -19,15 +20,16 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 const HELP: &str = "\
-hello: the app of keda-http-local's example. Settings come from the environment:
+hello: the app of keda-http-local's examples. Settings come from the environment:
 
   PORT               required: the port it listens on
   STARTUP_DELAY_MS   how long it takes until it listens (0)
   RESPONSE_DELAY_MS  how long it takes to answer (0)
-  HOSTNAME           what it calls itself
+  HOSTNAME           the name in its greeting
 
-/healthz answers 200 without delay, /echo answers with the request's body, every other path with a greeting.
-Spans are sent as OTEL_EXPORTER_OTLP_TRACES_* say.
+/healthz answers 200 without delay, /echo returns the request's body, /ws is a WebSocket that returns each message, and
+every other path returns a greeting. The gRPC service grpc.health.v1.Health answers SERVING.
+Spans are exported by the variables OTEL_EXPORTER_OTLP_TRACES_*.
 ";
 
 struct Settings {
@@ -92,8 +94,8 @@ async fn run(settings: Settings, telemetry: &Telemetry) -> Result<()> {
     }
     let listener = TcpListener::bind(("0.0.0.0", settings.port))
         .await
-        .with_context(|| format!("port {} cannot be bound", settings.port))?;
-    let app = router(&settings, telemetry.tracing());
+        .with_context(|| format!("cannot listen on port {}", settings.port))?;
+    let app = router(&settings, telemetry.tracing()).merge(health().await);
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await?;
@@ -111,13 +113,33 @@ fn router(settings: &Settings, tracing: Option<Tracing>) -> Router {
         sleep(delay).await;
         Response::new(request.into_body())
     };
+    let web_socket = async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo_messages);
     let traced = Router::new()
         .route("/echo", any(echo))
+        .route("/ws", any(web_socket))
         .fallback(greet)
         .layer(from_fn_with_state(tracing, trace));
     Router::new()
         .route("/healthz", get(async || "OK\n"))
         .fallback_service(traced)
+}
+
+async fn echo_messages(mut socket: WebSocket) {
+    while let Some(Ok(message)) = socket.recv().await {
+        let is_data = matches!(message, Message::Text(_) | Message::Binary(_));
+        if is_data && socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The gRPC health service, so that any gRPC client has something to call.
+async fn health() -> Router {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    reporter
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    Router::new().route_service("/grpc.health.v1.Health/{method}", service)
 }
 
 /// The server span of a request, below the caller's.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const HELLO: &str = include_str!("../../examples/hello/hello.yaml");
+const HELLO: &str = include_str!("../../../examples/web/web.yaml");
 
 struct Fixture {
     directory: tempfile::TempDir,
@@ -70,7 +70,7 @@ fn every_complaint_names_file_object_field_and_what_is_allowed() {
             "DIR/app.yaml: ScaledObject default/hello: spec.triggers[0].metadata: scalingMetric",
         ),
         (
-            HELLO.replace("command: [hello]", ""),
+            HELLO.replace("http.keda.sh/local-command: hello", ""),
             "DIR/app.yaml: Deployment default/hello: spec.template.spec.containers[*].command: ",
         ),
         (
@@ -106,7 +106,7 @@ fn a_directory_without_a_route_is_refused() {
 #[test]
 fn a_bad_change_keeps_the_last_good_state_and_a_deletion_does_not() {
     let (mut fixture, _) = read(HELLO);
-    let bad = HELLO.replace("command: [hello]", "");
+    let bad = HELLO.replace("http.keda.sh/local-command: hello", "");
     std::fs::write(fixture.directory.path().join("app.yaml"), &bad).unwrap();
     assert_eq!(fixture.manifests.apply(&changes(&bad)).errors.len(), 1);
     assert_eq!(fixture.manifests.workloads().len(), 1);

@@ -41,9 +41,24 @@ fn defaults_are_those_of_kubernetes() {
 fn a_deployment_without_a_command_is_refused_with_what_is_allowed() {
     let errors = errors(&hello().replace("command: [hello]", "image: hello"));
     assert!(
-        errors[0].starts_with("spec.template.spec.containers[*].command: no container names a command"),
+        errors[0].starts_with("spec.template.spec.containers[*].command: no container has a command"),
         "{errors:?}"
     );
+}
+
+#[test]
+fn an_annotation_runs_a_program_of_this_machine_in_place_of_the_image() {
+    let yaml = hello()
+        .replace(
+            "{app: hello}}\n        spec",
+            "{app: hello}, annotations: {http.keda.sh/local-command: 'app --port $(PORT)'}}\n        spec",
+        )
+        .replace(
+            "command: [hello]",
+            "image: hello\n              args: [for, the, image]",
+        );
+    let workload = Workload::read(&deployment(&yaml)).unwrap();
+    assert_eq!(workload.template.command, ["app", "--port", "$(PORT)"]);
 }
 
 #[test]
@@ -53,7 +68,7 @@ fn a_selector_that_does_not_match_is_refused() {
 }
 
 #[test]
-fn a_variable_that_cannot_be_had_names_its_field_and_what_is_allowed() {
+fn a_variable_without_a_value_names_its_field_and_what_is_allowed() {
     let secret = "command: [hello]
               env: [{name: NO_SUCH_VARIABLE_HERE, valueFrom: {secretKeyRef: {name: a, key: b}}}]";
     let errors = errors(&hello().replace("command: [hello]", secret));
@@ -73,7 +88,7 @@ fn a_secret_may_come_from_our_own_environment() {
 }
 
 #[test]
-fn what_has_no_effect_here_is_told() {
+fn what_has_no_effect_here_is_noted() {
     let more = "command: [hello]
               livenessProbe: {tcpSocket: {port: 1}}
             - name: sidecar
@@ -82,7 +97,7 @@ fn what_has_no_effect_here_is_told() {
     assert_eq!(
         workload.notes,
         [
-            "container sidecar is not run; one for each pod is",
+            "container sidecar is not run: only one for each pod is",
             "livenessProbe has no effect here"
         ]
     );

@@ -158,7 +158,7 @@ fn what_cannot_be_used_ends_with_64_and_says_what_is_allowed() {
             &["--manifests", &shown(&directory)],
             &[
                 "app.yaml: Deployment default/app: spec.template.spec.containers[*].command: ",
-                "one of them must say which",
+                "give one of them the command of a program of this machine",
             ],
         ),
     ];

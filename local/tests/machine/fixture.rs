@@ -30,33 +30,43 @@ pub struct Fixture {
     client: reqwest::Client,
 }
 
+/// Runs the manifests of a directory.
+pub async fn run(manifests: &Path) -> Local {
+    let options = Options {
+        manifests: Some(manifests.into()),
+        programs: programs(),
+        ports: WantedPorts::ANY,
+        ..Options::default()
+    };
+    let output = Output::to(std::io::stderr(), false); // shown by the test runner when a test fails
+    let local = timeout(DEADLINE, Local::start(&options, output))
+        .await
+        .expect("started in time")
+        .unwrap();
+    timeout(DEADLINE, local.keda().settled()).await.expect("polled in time");
+    local
+}
+
+/// A client that opens a connection for each request.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(DEADLINE)
+        .pool_max_idle_per_host(0)
+        .build()
+        .unwrap()
+}
+
 impl Fixture {
     /// With one file of manifests.
     pub async fn start(yaml: &str) -> Self {
         let manifests = tempfile::tempdir().unwrap();
         std::fs::write(manifests.path().join("app.yaml"), yaml).unwrap();
-        let options = Options {
-            manifests: Some(manifests.path().into()),
-            programs: programs(),
-            ports: WantedPorts::ANY,
-            ..Options::default()
-        };
-        let output = Output::to(std::io::stderr(), false); // shown by the test runner when a test fails
-        let local = timeout(DEADLINE, Local::start(&options, output))
-            .await
-            .expect("started in time")
-            .unwrap();
-        timeout(DEADLINE, local.keda().settled()).await.expect("polled in time");
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(DEADLINE)
-            .pool_max_idle_per_host(0)
-            .build()
-            .unwrap();
+        let local = run(manifests.path()).await;
         Self {
             local,
             manifests,
-            client,
+            client: client(),
         }
     }
 

@@ -4,4 +4,5 @@
 mod apps;
 mod command;
 mod deaths;
+mod examples;
 mod fixture;
