@@ -6,7 +6,7 @@ use crate::output::Output;
 /// Prints both.
 pub fn print(local: &Local, output: &Output) {
     let at = local.listening();
-    output.text(&format!(
+    output.print(&format!(
         "
   interceptor  http://127.0.0.1:{}  requests
                http://127.0.0.1:{}  admin: /routes, /queue, /readyz
@@ -17,6 +17,6 @@ pub fn print(local: &Local, output: &Output) {
         at.proxy, at.admin, at.metrics, at.scaler, at.scaler_metrics, at.otlp
     ));
     if let Some(example) = local.example() {
-        output.text(&format!("\n  try: {}\n", example.curl(at.proxy)));
+        output.print(&format!("\n  try: {}\n", example.curl(at.proxy)));
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::endpoint_slices::EndpointSlices;
 use crate::keda::Keda;
-use crate::kubelet::{Kubelet, Surroundings};
+use crate::kubelet::{Kubelet, PodContext};
 use crate::launches::Launches;
 use crate::listening::{self, Listening, PortSet, WantedPorts};
 use crate::manifests::{Complaint, Example, Findings, Manifests};
@@ -23,33 +23,33 @@ use crate::run_directory::RunDirectory;
 use crate::traces::{Traces, receiver};
 use crate::workload::Workload;
 
-/// What is wanted.
+/// What to run, and where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// The user's manifests; the hello example when there are none.
     pub manifests: Option<PathBuf>,
-    /// Where interceptor and scaler read; a temporary directory when it is not said.
+    /// Where interceptor and scaler read their manifests; a temporary directory when there is none.
     pub run_directory: Option<PathBuf>,
-    /// Where the programs are.
+    /// The directory of the programs `keda-http-interceptor` and `keda-http-scaler`.
     pub programs: PathBuf,
     /// Where interceptor, scaler and we listen.
     pub ports: WantedPorts,
-    /// Whether interceptor and scaler log everything that happens, and not only warnings.
+    /// Whether interceptor and scaler log at level info, and not only warnings.
     pub verbose: bool,
 }
 
-/// Why nothing was started.
+/// Why the start failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The manifests cannot be used. Exit code 64.
+    /// The manifests are not valid. Exit code 64.
     #[error("{}", .0.join("\n"))]
     Manifests(Vec<String>),
-    /// Something of the machine: a port, a program, a directory. Exit code 1.
+    /// A port, a program or a directory is not available. Exit code 1.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
 }
 
-/// Everything, running.
+/// Interceptor, scaler and apps, running.
 #[derive(Debug)]
 pub struct Local {
     listening: Listening,
@@ -60,15 +60,15 @@ pub struct Local {
     objects: Arc<Objects>,
     interceptor: Program,
     scaler: Program,
-    /// What follows the user's files and draws; ends first.
+    /// Follow the user's files and draw cold starts; end first.
     tasks: JoinSet<()>,
-    /// What receives spans; ends last, because programs send their last ones when they end.
+    /// Receives spans; ends last, because programs export their last ones when they end.
     _receiver: JoinSet<()>,
     _ports: PortSet<Port>,
     _run_directory: RunDirectory,
 }
 
-/// Who follows the user's objects.
+/// The controllers of the user's objects.
 #[derive(Debug)]
 struct Objects {
     kubelet: Kubelet,
@@ -80,17 +80,17 @@ impl Local {
     /// Checks the manifests, starts everything, and returns when requests can come.
     ///
     /// # Errors
-    /// When the manifests cannot be used, or something of the machine is not there.
+    /// When the manifests are not valid, or a port, a program or a directory is not available.
     pub async fn start(options: &Options, output: Output) -> Result<Self, StartError> {
         let run_directory = RunDirectory::prepare(options.run_directory.as_deref(), options.manifests.as_deref())
-            .map_err(|error| unusable(options, error))?;
+            .map_err(|error| invalid_directory(options, error))?;
         let ports = Ports::default();
         let (reserved, moved) = listening::reserve(options.ports, listening::FIRST, &ports)?;
         for sentence in moved {
-            output.line("local", &sentence);
+            output.print_line("local", &sentence);
         }
         let listening = reserved.numbers();
-        let mut source = directory::open(run_directory.users()).map_err(refused)?;
+        let mut source = directory::open(run_directory.users()).map_err(invalid_file)?;
         let mut manifests = Manifests::new(run_directory.users(), &format!("127.0.0.1:{}", listening.scaler));
         let first = source.next().await.unwrap_or_default();
         let findings = manifests.apply(&first);
@@ -108,7 +108,7 @@ impl Local {
 
         let slices = EndpointSlices::new(run_directory.slices());
         let objects = Arc::new(Objects {
-            kubelet: Kubelet::new(Surroundings {
+            kubelet: Kubelet::new(PodContext {
                 slices: slices.clone(),
                 ports,
                 output: output.clone(),
@@ -116,7 +116,7 @@ impl Local {
                 env: launches.app_environment(),
             }),
             keda: Keda::new(&format!("127.0.0.1:{}", listening.scaler), output.clone())
-                .context("the scaler's address")?,
+                .context("invalid address of the scaler")?,
             slices,
         });
         objects.set(&manifests);
@@ -144,27 +144,27 @@ impl Local {
     }
 
     /// A request for the first route.
-    pub fn example(&self) -> Option<&Example> {
+    pub(crate) fn example(&self) -> Option<&Example> {
         self.example.as_ref()
     }
 
     /// The Deployment behind the first route, as it was at the start.
-    pub fn workload(&self) -> Option<&Workload> {
+    pub(crate) fn workload(&self) -> Option<&Workload> {
         self.workload.as_ref()
     }
 
-    /// What runs of the user's Deployments.
+    /// Runs the user's Deployments.
     pub fn kubelet(&self) -> &Kubelet {
         &self.objects.kubelet
     }
 
-    /// What scales them.
+    /// Scales the user's Deployments.
     pub fn keda(&self) -> &Keda {
         &self.objects.keda
     }
 
-    /// The spans that have come.
-    pub fn traces(&self) -> &Traces {
+    /// The spans received so far.
+    pub(crate) fn traces(&self) -> &Traces {
         &self.traces
     }
 
@@ -194,17 +194,16 @@ impl Local {
     }
 }
 
-/// A directory of the user's that is not there is his to mend; everything else is the machine's.
-fn unusable(options: &Options, error: anyhow::Error) -> StartError {
+fn invalid_directory(options: &Options, error: anyhow::Error) -> StartError {
     match &options.manifests {
         Some(manifests) if !manifests.is_dir() => {
-            StartError::Manifests(vec![format!("--manifests {}: is no directory", manifests.display())])
+            StartError::Manifests(vec![format!("--manifests {}: not a directory", manifests.display())])
         }
         Some(_) | None => StartError::Failed(error),
     }
 }
 
-fn refused(error: DirectoryError) -> StartError {
+fn invalid_file(error: DirectoryError) -> StartError {
     match error {
         DirectoryError::Malformed(problem) => StartError::Manifests(vec![problem.to_string()]),
         error @ DirectoryError::Unreadable { .. } => StartError::Failed(error.into()),
@@ -222,14 +221,14 @@ fn check(complaints: &[Complaint]) -> Result<(), StartError> {
 
 async fn receive(listener: TcpListener, traces: Traces) {
     if let Err(error) = receiver::serve(listener, traces).await {
-        tracing::error!(%error, "spans are no longer received");
+        tracing::error!(%error, "the receiver of spans has failed");
     }
 }
 
 async fn listen(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .with_context(|| format!("port {port} cannot be bound"))
+        .with_context(|| format!("cannot listen on port {port}"))
 }
 
 /// Applies every change of the user's files until the source ends.
@@ -245,7 +244,7 @@ async fn follow(
         print_changes(&changes, &output);
         objects.set(&manifests);
     }
-    output.line("manifests", "the directory is no longer watched");
+    output.print_line("manifests", "the directory is no longer watched");
 }
 
 /// The complaints that have been printed, so that each is printed once.
@@ -256,13 +255,13 @@ impl Reported {
     fn report(&mut self, findings: Findings, output: &Output) {
         let is_new = |complaint: &&Complaint| !self.0.contains(*complaint);
         for error in findings.errors.iter().filter(is_new) {
-            output.line(
+            output.print_line(
                 "manifests",
                 &format!("error: {error} (the last good state stays in force)"),
             );
         }
         for warning in findings.warnings.iter().filter(is_new) {
-            output.line("manifests", &format!("warning: {warning}"));
+            output.print_line("manifests", &format!("warning: {warning}"));
         }
         self.0 = [findings.errors, findings.warnings].concat();
     }
@@ -271,8 +270,8 @@ impl Reported {
 fn print_changes(changes: &[Change], output: &Output) {
     for change in changes {
         match change {
-            Change::Apply(object) => output.line("manifests", &format!("{} changed", object.id())),
-            Change::Delete(id) => output.line("manifests", &format!("{id} deleted")),
+            Change::Apply(object) => output.print_line("manifests", &format!("{} changed", object.id())),
+            Change::Delete(id) => output.print_line("manifests", &format!("{id} deleted")),
             Change::Reset(..) => {}
         }
     }

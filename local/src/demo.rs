@@ -1,4 +1,4 @@
-//! One cold and one warm request from a traced client, and whether all went as it should.
+//! One cold and one warm request from a traced client, and checks of the answers, the replicas and the trace.
 
 use std::time::Duration;
 
@@ -24,53 +24,59 @@ const SPAN: &str = "demo request";
 const INTERCEPTOR: &str = "keda-http-interceptor";
 /// How long a request may take, the cold start included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
-/// How long the app may take to zero: more than the window, the cooldown and two polls of any sensible example.
+/// How long the app may take to be scaled to zero: more than the window, the cooldown and two polls of any example.
 const ZERO_LIMIT: Duration = Duration::from_secs(180);
-/// How long spans may be under way.
+/// How long the spans of the cold request may take to arrive.
 const TRACE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the demo; `false` when something was not as it should be, which is told.
+/// Runs the demo; `false` when a check failed, which is printed.
 ///
 /// # Errors
 /// When it cannot be run at all.
 pub async fn run(local: &Local, output: &Output) -> Result<bool> {
-    let example = local.example().context("there is no route to send a request to")?;
-    let workload = local.workload().context("no Deployment is behind the first route")?;
+    let example = local.example().context("there is no route")?;
+    let workload = local
+        .workload()
+        .context("the Service of the first route selects no Deployment")?;
     let mut status = local
         .kubelet()
         .status(&workload.key)
         .context("the Deployment does not run")?;
     timeout(ZERO_LIMIT, local.keda().settled())
         .await
-        .context("waiting until KEDA has polled the scaler")?;
-    at_zero(&mut status).await.context("waiting until the app is at zero")?;
+        .context("KEDA did not poll the scaler in time")?;
+    wait_for_zero(&mut status)
+        .await
+        .context("the app must be at zero before the demo")?;
     let before = status.borrow().history.len() - 1;
 
     let client = Client::new(local, example)?;
     let cold = client.send().await?;
     let warm = client.send().await?;
-    tell(output, "cold", &cold);
-    tell(output, "warm", &warm);
+    print_outcome(output, "cold", &cold);
+    print_outcome(output, "warm", &warm);
     client.telemetry.shutdown().await;
 
     let app_is_traced = is_hello(workload);
-    let is_whole = |spans: &[Span]| missing(spans, &cold.span, app_is_traced).is_empty();
-    let spans = local.traces().wait(&cold.trace, TRACE_LIMIT, is_whole).await;
-    output.text(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
+    let is_complete = |spans: &[Span]| missing_spans(spans, &cold.span, app_is_traced).is_empty();
+    let spans = local.traces().wait(&cold.trace, TRACE_LIMIT, is_complete).await;
+    output.print(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
 
-    output.text("waiting until the app is at zero again");
-    let mut wrong = missing(&spans, &cold.span, app_is_traced);
-    wrong.extend(unanswered("cold", &cold));
-    wrong.extend(unanswered("warm", &warm));
-    if let Err(error) = at_zero(&mut status).await {
-        wrong.push(error.to_string());
+    output.print("waiting until the app is at zero again");
+    let mut failures = missing_spans(&spans, &cold.span, app_is_traced);
+    failures.extend(failed_request("cold", &cold));
+    failures.extend(failed_request("warm", &warm));
+    if let Err(error) = wait_for_zero(&mut status).await {
+        failures.push(error.to_string());
     }
-    wrong.extend(wrong_history(status.borrow().history.get(before..).unwrap_or_default()));
-    conclude(&wrong, output);
-    Ok(wrong.is_empty())
+    failures.extend(unexpected_history(
+        status.borrow().history.get(before..).unwrap_or_default(),
+    ));
+    print_result(&failures, output);
+    Ok(failures.is_empty())
 }
 
-/// Ours is; of others nobody knows.
+/// Our own app exports spans; other apps may not.
 fn is_hello(workload: &Workload) -> bool {
     workload
         .template
@@ -79,7 +85,7 @@ fn is_hello(workload: &Workload) -> bool {
         .is_some_and(|program| program == "hello")
 }
 
-async fn at_zero(status: &mut watch::Receiver<kubelet::Status>) -> Result<()> {
+async fn wait_for_zero(status: &mut watch::Receiver<kubelet::Status>) -> Result<()> {
     match timeout(ZERO_LIMIT, status.wait_for(|status| status.pods == 0)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => bail!("the Deployment was deleted"),
@@ -87,37 +93,37 @@ async fn at_zero(status: &mut watch::Receiver<kubelet::Status>) -> Result<()> {
     }
 }
 
-fn wrong_history(history: &[usize]) -> Option<String> {
+fn unexpected_history(history: &[usize]) -> Option<String> {
     let shown: Vec<String> = history.iter().map(ToString::to_string).collect();
     (history != [0, 1, 0]).then(|| format!("replicas went {}, not 0 -> 1 -> 0", shown.join(" -> ")))
 }
 
-fn unanswered(name: &str, answer: &Answer) -> Option<String> {
-    match &answer.status {
+fn failed_request(name: &str, outcome: &Outcome) -> Option<String> {
+    match &outcome.status {
         Ok(200) => None,
-        Ok(status) => Some(format!("the {name} request was answered {status}, not 200")),
-        Err(error) => Some(format!("the {name} request was not answered: {error}")),
+        Ok(status) => Some(format!("the {name} request returned {status}, not 200")),
+        Err(error) => Some(format!("the {name} request got no response: {error}")),
     }
 }
 
-fn tell(output: &Output, name: &str, answer: &Answer) {
-    let status = match &answer.status {
+fn print_outcome(output: &Output, name: &str, outcome: &Outcome) {
+    let status = match &outcome.status {
         Ok(status) => status.to_string(),
         Err(error) => error.clone(),
     };
-    let nanoseconds = u64::try_from(answer.took.as_nanos()).unwrap_or(u64::MAX);
-    output.text(&format!(
+    let nanoseconds = u64::try_from(outcome.took.as_nanos()).unwrap_or(u64::MAX);
+    output.print(&format!(
         "{name} request: {status} in {}",
         waterfall::duration(nanoseconds)
     ));
 }
 
-fn conclude(wrong: &[String], output: &Output) {
-    if wrong.is_empty() {
-        output.text("well: both requests were answered 200, replicas went 0 -> 1 -> 0, and the trace is whole");
+fn print_result(failures: &[String], output: &Output) {
+    if failures.is_empty() {
+        output.print("OK: both requests returned 200, replicas went 0 -> 1 -> 0, and the trace is complete");
     }
-    for reason in wrong {
-        output.text(&format!("wrong: {reason}"));
+    for reason in failures {
+        output.print(&format!("failed: {reason}"));
     }
 }
 
@@ -130,7 +136,7 @@ struct Client {
     host: Option<String>,
 }
 
-struct Answer {
+struct Outcome {
     status: Result<u16, String>,
     took: Duration,
     trace: String,
@@ -144,14 +150,14 @@ impl Client {
         let telemetry = Telemetry::start(SERVICE, &LogConfig::default(), &environment)?;
         Ok(Self {
             http: reqwest::Client::builder().no_proxy().timeout(REQUEST_LIMIT).build()?,
-            tracing: telemetry.tracing().context("the client's spans are off")?,
+            tracing: telemetry.tracing().context("tracing of the demo client is off")?,
             telemetry,
             url: format!("http://127.0.0.1:{}{}", local.listening().proxy, example.path),
             host: example.host.clone(),
         })
     }
 
-    async fn send(&self) -> Result<Answer> {
+    async fn send(&self) -> Result<Outcome> {
         let tracer = self.tracing.provider.tracer(SERVICE);
         let attributes = vec![
             KeyValue::new("http.request.method", "GET"),
@@ -174,7 +180,7 @@ impl Client {
         }
         let context = span.span_context().clone();
         span.end();
-        Ok(Answer {
+        Ok(Outcome {
             status,
             took: started.elapsed(),
             trace: context.trace_id().to_string(),
@@ -190,21 +196,20 @@ impl Client {
             .headers(headers)
             .send()
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| with_causes(&error))?;
         let status = response.status().as_u16();
-        response.bytes().await.map_err(|error| chain(&error))?;
+        response.bytes().await.map_err(|error| with_causes(&error))?;
         Ok(status)
     }
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// What a whole trace of a cold start has, and this one has not.
-pub fn missing(spans: &[Span], client: &str, app_is_traced: bool) -> Vec<String> {
+/// The spans that a complete trace of a cold start has, and this one does not.
+fn missing_spans(spans: &[Span], client: &str, app_is_traced: bool) -> Vec<String> {
     let mut missing = Vec::new();
     if !spans.iter().any(|span| span.id == client && span.kind == Kind::Client) {
         missing.push("the trace has no span of the client".to_owned());
@@ -235,7 +240,7 @@ pub fn missing(spans: &[Span], client: &str, app_is_traced: bool) -> Vec<String>
         spans
             .iter()
             .filter(is_lost)
-            .map(|span| format!("the parent of span {} is not there", span.name)),
+            .map(|span| format!("the parent of span {} is missing", span.name)),
     );
     missing
 }
@@ -255,7 +260,7 @@ mod tests {
         }
     }
 
-    fn whole() -> Vec<Span> {
+    fn complete_trace() -> Vec<Span> {
         vec![
             span("1", "", SERVICE, SPAN, Kind::Client),
             span("2", "1", INTERCEPTOR, INTERCEPTOR, Kind::Server),
@@ -266,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_trace_misses_nothing() {
-        assert_eq!(missing(&whole(), "1", true), [""; 0]);
+    fn a_complete_trace_misses_nothing() {
+        assert_eq!(missing_spans(&complete_trace(), "1", true), [""; 0]);
     }
 
     #[test]
-    fn every_span_that_is_not_there_is_told() {
+    fn every_missing_span_is_named() {
         let expected = [
             "span of the client",
             "server span keda-http",
@@ -280,9 +285,9 @@ mod tests {
             "of the app",
         ];
         for (index, part) in expected.into_iter().enumerate() {
-            let mut spans = whole();
+            let mut spans = complete_trace();
             spans.remove(index);
-            let missing = missing(&spans, "1", true);
+            let missing = missing_spans(&spans, "1", true);
             assert!(
                 missing.iter().any(|reason| reason.contains(part)),
                 "without span {index}: {missing:?}"
@@ -291,19 +296,22 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_is_not_traced_is_no_fault_but_an_orphan_is() {
-        let mut spans = whole();
+    fn an_app_that_is_not_traced_is_not_a_failure_but_an_orphan_is() {
+        let mut spans = complete_trace();
         spans.pop();
-        assert_eq!(missing(&spans, "1", false), [""; 0]);
+        assert_eq!(missing_spans(&spans, "1", false), [""; 0]);
         spans.push(span("6", "9", "other", "lost", Kind::Internal));
-        assert_eq!(missing(&spans, "1", false), ["the parent of span lost is not there"]);
+        assert_eq!(
+            missing_spans(&spans, "1", false),
+            ["the parent of span lost is missing"]
+        );
     }
 
     #[test]
     fn replicas_go_up_by_one_and_back() {
-        assert_eq!(wrong_history(&[0, 1, 0]), None);
+        assert_eq!(unexpected_history(&[0, 1, 0]), None);
         assert_eq!(
-            wrong_history(&[0, 1, 2, 0]).unwrap(),
+            unexpected_history(&[0, 1, 2, 0]).unwrap(),
             "replicas went 0 -> 1 -> 2 -> 0, not 0 -> 1 -> 0"
         );
     }

@@ -18,14 +18,10 @@ use crate::Key;
 use crate::workload::environment::PodPorts;
 use crate::workload::{PortRef, matches};
 
-/// A replica that is ready.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadyPod {
-    /// Its namespace and name.
     pub key: Key,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its ports.
     pub ports: PodPorts,
 }
 
@@ -52,22 +48,19 @@ impl EndpointSlices {
         }
     }
 
-    /// These are the Services now.
     pub fn set_services(&self, services: Vec<Service>) {
         self.change(|state| state.services = services);
     }
 
-    /// The replica can be sent requests.
-    pub fn ready(&self, pod: ReadyPod) {
+    pub fn mark_ready(&self, pod: ReadyPod) {
         self.change(|state| state.pods.insert(pod.key.clone(), pod));
     }
 
-    /// The replica can not be sent requests any more.
-    pub fn not_ready(&self, pod: &Key) {
+    pub fn mark_not_ready(&self, pod: &Key) {
         self.change(|state| state.pods.remove(pod));
     }
 
-    /// The Services that select these labels, by name.
+    /// Sorted by name.
     pub fn services_selecting(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Service> {
         let state = self.state.lock();
         let selecting = state
@@ -83,7 +76,7 @@ impl EndpointSlices {
         let mut state = self.state.lock();
         change(&mut state);
         if let Err(error) = state.write(&self.directory) {
-            tracing::error!(directory = %self.directory.display(), %error, "EndpointSlices cannot be written");
+            tracing::error!(directory = %self.directory.display(), %error, "cannot write EndpointSlices");
         }
     }
 }
@@ -102,7 +95,7 @@ impl State {
         let mut wanted = HashMap::new();
         for slice in self.wanted() {
             let metadata = &slice.metadata;
-            let name = format!("{}.json", Key::of(metadata).to_string().replace('/', "."));
+            let name = format!("{}.json", Key::from_metadata(metadata).to_string().replace('/', "."));
             wanted.insert(directory.join(name), serde_json::to_string_pretty(&slice)?);
         }
         for path in self.written.keys().filter(|path| !wanted.contains_key(*path)) {
@@ -128,7 +121,8 @@ fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
 
 fn selects(service: &Service, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    Key::of(&service.metadata).namespace == namespace && selector.is_some_and(|selector| matches(selector, labels))
+    Key::from_metadata(&service.metadata).namespace == namespace
+        && selector.is_some_and(|selector| matches(selector, labels))
 }
 
 /// The slice of a replica for a Service; `None` when the Service does not select it.
@@ -136,7 +130,7 @@ pub fn slice(service: &Service, pod: &ReadyPod) -> Option<EndpointSlice> {
     if !selects(service, &pod.key.namespace, &pod.labels) {
         return None;
     }
-    let service_name = Key::of(&service.metadata).name;
+    let service_name = Key::from_metadata(&service.metadata).name;
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
     let label = ("kubernetes.io/service-name".to_owned(), service_name.clone());
     Some(EndpointSlice {
@@ -261,15 +255,15 @@ mod tests {
     fn slices_come_and_go_with_replicas_and_services() {
         let directory = tempfile::tempdir().unwrap();
         let slices = EndpointSlices::new(directory.path());
-        slices.ready(pod("hello-1"));
+        slices.mark_ready(pod("hello-1"));
         assert!(files(directory.path()).is_empty());
         slices.set_services(vec![hello()]);
-        slices.ready(pod("hello-2"));
+        slices.mark_ready(pod("hello-2"));
         assert_eq!(
             files(directory.path()),
             ["default.hello-hello-1.json", "default.hello-hello-2.json"]
         );
-        slices.not_ready(&Key::new("default", "hello-1"));
+        slices.mark_not_ready(&Key::new("default", "hello-1"));
         assert_eq!(files(directory.path()), ["default.hello-hello-2.json"]);
         slices.set_services(Vec::new());
         assert!(files(directory.path()).is_empty());
@@ -280,7 +274,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let slices = EndpointSlices::new(directory.path());
         slices.set_services(vec![hello()]);
-        slices.ready(pod("hello-1"));
+        slices.mark_ready(pod("hello-1"));
         let text = std::fs::read_to_string(directory.path().join("default.hello-hello-1.json")).unwrap();
         let object = keda_http_kubernetes::object::Object::parse(&serde_json::from_str(&text).unwrap()).unwrap();
         assert_eq!(object.unwrap().id().to_string(), "EndpointSlice default/hello-hello-1");

@@ -1,6 +1,6 @@
 //! Plays KEDA: calls the scaler as KEDA does, and scales as KEDA and the HPA do. Also the contract test of the scaler.
 //!
-//! What is copied from KEDA, because scalers have to live with it: calls have no deadline; each read of a metric is
+//! What is copied from KEDA, because scalers depend on it: calls have no deadline; each read of a metric is
 //! GetMetrics and then IsActive; `false` on the stream is ignored; the stream is opened again after 2 s doubling to 60 s,
 //! and only a clean end makes that short again; nothing is scaled to zero but by a poll; errors leave replicas alone.
 
@@ -14,15 +14,15 @@ use crate::Key;
 use crate::output::Output;
 use crate::scale::Scale;
 
-pub mod client;
-pub mod decision;
+mod client;
+mod decision;
 mod failures;
-pub mod hpa;
-pub mod plan;
+mod hpa;
+mod plan;
 mod push;
 mod scale_loop;
 
-pub use plan::{Metric, Pause, Plan, Trigger};
+pub(crate) use plan::{Metric, Plan, Trigger};
 
 /// All ScaledObjects.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl Keda {
     /// Calls the scaler at `address` (`host:port`); it need not be there yet.
     ///
     /// # Errors
-    /// When the address is none.
-    pub fn new(address: &str, output: Output) -> Result<Self, tonic::transport::Error> {
+    /// When the address is not valid.
+    pub(crate) fn new(address: &str, output: Output) -> Result<Self, tonic::transport::Error> {
         let scaler = Endpoint::from_shared(format!("http://{address}"))?
             .tcp_nodelay(true)
             .connect_lazy();
@@ -63,8 +63,8 @@ impl Keda {
     }
 
     /// These are the ScaledObjects now. A changed one starts anew, as KEDA's scale loop does with each new generation.
-    /// One whose workload is not there is passed over.
-    pub fn set(&self, plans: Vec<Plan>, scale_of: impl Fn(&Key) -> Option<Scale>) {
+    /// One whose Deployment does not exist is skipped, which is printed.
+    pub(crate) fn set(&self, plans: Vec<Plan>, scale_of: impl Fn(&Key) -> Option<Scale>) {
         let mut loops = self.loops.lock();
         loops.retain(|_, running| {
             let same_workload = scale_of(&running.plan.workload).is_some_and(|scale| scale.is_that_of(&running.scale));
@@ -75,7 +75,7 @@ impl Keda {
                 continue;
             }
             let Some(scale) = scale_of(&plan.workload) else {
-                self.output.line(
+                self.output.print_line(
                     "keda",
                     &format!("{}: there is no Deployment {}", plan.key, plan.workload),
                 );
@@ -94,13 +94,13 @@ impl Keda {
             .map(|running| running.settled.clone())
             .collect();
         for mut settled in loops {
-            let _ = settled.wait_for(|settled| *settled).await; // one that has ended is nothing to wait for
+            let _ = settled.wait_for(|settled| *settled).await; // a loop that has ended needs no waiting
         }
     }
 
     fn start(&self, plan: Plan, scale: Scale) -> Running {
         for note in &plan.notes {
-            self.output.line("keda", &format!("{}: {note}", plan.key));
+            self.output.print_line("keda", &format!("{}: {note}", plan.key));
         }
         let (sender, settled) = watch::channel(false);
         let output = self.output.clone();
@@ -114,8 +114,8 @@ impl Keda {
         }
     }
 
-    /// Scales nothing any more.
-    pub fn stop(&self) {
+    /// Stops all scale loops.
+    pub(crate) fn stop(&self) {
         self.loops.lock().clear();
     }
 }

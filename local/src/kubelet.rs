@@ -22,14 +22,12 @@ mod deployment;
 mod pod;
 mod probing;
 
-/// What every replica needs from its surroundings.
+/// What every replica needs.
 #[derive(Debug, Clone)]
-pub struct Surroundings {
-    /// Where readiness is announced.
+pub(crate) struct PodContext {
+    /// Announces readiness.
     pub slices: EndpointSlices,
-    /// Where ports come from.
     pub ports: Ports,
-    /// Where lines go.
     pub output: Output,
     /// Relative directories and programs are relative to this one.
     pub directory: PathBuf,
@@ -37,10 +35,10 @@ pub struct Surroundings {
     pub env: BTreeMap<String, String>,
 }
 
-/// How long a replica is given to end once everything ends, whatever its grace period.
-pub const HURRY: Duration = Duration::from_secs(5);
+/// How long a replica may take to end when everything stops, whatever its grace period.
+pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// What there is of a Deployment.
+/// The replicas of a Deployment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// Replicas that exist: starting, running, or ending.
@@ -54,9 +52,9 @@ pub struct Status {
 /// All Deployments.
 #[derive(Debug)]
 pub struct Kubelet {
-    surroundings: Surroundings,
+    context: PodContext,
     deployments: Mutex<BTreeMap<Key, Deployment>>,
-    hurry: CancellationToken,
+    shutdown: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -69,18 +67,17 @@ struct Deployment {
 }
 
 impl Kubelet {
-    /// Nothing runs yet.
-    pub fn new(surroundings: Surroundings) -> Self {
+    pub(crate) fn new(context: PodContext) -> Self {
         Self {
-            surroundings,
+            context,
             deployments: Mutex::default(),
-            hurry: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
         }
     }
 
     /// These are the Deployments now: new ones are started, changed ones changed, and those that are gone are stopped.
     /// The number of replicas in a manifest counts only when a Deployment is new, because somebody may have scaled it.
-    pub fn set(&self, workloads: Vec<Workload>) {
+    pub(crate) fn set(&self, workloads: Vec<Workload>) {
         let mut deployments = self.deployments.lock();
         deployments.retain(|key, deployment| {
             let stays = workloads.iter().any(|workload| workload.key == *key);
@@ -100,7 +97,7 @@ impl Kubelet {
     }
 
     /// The scale of a Deployment.
-    pub fn scale(&self, deployment: &Key) -> Option<Scale> {
+    pub(crate) fn scale(&self, deployment: &Key) -> Option<Scale> {
         self.deployments
             .lock()
             .get(deployment)
@@ -115,23 +112,23 @@ impl Kubelet {
             .map(|deployment| deployment.status.clone())
     }
 
-    /// Stops every replica and waits for them, at most [`HURRY`].
-    pub async fn stop(&self) {
-        self.hurry.cancel();
+    /// Stops every replica and waits for them, at most [`SHUTDOWN_LIMIT`].
+    pub(crate) async fn stop(&self) {
+        self.shutdown.cancel();
         let deployments = std::mem::take(&mut *self.deployments.lock());
         for deployment in deployments.values() {
             deployment.deleted.cancel();
         }
         for deployment in deployments.into_values() {
             if let Err(error) = deployment.task.await {
-                tracing::error!(%error, "a Deployment has ended in disorder");
+                tracing::error!(%error, "the task of a Deployment has failed");
             }
         }
     }
 
     fn start(&self, workload: Workload) -> Deployment {
         for note in &workload.notes {
-            self.surroundings.output.line(&workload.key.name, note);
+            self.context.output.print_line(&workload.key.name, note);
         }
         let scale = Scale::new(workload.replicas);
         let (template, templates) = watch::channel(Arc::new(workload.template));
@@ -140,8 +137,7 @@ impl Kubelet {
             ..Status::default()
         });
         let deleted = CancellationToken::new();
-        let controller =
-            deployment::Controller::new(workload.key, self.surroundings.clone(), report, self.hurry.clone());
+        let controller = deployment::Controller::new(workload.key, self.context.clone(), report, self.shutdown.clone());
         let task = tokio::spawn(controller.run(scale.watch(), templates, deleted.clone()));
         Deployment {
             scale,

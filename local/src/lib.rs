@@ -1,4 +1,4 @@
-//! Plays Kubernetes and KEDA for processes on one machine, through the very contracts a cluster would use.
+//! Plays Kubernetes and KEDA for processes on one machine, through the same interfaces as a cluster.
 //!
 //! Interceptor and scaler are the real programs and do not know the difference: they read a directory of manifests, and
 //! the scaler is called as KEDA calls it.
@@ -47,7 +47,7 @@ mod workload;
 
 pub use addresses::print as print_addresses;
 
-/// The identity of a namespaced object of a kind that the context tells.
+/// The identity of a namespaced object whose kind is known from the context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Its namespace.
@@ -65,8 +65,8 @@ impl Key {
         }
     }
 
-    /// Of an object; the namespace is `default` where a manifest names none.
-    pub fn of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Self {
+    /// The key of an object; the namespace is `default` where a manifest names none.
+    pub fn from_metadata(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Self {
         let namespace = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty());
         Self::new(
             namespace.unwrap_or("default"),

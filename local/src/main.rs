@@ -18,7 +18,7 @@ async fn main() -> ExitCode {
     let output = Output::stdout();
     match cli::parse(std::env::args_os().skip(1), programs()) {
         Ok(Command::Help) => {
-            output.text(HELP);
+            output.print(HELP);
             ExitCode::SUCCESS
         }
         Ok(Command::Run(options)) => exit_code(run(&options, false, output).await),
@@ -27,23 +27,23 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Beside ourselves.
+/// The directory of our own executable.
 fn programs() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.parent().map(PathBuf::from).unwrap_or_default()
 }
 
-/// Whether all went well.
+/// `false` when the demo failed or the start was interrupted.
 async fn run(options: &Options, demo: bool, output: Output) -> Result<bool, StartError> {
     let logs = Environment::of([("RUST_LOG", std::env::var("RUST_LOG").as_deref().unwrap_or("warn"))]);
-    let _logs = Telemetry::start("keda-http-local", &LogConfig::default(), &logs).context("logs")?;
-    let shutdown = shutdown::on_signal().context("signals")?;
+    let _logs = Telemetry::start("keda-http-local", &LogConfig::default(), &logs).context("cannot start logging")?;
+    let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
     let mut local = tokio::select! {
         started = Local::start(options, output.clone()) => started?,
         () = shutdown.cancelled() => return Ok(false),
     };
     keda_http_local::print_addresses(&local, &output);
-    let well = if demo {
+    let succeeded = if demo {
         tokio::select! {
             result = demo::run(&local, &output) => result.map_err(StartError::from),
             () = shutdown.cancelled() => Ok(false),
@@ -54,7 +54,7 @@ async fn run(options: &Options, demo: bool, output: Output) -> Result<bool, Star
         Ok(true)
     };
     local.stop().await;
-    well
+    succeeded
 }
 
 fn exit_code(result: Result<bool, StartError>) -> ExitCode {

@@ -83,7 +83,7 @@ impl Manifests {
     /// Applies changes and reports what is wrong after them. An object that is not valid keeps its last good state.
     pub fn apply(&mut self, changes: &[Change]) -> Findings {
         for change in changes {
-            self.remember(change);
+            self.store(change);
             for change in self.route_index.apply(change) {
                 match change {
                     RouteChange::Set(route) => drop(self.routes.insert(route.key.clone(), route)),
@@ -148,7 +148,7 @@ impl Manifests {
 
     /// The Deployments whose pods the Service selects.
     fn selected_by<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Workload> {
-        let namespace = Key::of(&service.metadata).namespace;
+        let namespace = Key::from_metadata(&service.metadata).namespace;
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
         self.workloads.values().filter(move |workload| {
             workload.key.namespace == namespace
@@ -156,7 +156,7 @@ impl Manifests {
         })
     }
 
-    fn remember(&mut self, change: &Change) {
+    fn store(&mut self, change: &Change) {
         match change {
             Change::Apply(object) => drop(self.objects.insert(object.id(), object.clone())),
             Change::Delete(id) => drop(self.objects.remove(id)),

@@ -24,17 +24,17 @@ impl fmt::Debug for Output {
 
 /// How wide the names before the lines of processes are.
 const NAME_WIDTH: usize = 14;
-/// Colours that can be told apart on light and on dark terminals.
+/// Colours that differ clearly on light and on dark terminals.
 const COLOURS: [u8; 6] = [32, 33, 34, 35, 36, 31];
 
 impl Output {
-    /// The standard output, in colour when it is a terminal and `NO_COLOR` is not set.
+    /// Prints to the standard output, in colour when it is a terminal and `NO_COLOR` is not set.
     pub fn stdout() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self::to(std::io::stdout(), wanted && std::io::stdout().is_terminal())
     }
 
-    /// Any writer.
+    /// Prints to any writer.
     pub fn to(writer: impl Write + Send + 'static, colour: bool) -> Self {
         Self {
             writer: Arc::new(Mutex::new(Box::new(writer))),
@@ -42,18 +42,13 @@ impl Output {
         }
     }
 
-    /// Nowhere.
-    pub fn none() -> Self {
-        Self::to(std::io::sink(), false)
-    }
-
     /// Whether colours are wanted.
-    pub fn colour(&self) -> bool {
+    pub(crate) fn colour(&self) -> bool {
         self.colour
     }
 
-    /// A line that somebody says: a process, or a part of ours.
-    pub fn line(&self, name: &str, text: &str) {
+    /// Prints a line of a process, or of a part of ours, under its name.
+    pub(crate) fn print_line(&self, name: &str, text: &str) {
         let name = format!("{name:<NAME_WIDTH$}");
         if self.colour {
             self.write(&format!("\x1b[{}m{name} |\x1b[0m {text}\n", colour_of(name.trim_end())));
@@ -62,12 +57,12 @@ impl Output {
         }
     }
 
-    /// Text as it is, with a line end behind it.
-    pub fn text(&self, text: &str) {
+    /// Prints text as it is, with a line end after it.
+    pub fn print(&self, text: &str) {
         self.write(&format!("{}\n", text.trim_end_matches('\n')));
     }
 
-    /// A terminal that is gone takes nothing more, and there is nobody left to tell.
+    /// Errors are ignored: the terminal is gone then.
     fn write(&self, text: &str) {
         let mut writer = self.writer.lock();
         let _ = writer.write_all(text.as_bytes());

@@ -37,7 +37,7 @@ impl Process {
     /// do: the system ties the child's life to the thread that made it.
     ///
     /// # Errors
-    /// When the program or its directory is not there, or may not be run.
+    /// When the program or its directory does not exist, or may not be executed.
     pub fn start(launch: &Launch, lines: Option<(&Output, &str)>) -> io::Result<Self> {
         let pipe = || if lines.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(&launch.program);
@@ -49,8 +49,8 @@ impl Process {
         die_with_us(&mut command);
         let mut child = command.spawn()?;
         if let (Some((output, name)), Some(stdout), Some(stderr)) = (lines, child.stdout.take(), child.stderr.take()) {
-            print(stdout, output, name);
-            print(stderr, output, name);
+            print_lines(stdout, output, name);
+            print_lines(stderr, output, name);
         }
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Ok(Self { child, group })
@@ -61,11 +61,11 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits for its end; what it has left behind in its group is killed then, as the end of a container does.
+    /// Waits for its end; what is left of its group is killed then, as at the end of a container.
     ///
     /// # Errors
-    /// When the system cannot tell.
-    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+    /// When the exit status cannot be read.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.kill_group();
         Ok(status)
@@ -75,12 +75,12 @@ impl Process {
     pub async fn stop(&mut self, limit: impl Future<Output = ()>) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
         let ended = tokio::select! {
-            status = self.ended() => status.ok(),
+            status = self.wait() => status.ok(),
             () = limit => None,
         };
         if ended.is_none() {
             self.kill_group();
-            let _ = self.child.wait().await; // nothing can be done about a process that cannot be waited for
+            let _ = self.child.wait().await; // nothing can be done when waiting fails
         }
         ended
     }
@@ -130,25 +130,25 @@ fn die_with_us(command: &mut Command) {
     }
 }
 
-fn print(stream: impl AsyncRead + Unpin + Send + 'static, output: &Output, name: &str) {
+fn print_lines(stream: impl AsyncRead + Unpin + Send + 'static, output: &Output, name: &str) {
     let (output, name) = (output.clone(), name.to_owned());
     tokio::spawn(async move {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         while let Ok(1..) = reader.read_until(b'\n', &mut line).await {
-            output.line(&name, String::from_utf8_lossy(&line).trim_end());
+            output.print_line(&name, String::from_utf8_lossy(&line).trim_end());
             line.clear();
         }
     });
 }
 
-/// How a process ended, for people.
+/// How a process ended, for messages.
 pub fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "an unknown end".to_owned(),
+        (None, None) => "unknown exit status".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Interceptor and scaler: started, waited for, and started again when they die.
+//! Interceptor and scaler: started, waited for, and restarted when they die.
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -17,7 +17,7 @@ use crate::restarts::{HEALTHY_AFTER, restart_backoff};
 
 /// How long a program may take until it is ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How often it is asked meanwhile.
+/// How often its readiness is polled meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(10);
 
 /// A program. Dropping it kills the process.
@@ -34,7 +34,7 @@ pub struct Program {
 pub enum State {
     /// It runs under this process id.
     Running(u32),
-    /// It has ended by itself and will be started again.
+    /// It has ended unexpectedly and will be restarted.
     Ended(Option<ExitStatus>),
 }
 
@@ -43,7 +43,7 @@ impl Program {
     ///
     /// # Errors
     /// When it cannot be started, ends before it is ready, or is not ready in time.
-    pub async fn start(
+    pub(crate) async fn start(
         name: &'static str,
         launch: Launch,
         ready: &str,
@@ -77,9 +77,9 @@ impl Program {
     }
 
     /// Asks it to end and waits for that.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        let _ = (&mut self.task).await; // cancelled or in disorder, it has ended either way
+        let _ = (&mut self.task).await; // the program has ended, however its task did
     }
 
     async fn ready(&self, url: &str) -> Result<()> {
@@ -103,11 +103,11 @@ impl Drop for Program {
 fn end_of(state: Option<&State>) -> String {
     match state {
         Some(State::Ended(Some(status))) => describe(*status),
-        Some(State::Ended(None) | State::Running(_)) | None => "an unknown end".to_owned(),
+        Some(State::Ended(None) | State::Running(_)) | None => "unknown exit status".to_owned(),
     }
 }
 
-/// Another process cannot be waited for but by asking.
+/// Returns when the URL answers with success. Polls, because another process cannot notify us.
 async fn answers(url: &str) {
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -135,7 +135,7 @@ fn start(name: &'static str, launch: &Launch, output: &Output) -> Result<Process
         } else {
             ""
         };
-        format!("{} cannot be started{hint}", launch.program)
+        format!("cannot start {}{hint}", launch.program)
     })
 }
 
@@ -158,7 +158,7 @@ impl Keeper {
         loop {
             let started = Instant::now();
             let status = tokio::select! {
-                status = process.ended() => status.ok(),
+                status = process.wait() => status.ok(),
                 () = stop.cancelled() => return self.stop(process).await,
             };
             self.report.send_replace(State::Ended(status));
@@ -175,13 +175,13 @@ impl Keeper {
 
     async fn restart(&self, status: Option<ExitStatus>, backoff: &mut Backoff) -> Process {
         let mut end = format!(
-            "ended by itself ({})",
-            status.map_or_else(|| "an unknown end".to_owned(), describe)
+            "ended unexpectedly ({})",
+            status.map_or_else(|| "unknown exit status".to_owned(), describe)
         );
         loop {
             let pause = backoff.pause();
             self.output
-                .line(self.name, &format!("[{end}; restarts in {} s]", pause.as_secs()));
+                .print_line(self.name, &format!("[{end}; restarting in {} s]", pause.as_secs()));
             sleep(pause).await;
             match start(self.name, &self.launch, &self.output) {
                 Ok(process) => return process,
@@ -193,7 +193,7 @@ impl Keeper {
     async fn stop(&self, mut process: Process) {
         if process.stop_within(self.limit).await.is_none() {
             self.output
-                .line(self.name, "[killed: it did not end in time after SIGTERM]");
+                .print_line(self.name, "[killed: it did not end in time after SIGTERM]");
         }
     }
 }

@@ -22,7 +22,7 @@ impl RunDirectory {
     /// user's files is seen as it happens; without one the hello example is put there.
     ///
     /// # Errors
-    /// When it cannot be written, or `users` is no directory.
+    /// When it cannot be written, or `users` is not a directory.
     pub fn prepare(path: Option<&Path>, users: Option<&Path>) -> Result<Self> {
         let temporary = match path {
             Some(_) => None,
@@ -38,7 +38,7 @@ impl RunDirectory {
         let prepared = clear(&link)
             .and_then(|()| clear(&slices))
             .and_then(|()| std::fs::create_dir_all(&slices));
-        prepared.with_context(|| format!("the run directory {} cannot be written", own.display()))?;
+        prepared.with_context(|| format!("cannot write the run directory {}", own.display()))?;
         let users = match users {
             Some(users) => std::fs::canonicalize(users).with_context(|| users.display().to_string())?,
             None => example(&own)?,
@@ -68,7 +68,7 @@ impl RunDirectory {
     }
 }
 
-/// What a former run has left.
+/// Removes what an earlier run has left.
 fn clear(path: &Path) -> io::Result<()> {
     let result = match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_named() {
+    fn a_directory_that_does_not_exist_is_named() {
         let error = RunDirectory::prepare(None, Some(Path::new("/no/such/place"))).unwrap_err();
         assert!(format!("{error:#}").starts_with("/no/such/place: "), "{error:#}");
     }

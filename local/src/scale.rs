@@ -11,19 +11,16 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// With this many replicas.
     pub fn new(replicas: u32) -> Self {
         Self {
             replicas: Arc::new(watch::Sender::new(replicas)),
         }
     }
 
-    /// How many there shall be.
     pub fn replicas(&self) -> u32 {
         *self.replicas.borrow()
     }
 
-    /// From now on this many.
     pub fn set(&self, replicas: u32) {
         self.replicas
             .send_if_modified(|known| std::mem::replace(known, replicas) != replicas);
@@ -34,7 +31,6 @@ impl Scale {
         Arc::ptr_eq(&self.replicas, &other.replicas)
     }
 
-    /// Every change.
     pub fn watch(&self) -> watch::Receiver<u32> {
         self.replicas.subscribe()
     }

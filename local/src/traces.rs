@@ -1,4 +1,4 @@
-//! Spans that arrive over OTLP, gathered into traces; cold starts are drawn once their spans have come.
+//! Spans received over OTLP, by trace; cold starts are drawn when their spans have arrived.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ pub mod waterfall;
 
 pub use span::{Kind, Span};
 
-/// How many traces are remembered; the oldest go first.
-const REMEMBERED: usize = 500;
-/// How many spans of one trace are remembered.
-const SPANS: usize = 1000;
-/// A trace to which nothing has come for this long is whole: three times as long as our programs keep spans back.
+/// How many traces are kept; the oldest are dropped first.
+const KEPT_TRACES: usize = 500;
+/// How many spans of one trace are kept.
+const KEPT_SPANS: usize = 1000;
+/// A trace without a new span for this long is complete: three times as long as our programs delay spans.
 const QUIET: Duration = Duration::from_millis(600);
 /// How wide waterfalls are drawn.
 pub const WIDTH: usize = 100;
@@ -54,7 +54,6 @@ impl Default for Traces {
 }
 
 impl Traces {
-    /// Takes spans in.
     pub fn add(&self, spans: Vec<Span>) {
         if spans.is_empty() {
             return;
@@ -67,7 +66,7 @@ impl Traces {
         self.arrivals.send_modify(|arrivals| *arrivals += 1);
     }
 
-    /// The spans of a trace that have come so far.
+    /// The spans of a trace received so far.
     pub fn spans(&self, trace: &str) -> Vec<Span> {
         let state = self.state.lock();
         state
@@ -77,21 +76,21 @@ impl Traces {
             .unwrap_or_default()
     }
 
-    /// Waits until the spans of a trace are as they should be, or `limit` has passed; either way those that came.
-    pub async fn wait(&self, trace: &str, limit: Duration, whole: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+    /// Waits until the spans of a trace are complete, or `limit` has passed; returns those received.
+    pub async fn wait(&self, trace: &str, limit: Duration, complete: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let mut arrivals = self.arrivals.subscribe();
-        let came = arrivals.wait_for(|_| whole(&self.spans(trace)));
-        let _ = tokio::time::timeout(limit, came).await; // what is missing is the caller's to tell
+        let complete = arrivals.wait_for(|_| complete(&self.spans(trace)));
+        let _ = tokio::time::timeout(limit, complete).await; // the caller reports what is missing
         self.spans(trace)
     }
 
-    /// Draws every cold start when its trace is whole. Runs for ever.
+    /// Draws every cold start when its trace is complete. Runs for ever.
     pub async fn draw_cold_starts(self, output: Output) {
         let mut arrivals = self.arrivals.subscribe();
         loop {
-            let (whole, next) = self.state.lock().whole_cold_starts(Instant::now());
-            for spans in whole {
-                output.text(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
+            let (complete, next) = self.state.lock().complete_cold_starts(Instant::now());
+            for spans in complete {
+                output.print(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
             }
             let due = async {
                 match next {
@@ -109,8 +108,8 @@ impl Traces {
 
 impl State {
     fn add(&mut self, span: Span) {
-        if !self.traces.contains_key(&span.trace) && self.traces.len() >= REMEMBERED {
-            self.forget_oldest();
+        if !self.traces.contains_key(&span.trace) && self.traces.len() >= KEPT_TRACES {
+            self.drop_oldest();
         }
         let now = Instant::now();
         let trace = self.traces.entry(span.trace.clone()).or_insert_with(|| Trace {
@@ -119,12 +118,12 @@ impl State {
             drawn: false,
         });
         trace.last = now;
-        if trace.spans.len() < SPANS && trace.spans.iter().all(|known| known.id != span.id) {
+        if trace.spans.len() < KEPT_SPANS && trace.spans.iter().all(|known| known.id != span.id) {
             trace.spans.push(span);
         }
     }
 
-    fn forget_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         let oldest = self
             .traces
             .iter()
@@ -136,26 +135,26 @@ impl State {
     }
 
     /// The cold starts that are to be drawn now, and when the next one is due.
-    fn whole_cold_starts(&mut self, now: Instant) -> (Vec<Vec<Span>>, Option<Instant>) {
+    fn complete_cold_starts(&mut self, now: Instant) -> (Vec<Vec<Span>>, Option<Instant>) {
         let waiting = self
             .traces
             .values_mut()
             .filter(|trace| !trace.drawn && is_cold_start(&trace.spans));
-        let (mut whole, mut next) = (Vec::new(), None);
+        let (mut complete, mut next) = (Vec::new(), None);
         for trace in waiting {
             let due = trace.last + QUIET;
             if due <= now {
                 trace.drawn = true;
-                whole.push(trace.spans.clone());
+                complete.push(trace.spans.clone());
             } else {
                 next = Some(next.map_or(due, |next: Instant| next.min(due)));
             }
         }
-        (whole, next)
+        (complete, next)
     }
 }
 
-/// Whether a request had to wait for its app: the interceptor says so on its server span.
+/// Whether a request was held: the interceptor's server span has the attribute.
 pub fn is_cold_start(spans: &[Span]) -> bool {
     spans
         .iter()
@@ -185,22 +184,22 @@ mod tests {
             attributes: Vec::new(),
             ..cold("b", "1")
         });
-        let (whole, next) = state.whole_cold_starts(Instant::now());
-        assert!(whole.is_empty());
+        let (complete, next) = state.complete_cold_starts(Instant::now());
+        assert!(complete.is_empty());
         let due = next.unwrap();
-        let (whole, next) = state.whole_cold_starts(due);
-        assert_eq!((whole.len(), next), (1, None));
-        assert_eq!(state.whole_cold_starts(due), (Vec::new(), None));
+        let (complete, next) = state.complete_cold_starts(due);
+        assert_eq!((complete.len(), next), (1, None));
+        assert_eq!(state.complete_cold_starts(due), (Vec::new(), None));
     }
 
     #[test]
-    fn the_oldest_trace_is_forgotten_and_no_span_counts_twice() {
+    fn the_oldest_trace_is_dropped_and_no_span_counts_twice() {
         let mut state = State::default();
-        for number in 0..=REMEMBERED {
+        for number in 0..=KEPT_TRACES {
             state.add(cold(&number.to_string(), "1"));
             state.add(cold(&number.to_string(), "1"));
         }
-        assert_eq!(state.traces.len(), REMEMBERED);
+        assert_eq!(state.traces.len(), KEPT_TRACES);
         assert!(!state.traces.contains_key("0"));
         assert_eq!(state.traces["1"].spans.len(), 1);
     }

@@ -151,7 +151,7 @@ impl Workload {
         let template = template(&pod, labels, &mut errors);
         match (template, count) {
             (Some(template), Ok(replicas)) if errors.is_empty() => Ok(Self {
-                key: Key::of(&deployment.metadata),
+                key: Key::from_metadata(&deployment.metadata),
                 replicas,
                 template,
                 notes: notes(&pod),

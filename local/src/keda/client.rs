@@ -20,7 +20,7 @@ pub struct Spec {
     pub target: f64,
 }
 
-/// What one read of a metric has told.
+/// The result of one read of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Value {
     /// The metric.

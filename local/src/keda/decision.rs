@@ -1,4 +1,4 @@
-//! What KEDA makes of a poll or a push: pure, with the time passed in.
+//! KEDA's decision after a poll or a push: pure, with the time passed in.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Plan;
 
-/// What is known when a decision is due.
+/// What a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
     /// How many replicas there shall be now.
@@ -28,7 +28,7 @@ pub struct Situation {
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing.
+    /// No change.
     Leave,
     /// It is active: the cooldown begins anew.
     Refresh,

@@ -1,4 +1,4 @@
-//! What a ScaledObject asks of KEDA, as KEDA sees it after admission.
+//! What KEDA reads from a ScaledObject after admission.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -80,10 +80,10 @@ impl Plan {
     /// `external-push`, with the scaler's address and, with several of them, the trigger's name in the metadata.
     ///
     /// # Errors
-    /// Every field that cannot be used.
+    /// Every field that is not valid.
     pub fn read(object: &ScaledObject, scaler: &str) -> Result<Self, Vec<FieldError>> {
         let spec = &object.spec;
-        let key = Key::of(&object.metadata);
+        let key = Key::from_metadata(&object.metadata);
         let mut errors = Vec::new();
         let target = &spec.scale_target_ref;
         if target.kind.as_deref().is_some_and(|kind| kind != "Deployment") {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn several_triggers_are_told_apart_by_their_names() {
+    fn several_triggers_differ_by_their_names() {
         let plan = read(
             "{scaleTargetRef: {name: app}, triggers: [{type: cron}, {type: kedify-http, name: read, metadata: {hosts: a}}, \
              {type: kedify-http, name: write, metadata: {hosts: b}}]}",
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_by_field() {
+    fn a_field_that_is_not_valid_is_named() {
         let trigger = "triggers: [{type: kedify-http, metadata: {hosts: a}}]";
         let table = [
             (

@@ -87,7 +87,7 @@ async fn specs_once(
 
 fn report(output: &Output, call: &str, status: &Status, backoff: &Backoff) {
     let pause = backoff.clone().pause().as_secs();
-    output.line(
+    output.print_line(
         "keda",
         &format!(
             "{call} ended: {:?}: {}; retrying in {pause} s",

@@ -105,7 +105,7 @@ impl ScaleLoop {
             None => self.print(&format!("paused by annotation at {} replicas", self.scale.replicas())),
         }
         self.settled.send_replace(true);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn open_streams(&self, pushes: &mpsc::Sender<Push>) -> JoinSet<()> {
@@ -243,7 +243,7 @@ impl ScaleLoop {
     }
 
     fn print(&self, text: &str) {
-        self.output.line("keda", &format!("{}: {text}", self.plan.key));
+        self.output.print_line("keda", &format!("{}: {text}", self.plan.key));
     }
 }
 

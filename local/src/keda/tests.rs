@@ -17,19 +17,20 @@ use tonic::codegen::tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use super::plan::Pause;
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A scaler that does as it is told and remembers what it was asked.
+/// A scaler that behaves as its settings say and records its calls.
 #[derive(Clone, Default)]
 struct Scaler {
-    state: Arc<Mutex<Told>>,
+    state: Arc<Mutex<Settings>>,
     calls: Arc<watch::Sender<Vec<Call>>>,
 }
 
 #[derive(Default)]
-struct Told {
+struct Settings {
     active: bool,
     fails: bool,
     streams: Vec<mpsc::UnboundedSender<Result<IsActiveResponse, Status>>>,
@@ -43,7 +44,7 @@ struct Call {
 }
 
 impl Scaler {
-    fn note(&self, name: &'static str, object: &ScaledObjectRef) -> Result<(), Status> {
+    fn record(&self, name: &'static str, object: &ScaledObjectRef) -> Result<(), Status> {
         let call = Call {
             name,
             at: Instant::now(),
@@ -51,7 +52,7 @@ impl Scaler {
         };
         self.calls.send_modify(|calls| calls.push(call));
         if self.state.lock().fails {
-            Err(Status::unavailable("as told"))
+            Err(Status::unavailable("as set"))
         } else {
             Ok(())
         }
@@ -87,7 +88,7 @@ impl ExternalScaler for Scaler {
     type StreamMetricSpecStream = BoxStream<GetMetricSpecResponse>;
 
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        self.note("IsActive", request.get_ref())?;
+        self.record("IsActive", request.get_ref())?;
         let result = self.state.lock().active;
         Ok(Response::new(IsActiveResponse { result }))
     }
@@ -98,7 +99,7 @@ impl ExternalScaler for Scaler {
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.state.lock().streams.push(sender);
-        self.note("StreamIsActive", request.get_ref())?;
+        self.record("StreamIsActive", request.get_ref())?;
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
     }
 
@@ -106,7 +107,7 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
-        self.note("GetMetricSpec", request.get_ref())?;
+        self.record("GetMetricSpec", request.get_ref())?;
         let spec = MetricSpec {
             metric_name: "http_app_rate".to_owned(),
             target_size: 1,
@@ -119,7 +120,7 @@ impl ExternalScaler for Scaler {
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
         assert_eq!(request.get_ref().metric_name, "http_app_rate", "without the prefix s0-");
-        self.note("GetMetrics", request.get_ref().scaled_object_ref.as_ref().unwrap())?;
+        self.record("GetMetrics", request.get_ref().scaled_object_ref.as_ref().unwrap())?;
         let value = MetricValue {
             metric_name: "http_app_rate".to_owned(),
             metric_value: 5,
@@ -134,7 +135,7 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
-        self.note("StreamMetricSpec", request.get_ref())?;
+        self.record("StreamMetricSpec", request.get_ref())?;
         Err(Status::unimplemented("not here"))
     }
 }
@@ -176,12 +177,12 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn new(replicas: u32, plan: Plan, told: Told) -> Self {
+    async fn new(replicas: u32, plan: Plan, settings: Settings) -> Self {
         let scaler = Scaler::default();
-        *scaler.state.lock() = told;
+        *scaler.state.lock() = settings;
         let address = serve(&scaler).await;
         let scale = Scale::new(replicas);
-        let keda = Keda::new(&address.to_string(), Output::none()).unwrap();
+        let keda = Keda::new(&address.to_string(), Output::to(std::io::sink(), false)).unwrap();
         keda.set(vec![plan], |_| Some(scale.clone()));
         Self { scaler, scale, keda }
     }
@@ -197,7 +198,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn the_metric_specs_are_read_first_and_each_metric_is_its_value_and_then_its_activity() {
-    let fixture = Fixture::new(0, plan(3600), Told::default()).await;
+    let fixture = Fixture::new(0, plan(3600), Settings::default()).await;
     fixture.scaler.called("IsActive", 1).await;
     fixture.scaler.called("StreamMetricSpec", 1).await;
     let calls = fixture.scaler.called("StreamIsActive", 1).await;
@@ -223,11 +224,11 @@ async fn the_metric_specs_are_read_first_and_each_metric_is_its_value_and_then_i
 
 #[tokio::test]
 async fn true_wakes_at_once_and_false_means_nothing() {
-    let told = Told {
+    let settings = Settings {
         active: false,
-        ..Told::default()
+        ..Settings::default()
     };
-    let fixture = Fixture::new(0, plan(3600), told).await;
+    let fixture = Fixture::new(0, plan(3600), settings).await;
     fixture.scaler.called("StreamIsActive", 1).await;
     fixture.scaler.called("IsActive", 1).await;
     let mut scale = fixture.scale.watch();
@@ -243,11 +244,11 @@ async fn true_wakes_at_once_and_false_means_nothing() {
 
 #[tokio::test]
 async fn a_poll_that_finds_nothing_active_scales_to_zero_after_the_cooldown() {
-    let told = Told {
+    let settings = Settings {
         active: true,
-        ..Told::default()
+        ..Settings::default()
     };
-    let fixture = Fixture::new(0, plan(1), told).await;
+    let fixture = Fixture::new(0, plan(1), settings).await;
     fixture.replicas(1).await;
     fixture.scaler.state.lock().active = false;
     let inactive = Instant::now();
@@ -257,11 +258,11 @@ async fn a_poll_that_finds_nothing_active_scales_to_zero_after_the_cooldown() {
 
 #[tokio::test]
 async fn errors_leave_replicas_alone() {
-    let told = Told {
+    let settings = Settings {
         active: true,
-        ..Told::default()
+        ..Settings::default()
     };
-    let fixture = Fixture::new(0, plan(1), told).await;
+    let fixture = Fixture::new(0, plan(1), settings).await;
     fixture.replicas(1).await;
     fixture.scaler.state.lock().fails = true;
     let before = fixture.scaler.count("GetMetricSpec");
@@ -271,7 +272,7 @@ async fn errors_leave_replicas_alone() {
 
 #[tokio::test]
 async fn a_stream_that_ends_is_opened_again_after_two_seconds_and_then_four_unless_its_end_was_clean() {
-    let fixture = Fixture::new(0, plan(3600), Told::default()).await;
+    let fixture = Fixture::new(0, plan(3600), Settings::default()).await;
     fixture.scaler.called("StreamIsActive", 1).await;
     let pause = async |times: usize| {
         let ended = Instant::now();
@@ -289,19 +290,19 @@ async fn a_stream_that_ends_is_opened_again_after_two_seconds_and_then_four_unle
 
 #[tokio::test]
 async fn a_scaler_without_metric_spec_stream_is_asked_for_it_once() {
-    let fixture = Fixture::new(0, plan(1), Told::default()).await;
+    let fixture = Fixture::new(0, plan(1), Settings::default()).await;
     fixture.scaler.called("GetMetricSpec", 5).await;
     assert_eq!(fixture.scaler.count("StreamMetricSpec"), 1);
 }
 
 #[tokio::test]
 async fn a_scaler_that_fails_at_first_is_asked_again_until_it_answers() {
-    let told = Told {
+    let settings = Settings {
         active: true,
         fails: true,
-        ..Told::default()
+        ..Settings::default()
     };
-    let fixture = Fixture::new(0, plan(3600), told).await;
+    let fixture = Fixture::new(0, plan(3600), settings).await;
     fixture.scaler.called("GetMetricSpec", 3).await;
     assert_eq!(fixture.scaler.count("StreamIsActive"), 0);
     fixture.scaler.state.lock().fails = false;
@@ -313,7 +314,7 @@ async fn a_changed_object_starts_anew_and_one_that_is_gone_is_left_alone() {
     let scaler = Scaler::default();
     let address = serve(&scaler).await;
     let scale = Scale::new(0);
-    let keda = Keda::new(&address.to_string(), Output::none()).unwrap();
+    let keda = Keda::new(&address.to_string(), Output::to(std::io::sink(), false)).unwrap();
     let set = |plans: Vec<Plan>| keda.set(plans, |_| Some(scale.clone()));
     set(vec![plan(3600)]);
     scaler.called("StreamIsActive", 1).await;
@@ -341,7 +342,7 @@ async fn a_deployment_that_was_made_anew_is_scaled_and_not_the_one_before() {
     let scaler = Scaler::default();
     scaler.state.lock().active = true;
     let address = serve(&scaler).await;
-    let keda = Keda::new(&address.to_string(), Output::none()).unwrap();
+    let keda = Keda::new(&address.to_string(), Output::to(std::io::sink(), false)).unwrap();
     let (before, after) = (Scale::new(1), Scale::new(0));
     keda.set(vec![plan(3600)], |_| Some(before.clone()));
     scaler.called("IsActive", 1).await;
@@ -353,15 +354,15 @@ async fn a_deployment_that_was_made_anew_is_scaled_and_not_the_one_before() {
 
 #[tokio::test]
 async fn fault_c6_a_paused_object_is_scaled_to_the_paused_replicas_and_is_never_polled() {
-    let told = Told {
+    let settings = Settings {
         active: true,
-        ..Told::default()
+        ..Settings::default()
     };
     let paused = Plan {
         pause: Some(Pause { replicas: Some(2) }),
         ..plan(1)
     };
-    let fixture = Fixture::new(0, paused, told).await;
+    let fixture = Fixture::new(0, paused, settings).await;
     fixture.replicas(2).await;
     fixture.keda.settled().await;
     assert!(fixture.scaler.calls.borrow().is_empty());

@@ -8,16 +8,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::pod::{Event, Pod};
-use super::{Status, Surroundings};
+use super::{PodContext, Status};
 use crate::Key;
 use crate::workload::Template;
 
 /// What looks after a Deployment.
 pub(super) struct Controller {
     key: Key,
-    surroundings: Surroundings,
+    context: PodContext,
     report: watch::Sender<Status>,
-    hurry: CancellationToken,
+    shutdown: CancellationToken,
     replicas: BTreeMap<u64, Replica>,
     started: u64,
     sender: mpsc::UnboundedSender<(u64, Event)>,
@@ -39,16 +39,16 @@ impl Replica {
 impl Controller {
     pub(super) fn new(
         key: Key,
-        surroundings: Surroundings,
+        context: PodContext,
         report: watch::Sender<Status>,
-        hurry: CancellationToken,
+        shutdown: CancellationToken,
     ) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         Self {
             key,
-            surroundings,
+            context,
             report,
-            hurry,
+            shutdown,
             replicas: BTreeMap::new(),
             started: 0,
             sender,
@@ -132,8 +132,8 @@ impl Controller {
         let pod = Pod {
             key,
             template: template.clone(),
-            surroundings: self.surroundings.clone(),
-            hurry: self.hurry.clone(),
+            context: self.context.clone(),
+            shutdown: self.shutdown.clone(),
         };
         let (events, stopping) = (self.sender.clone(), stop.clone());
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! One replica: started, probed, announced, started again when it crashes, and stopped.
+//! One replica: started, probed, announced, restarted when it crashes, and stopped.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::allocation::allocate;
 use super::probing::{self, Probed};
-use super::{HURRY, Surroundings};
+use super::{PodContext, SHUTDOWN_LIMIT};
 use crate::Key;
 use crate::endpoint_slices::ReadyPod;
 use crate::ports::Port;
@@ -31,8 +31,8 @@ pub(super) enum Event {
 pub(super) struct Pod {
     pub(super) key: Key,
     pub(super) template: Arc<Template>,
-    pub(super) surroundings: Surroundings,
-    pub(super) hurry: CancellationToken,
+    pub(super) context: PodContext,
+    pub(super) shutdown: CancellationToken,
 }
 
 impl Pod {
@@ -55,7 +55,7 @@ impl Pod {
                 backoff.reset();
             }
             let pause = backoff.pause();
-            self.print(&format!("{end}; restarts in {} s", pause.as_secs()));
+            self.print(&format!("{end}; restarting in {} s", pause.as_secs()));
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => {}
@@ -66,20 +66,20 @@ impl Pod {
     /// Runs until it ends; the reason, or `None` when it was stopped.
     async fn run_once(&self, ports: &PodPorts, stop: &CancellationToken, report: &impl Fn(Event)) -> Option<String> {
         let launch = self.launch(ports);
-        let mut process = match Process::start(&launch, Some((&self.surroundings.output, &self.key.name))) {
+        let mut process = match Process::start(&launch, Some((&self.context.output, &self.key.name))) {
             Ok(process) => process,
             Err(error) => return Some(cannot_start(&launch, &error)),
         };
         let ended = tokio::select! {
-            status = process.ended() => Some(status),
+            status = process.wait() => Some(status),
             () = stop.cancelled() => None,
             never = self.probe(&launch, ports, report) => match never {},
         };
         // No request may be sent here any more when the process is asked to end.
-        self.surroundings.slices.not_ready(&self.key);
+        self.context.slices.mark_not_ready(&self.key);
         report(Event::Ready(false));
         match ended {
-            Some(status) => Some(ended_by_itself(status)),
+            Some(status) => Some(describe_end(status)),
             None => {
                 self.stop(process).await;
                 None
@@ -92,7 +92,7 @@ impl Pod {
         let out_of_time = async {
             tokio::select! {
                 () = sleep(grace) => {}
-                () = async { self.hurry.cancelled().await; sleep(HURRY).await } => {}
+                () = async { self.shutdown.cancelled().await; sleep(SHUTDOWN_LIMIT).await } => {}
             }
         };
         let end = match process.stop(out_of_time).await {
@@ -106,12 +106,12 @@ impl Pod {
     async fn probe(&self, launch: &Launch, ports: &PodPorts, report: &impl Fn(Event)) -> Infallible {
         let announce = |probed: Probed| match probed {
             Probed::Ready => {
-                self.surroundings.slices.ready(self.ready_pod(ports));
+                self.context.slices.mark_ready(self.ready_pod(ports));
                 self.print("ready");
                 report(Event::Ready(true));
             }
             Probed::NoLongerReady(reason) => {
-                self.surroundings.slices.not_ready(&self.key);
+                self.context.slices.mark_not_ready(&self.key);
                 self.print(&format!("no longer ready: {reason}"));
                 report(Event::Ready(false));
             }
@@ -161,9 +161,9 @@ impl Pod {
         };
         let own = variables(&self.template, &identity);
         let mut parts = command(&self.template, &own).into_iter();
-        let mut env: BTreeMap<String, String> = self.surroundings.env.clone();
+        let mut env: BTreeMap<String, String> = self.context.env.clone();
         env.extend(own);
-        let base = &self.surroundings.directory;
+        let base = &self.context.directory;
         Launch {
             program: parts.next().unwrap_or_default(),
             args: parts.collect(),
@@ -178,22 +178,22 @@ impl Pod {
     }
 
     fn ports(&self) -> io::Result<(PodPorts, Vec<Port>)> {
-        allocate(&self.template, &self.services(), &self.surroundings.ports)
+        allocate(&self.template, &self.services(), &self.context.ports)
     }
 
     fn services(&self) -> Vec<Service> {
-        let slices = &self.surroundings.slices;
+        let slices = &self.context.slices;
         slices.services_selecting(&self.key.namespace, &self.template.labels)
     }
 
     fn print(&self, text: &str) {
-        self.surroundings.output.line(&self.key.name, &format!("[{text}]"));
+        self.context.output.print_line(&self.key.name, &format!("[{text}]"));
     }
 }
 
-fn ended_by_itself(status: io::Result<ExitStatus>) -> String {
+fn describe_end(status: io::Result<ExitStatus>) -> String {
     match status {
-        Ok(status) => format!("ended by itself ({})", describe(status)),
+        Ok(status) => format!("ended unexpectedly ({})", describe(status)),
         Err(error) => format!("its end cannot be observed: {error}"),
     }
 }
@@ -202,7 +202,7 @@ fn cannot_start(launch: &Launch, error: &io::Error) -> String {
     let directory = launch.directory.as_ref().filter(|directory| !directory.is_dir());
     match directory {
         Some(directory) => format!(
-            "cannot start {}: there is no directory {}",
+            "cannot start {}: the directory {} does not exist",
             launch.program,
             directory.display()
         ),

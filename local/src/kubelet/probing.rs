@@ -174,7 +174,7 @@ async fn exec(command: &[String], launch: &Launch) -> Result<(), Failure> {
     };
     let failed = |reason: String| Failure::new(format!("the command {} {reason}", command.join(" ")));
     let mut process = Process::start(&launch, None).map_err(|error| failed(format!("cannot be started: {error}")))?;
-    match process.ended().await {
+    match process.wait().await {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(failed(format!("ended with {}", describe(status)))),
         Err(error) => Err(failed(format!("failed: {error}"))),

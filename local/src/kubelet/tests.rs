@@ -18,10 +18,10 @@ impl Fixture {
         let slices = EndpointSlices::new(&slices);
         let service = "{metadata: {name: app}, spec: {selector: {app: app}, ports: [{port: 80, targetPort: 8080}]}}";
         slices.set_services(vec![serde_saphyr::from_str(service).unwrap()]);
-        let kubelet = Kubelet::new(Surroundings {
+        let kubelet = Kubelet::new(PodContext {
             slices,
             ports: Ports::default(),
-            output: Output::none(),
+            output: Output::to(std::io::sink(), false),
             directory: directory.path().into(),
             env: BTreeMap::new(),
         });

@@ -67,7 +67,7 @@ impl Manifests {
             .is_some_and(|value| value == "true");
         let is_users = self.objects.values().any(|object| match object {
             Object::ScaledObject(scaled) => {
-                let key = Key::of(&scaled.metadata);
+                let key = Key::from_metadata(&scaled.metadata);
                 let refers = scaled
                     .spec
                     .triggers

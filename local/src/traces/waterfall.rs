@@ -38,7 +38,7 @@ pub fn render(spans: &[Span], width: usize, colour: bool) -> String {
     let rows = tree(spans);
     let (start, end) = extent(spans);
     let paint = Paint { colour };
-    let columns = Columns::of(&rows, width);
+    let columns = Columns::fit(&rows, width);
     let mut lines = vec![paint.bold(&cut(&headline(spans, end - start), width))];
     for row in &rows {
         lines.push(line(row, &columns, (start, end), &paint));
@@ -48,7 +48,7 @@ pub fn render(spans: &[Span], width: usize, colour: bool) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Parents before children, siblings by their start and then by their end. Spans whose parent has not come are roots.
+/// Parents before children, siblings by their start and then by their end. Spans whose parent has not arrived are roots.
 fn tree(spans: &[Span]) -> Vec<Row<'_>> {
     let known: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
     let mut children: HashMap<&str, Vec<&Span>> = HashMap::new();
@@ -71,7 +71,7 @@ fn tree(spans: &[Span]) -> Vec<Row<'_>> {
     rows
 }
 
-/// Takes the children out of the map, so that a trace that bites its own tail ends.
+/// Removes the children from the map, so that a cycle of parents ends.
 fn descend<'a>(parent: &Span, indent: &str, children: &mut HashMap<&str, Vec<&'a Span>>, rows: &mut Vec<Row<'a>>) {
     let own = children.remove(parent.id.as_str()).unwrap_or_default();
     let last = own.len().saturating_sub(1);
@@ -128,7 +128,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(rows: &[Row<'_>], width: usize) -> Self {
+    fn fit(rows: &[Row<'_>], width: usize) -> Self {
         let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
         let name = longest(&mut rows.iter().map(|row| length(&row.branch) + length(&row.span.name)))
             .min(width * LONGEST_NAME / 100);

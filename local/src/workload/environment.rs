@@ -34,7 +34,7 @@ impl PodPorts {
     }
 }
 
-/// What a replica is told beside its template.
+/// What a replica learns beside its template.
 #[derive(Debug, Clone)]
 pub struct Identity<'a> {
     /// The pod's name.
@@ -46,7 +46,7 @@ pub struct Identity<'a> {
 }
 
 /// The variables of a replica: what the template says, and over it what is only known here: `PORT`, `PORT_<NAME>` and
-/// `HOSTNAME`. `PORT` wins over the manifest's, which holds in a cluster, where each pod has all ports to itself.
+/// `HOSTNAME`. `PORT` overrides the manifest's, which is right in a cluster, where each pod has all ports to itself.
 pub fn variables(template: &Template, pod: &Identity<'_>) -> BTreeMap<String, String> {
     let mut variables = own_variables(pod);
     let fixed = variables.clone();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_told_its_own_ports_and_the_manifest_cannot_say_otherwise() {
+    fn a_replica_learns_its_own_ports_and_the_manifest_cannot_change_them() {
         let ports = PodPorts {
             by_name: BTreeMap::from([("http".to_owned(), 1234), ("grpc-web".to_owned(), 5678)]),
             main: 1234,

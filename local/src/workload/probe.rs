@@ -47,7 +47,7 @@ impl Probe {
     /// Reads the readiness probe of the container at `at`.
     ///
     /// # Errors
-    /// When it asks for something that cannot be had here.
+    /// When it asks for something that is not supported here.
     pub fn read(declared: &Declared, at: &str) -> Result<Self, FieldError> {
         let seconds =
             |given: Option<i32>, default: u32| given.and_then(|given| u32::try_from(given).ok()).unwrap_or(default);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_here_is_refused_by_field() {
+    fn a_probe_that_is_not_supported_is_refused_by_field() {
         let table = [
             (
                 "httpGet: {port: 8080, scheme: HTTPS}",

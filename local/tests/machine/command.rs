@@ -60,7 +60,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn the_demo_ends_well_and_leaves_no_process_behind() {
+fn the_demo_succeeds_and_leaves_no_process_behind() {
     let directory = tempfile::tempdir().unwrap();
     let output = local()
         .arg("demo")
@@ -75,7 +75,7 @@ fn the_demo_ends_well_and_leaves_no_process_behind() {
         "warm request: 200 in ",
         "└─ keda-http-interceptor",
         "hello ",
-        "well: both",
+        "OK: both",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
@@ -113,7 +113,7 @@ fn running(directory: &Path) -> std::process::Child {
 }
 
 #[test]
-fn killed_outright_it_takes_everything_with_it() {
+fn when_it_is_killed_all_its_processes_end() {
     let directory = tempfile::tempdir().unwrap();
     let mut child = running(directory.path());
     child.kill().unwrap();
@@ -123,7 +123,7 @@ fn killed_outright_it_takes_everything_with_it() {
 }
 
 #[test]
-fn told_to_stop_it_stops_everything_and_ends_well() {
+fn at_a_signal_it_stops_everything_and_exits_with_0() {
     let directory = tempfile::tempdir().unwrap();
     let mut child = running(directory.path());
     let pid = rustix::process::Pid::from_child(&child);
@@ -133,7 +133,7 @@ fn told_to_stop_it_stops_everything_and_ends_well() {
 }
 
 #[test]
-fn what_cannot_be_used_ends_with_64_and_says_what_is_allowed() {
+fn what_is_not_valid_exits_with_64_and_says_what_is_allowed() {
     let directory = tempfile::tempdir().unwrap();
     let yaml = App {
         container: "{name: app, image: app}",
@@ -151,7 +151,7 @@ fn what_cannot_be_used_ends_with_64_and_says_what_is_allowed() {
         ),
         (
             &["--manifests", "/no/such/place"],
-            &["--manifests /no/such/place: is no directory"],
+            &["--manifests /no/such/place: not a directory"],
         ),
         (&["--manifests", &shown(&broken)], &["broken.yaml"]),
         (
@@ -171,7 +171,7 @@ fn what_cannot_be_used_ends_with_64_and_says_what_is_allowed() {
 }
 
 #[test]
-fn a_port_in_use_ends_with_1_and_is_named() {
+fn a_port_in_use_exits_with_1_and_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let output = local().args(["--proxy-port", &port]).output().unwrap();

@@ -14,12 +14,16 @@ use tokio::time::{sleep, timeout};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Where the programs are; a clear word when they are not.
+/// The directory of the programs.
 pub fn programs() -> PathBuf {
     let directory = Path::new(env!("CARGO_BIN_EXE_hello")).parent().unwrap().to_owned();
     for program in ["keda-http-interceptor", "keda-http-scaler"] {
         let path = directory.join(program);
-        assert!(path.exists(), "{} is not there: run `make build` first", path.display());
+        assert!(
+            path.exists(),
+            "{} does not exist: run `make build` first",
+            path.display()
+        );
     }
     directory
 }

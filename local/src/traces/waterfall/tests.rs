@@ -100,7 +100,7 @@ fn without_colour_there_is_no_escape_and_with_it_the_text_is_the_same() {
 }
 
 #[test]
-fn an_error_is_told_and_a_span_without_its_parent_is_a_root() {
+fn an_error_is_shown_and_a_span_without_its_parent_is_a_root() {
     let mut lost = span("2", "unknown", "app", "GET /", Kind::Server, (0, 10));
     lost.error = Some("boom".to_owned());
     let drawn = render(&[lost], 100, false);
