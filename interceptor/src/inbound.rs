@@ -4,6 +4,7 @@
 //!
 //! - [`framing`]: follows the client's bytes and finds what must not be let through.
 //! - [`ClientIo`]: the stream hyper serves. It stops such bytes, so that hyper answers 400 and closes.
+//! - [`http2`]: the stream that HTTP/2 is served on, which counts frames by the rules of [`flood`].
 //! - [`rewrite`]: valid heads that hyper would refuse.
 //! - [`client`]: what is known of a connection, for the requests that come over it.
 //!
@@ -14,14 +15,16 @@
 //! bytes it is a half-close, and the request is answered; later it is a client that leaves, and its request ends at once.
 
 pub mod client;
+mod flood;
 pub mod framing;
+pub(crate) mod http2;
 pub(crate) mod rewrite;
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -30,6 +33,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use flood::FrameKind;
 use framing::{Framing, Violation, ViolationKind};
 use rewrite::{ExtraHeaders, Rewrite};
 
@@ -86,6 +90,19 @@ pub struct Observed {
     /// Requests whose head has lines that went around hyper, by number; the length is kept apart for a quick look.
     extra: Mutex<Vec<(u64, ExtraHeaders)>>,
     extras: AtomicUsize,
+    /// Why the connection is ended, when it is.
+    refused: OnceLock<Refused>,
+}
+
+/// What a client is refused for before it has sent a whole request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("{0}")]
+    Violation(ViolationKind),
+    #[error("a header line is malformed")]
+    HeaderLine,
+    #[error("too many {0:?} frames")]
+    Flood(FrameKind),
 }
 
 impl Observed {
@@ -93,6 +110,15 @@ impl Observed {
     /// HTTP.
     pub fn asks_for_upgrade(&self, number: u64) -> bool {
         self.upgrade.load(Ordering::Relaxed) && number >= self.heads.load(Ordering::Relaxed)
+    }
+
+    /// Why the connection is ended, when its bytes are the reason.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.refused.get().copied()
+    }
+
+    fn refuse(&self, refused: Refused) {
+        let _ = self.refused.set(refused);
     }
 
     /// Whether the client has closed its side after the request of this number, and waits for its answer.
@@ -191,9 +217,8 @@ impl<S> ClientIo<S> {
         let heads = self.framing.heads();
         let mut taken = 0;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.framing.push(line).is_err() {
-                self.refusal = Refusal::Head(POISON);
-                return;
+            if let Err(violation) = self.framing.push(line) {
+                return self.refuse_head(Refused::Violation(violation.kind));
             }
             taken += line.len();
             if self.framing.heads() != heads {
@@ -203,8 +228,7 @@ impl<S> ClientIo<S> {
         head.extend_from_slice(&bytes[..taken]);
         let rewritten = if self.framing.heads() != heads {
             let Some((ready, extra)) = rewrite::rewrite(from, &head) else {
-                self.refusal = Refusal::Head(POISON);
-                return;
+                return self.refuse_head(Refused::HeaderLine);
             };
             self.observed.add_extra(self.framing.heads(), extra);
             self.note_heads(heads);
@@ -218,6 +242,11 @@ impl<S> ClientIo<S> {
             Rewrite::Collecting { from, head }
         };
         self.rewrite = Some(Box::new(rewritten));
+    }
+
+    fn refuse_head(&mut self, refused: Refused) {
+        self.observed.refuse(refused);
+        self.refusal = Refusal::Head(POISON);
     }
 
     /// Reads what is ready of a rewritten head and what has come behind it. Whether something was read.
@@ -241,6 +270,7 @@ impl<S> ClientIo<S> {
 
     fn refuse(&mut self, violation: Violation, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         buf.set_filled(before + violation.offset);
+        self.observed.refuse(Refused::Violation(violation.kind));
         if !self.framing.is_inside_body() {
             self.refusal = Refusal::Head(POISON);
             return self.read_refusal(buf);
@@ -332,19 +362,6 @@ impl<S: AsyncRead + Unpin> ClientIo<S> {
             }
         }
     }
-
-    /// Throws away what has already come. Closing a socket with unread bytes resets the connection, and a reset can
-    /// take away the response (a 400, say) before the client has read it.
-    fn discard_received(&mut self, cx: &mut Context<'_>) {
-        let mut space = [0; DISCARDED_READ_BYTES];
-        for _ in 0..MAX_DISCARDED_READS {
-            let mut buf = ReadBuf::new(&mut space);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
-            if !matches!(read, Poll::Ready(Ok(()))) || buf.filled().is_empty() {
-                return;
-            }
-        }
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
@@ -380,7 +397,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         // hyper is done with an HTTP/1 connection that it shuts down; a tunnel may still be read.
         if !this.framing.is_unchecked() {
-            this.discard_received(cx);
+            discard_received(&mut this.stream, cx);
         }
         Poll::Ready(Ok(()))
     }
@@ -395,6 +412,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+/// Throws away what has already come. Closing a socket with unread bytes resets the connection, and a reset can take
+/// away the response (a 400, say) before the client has read it.
+fn discard_received(stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) {
+    let mut space = [0; DISCARDED_READ_BYTES];
+    for _ in 0..MAX_DISCARDED_READS {
+        let mut buf = ReadBuf::new(&mut space);
+        let read = Pin::new(&mut *stream).poll_read(cx, &mut buf);
+        if !matches!(read, Poll::Ready(Ok(()))) || buf.filled().is_empty() {
+            return;
+        }
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub mod listeners;
 pub mod memory;
+mod stream;
 pub mod worker;

@@ -383,7 +383,10 @@ async fn restore_gives_everything_back_for_good_while_a_leader_runs() {
         "Service {}/api points to the pods of pods: 2 endpoints",
         stage.namespace
     );
-    assert!(output.contains(&expected) && output.contains("kubectl annotate"), "{output}");
+    assert!(
+        output.contains(&expected) && output.contains("kubectl annotate"),
+        "{output}"
+    );
     stage.leads(&[RELEASED]).await;
     stage.kill().await;
     stage.lead();

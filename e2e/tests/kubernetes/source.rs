@@ -159,7 +159,10 @@ async fn what_changes_during_an_outage_is_known_after_it() {
         .unwrap()
         .unwrap();
     assert_eq!(world.ready(&namespace, "kept"), Some(1), "what was known stays");
-    assert!(!world.source.problems().borrow().is_empty(), "and the outage is reported");
+    assert!(
+        !world.source.problems().borrow().is_empty(),
+        "and the outage is reported"
+    );
     control_plane.start_api_server().await.unwrap();
     timeout(LIMIT, freshness.wait_for(|now| now.current))
         .await

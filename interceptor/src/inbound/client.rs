@@ -46,17 +46,14 @@ enum End {
 }
 
 impl Client {
-    /// A plain connection.
-    pub fn new(stream: &TcpStream, peer: SocketAddr, scope: Option<Scope>) -> Self {
+    /// A connection over the socket of `stream`.
+    pub fn new(stream: &impl AsRawFd, peer: SocketAddr, scheme: HeaderValue, scope: Option<Scope>) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let forwarded_for =
             HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static("unknown"));
         Self {
             peer,
-            facts: ClientFacts {
-                forwarded_for,
-                scheme: HeaderValue::from_static("http"),
-            },
+            facts: ClientFacts { forwarded_for, scheme },
             observed: Arc::default(),
             requests: AtomicU64::new(0),
             scope,

@@ -15,17 +15,17 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keda_http_core::route::scoped::Scope;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbound::client::Client;
+use crate::inbound::http2::Http2Io;
 use crate::inbound::{self, ClientIo};
 use crate::proxy::Proxy;
 use crate::proxy::response_body::ResponseBody;
 use crate::server::listeners::ScopedListener;
+use crate::server::stream::{Protocol, Stream};
 
 /// Header fields of one HTTP/2 request in all; HTTP/1.1 heads are limited alike.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
@@ -190,32 +190,37 @@ impl Server {
 
     fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, scope: Option<Scope>, close: CancellationToken) {
         prepare(&stream);
-        let client = Client::new(&stream, peer, scope);
+        let stream = Stream::Plain(stream);
+        let client = Client::new(&stream, peer, stream.scheme(), scope);
         let serving = self.clone().serve(stream, client, close);
         self.proxy.pipes.tracker.spawn(serving);
     }
 
     /// Serves a connection by the protocol its first bytes speak. Errors end it and concern nobody else.
-    async fn serve(self: Arc<Self>, stream: TcpStream, client: Client, close: CancellationToken) {
-        let peer = client.peer;
-        let spoken = close
-            .run_until_cancelled(speaks_http2(&stream, self.head_timeout))
-            .await;
+    async fn serve(self: Arc<Self>, stream: Stream, client: Client, close: CancellationToken) {
+        let (peer, observed) = (client.peer, client.observed.clone());
+        let protocol = close.run_until_cancelled(stream.protocol(self.head_timeout)).await;
         // One that has spoken when the listener closes is served; a silent one is not waited for.
-        let spoken = spoken.or_else(|| speaks_http2(&stream, self.head_timeout).now_or_never());
-        let served = match spoken {
-            Some(Ok(true)) => self.serve_http2(stream, client, close).await,
-            Some(Ok(false)) => self.serve_http1(stream, client, close).await,
+        let protocol = protocol.or_else(|| stream.protocol(self.head_timeout).now_or_never());
+        let served = match protocol {
+            Some(Ok(Protocol::Http2)) => self.clone().serve_http2(stream, client, close).await,
+            Some(Ok(Protocol::Http1)) => self.clone().serve_http1(stream, client, close).await,
             Some(Err(_)) | None => return,
         };
-        if let Err(error) = served {
-            tracing::debug!(%peer, %error, "connection ended");
+        let Err(error) = served else { return };
+        let refused = observed.refused();
+        if refused.is_some() || error.is_parse() {
+            self.proxy.metrics.protocol_errors.inc();
+        }
+        match refused {
+            Some(reason) => tracing::debug!(%peer, %reason, "connection refused"),
+            None => tracing::debug!(%peer, error = format!("{:#}", anyhow::Error::from(error)), "connection ended"),
         }
     }
 
     async fn serve_http1(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Stream,
         client: Client,
         close: CancellationToken,
     ) -> hyper::Result<()> {
@@ -249,13 +254,14 @@ impl Server {
 
     async fn serve_http2(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Stream,
         client: Client,
         close: CancellationToken,
     ) -> hyper::Result<()> {
+        let io = TokioIo::new(Http2Io::new(stream, client.observed.clone()));
         let (server, client) = (self.clone(), Arc::new(client));
         let service = service_fn(move |request| server.clone().handle(client.clone(), request));
-        let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+        let connection = self.http2.serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ended,
@@ -270,26 +276,5 @@ impl Server {
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
         Ok(self.proxy.handle(&client, request).await)
-    }
-}
-
-/// Looks at the first bytes without taking them: the HTTP/2 preface starts like no HTTP/1 request does. A connection
-/// that has sent nothing takes no buffers; one that has begun has `limit` to go on.
-async fn speaks_http2(stream: &TcpStream, limit: Duration) -> io::Result<bool> {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let mut first = [0; PREFACE.len()];
-    let mut deadline = None;
-    loop {
-        let length = stream.peek(&mut first).await?;
-        if length == 0 || first[..length] != PREFACE[..length] {
-            return Ok(false);
-        }
-        if length == PREFACE.len() {
-            return Ok(true);
-        }
-        // What was looked at is still there; only what comes next is to wake us.
-        let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-        tokio::time::timeout_at(deadline, stream.readable()).await??;
     }
 }

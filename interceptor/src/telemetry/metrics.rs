@@ -51,6 +51,8 @@ pub struct Metrics {
     pub dial_failures: Counter,
     /// Requests that were sent again because a connection closed before they were answered.
     pub replays: Counter,
+    /// Connections that were ended because of what the client sent.
+    pub(crate) protocol_errors: Counter,
     /// Routes that are live.
     pub routes: Gauge,
     /// Objects and files that could not be used, as it stands now.
@@ -212,6 +214,9 @@ impl Metrics {
         registry.register("interceptor_upstream_dial_failures", help, dial_failures.clone());
         let help = "Requests sent again because a connection closed before they were answered";
         registry.register("interceptor_upstream_replays", help, replays.clone());
+        let protocol_errors = Counter::default();
+        let help = "Connections ended because the client broke HTTP or one of its limits";
+        registry.register("interceptor_protocol_errors", help, protocol_errors.clone());
         registry.register("interceptor_routes", "Routes that are live", routes.clone());
         let help = "Files and objects that cannot be used";
         registry.register("interceptor_source_problems", help, problems.clone());
@@ -224,6 +229,7 @@ impl Metrics {
             caches: Arc::default(),
             dial_failures,
             replays,
+            protocol_errors,
             routes,
             problems,
         }

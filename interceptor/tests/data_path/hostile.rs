@@ -186,3 +186,66 @@ async fn fault_b5_an_http_1_0_request_without_host_is_for_the_catch_all() {
         "{answer}"
     );
 }
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, 0, 0, 0, 0, stream], payload].concat()
+}
+
+/// The error codes of all GOAWAY frames.
+fn goaways(mut bytes: &[u8]) -> Vec<u8> {
+    let mut codes = Vec::new();
+    while let [0, high, low, kind, _, _, _, _, _, rest @ ..] = bytes {
+        let (payload, others) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(rest.len()));
+        if *kind == 7 {
+            codes.push(payload[7]);
+        }
+        bytes = others;
+    }
+    codes
+}
+
+#[tokio::test]
+async fn fault_a9_floods_of_frames_end_with_enhance_your_calm() {
+    let interceptor = Interceptor::start().await;
+    for (name, flood) in [
+        ("PING", frame(6, 0, &[7; 8])),
+        ("SETTINGS", frame(4, 0, &[])),
+        ("WINDOW_UPDATE", frame(8, 0, &[0, 0, 0, 1])),
+        ("PRIORITY", frame(2, 1, &[0, 0, 0, 3, 16])),
+        ("unknown", frame(0xfa, 1, &[0; 3])),
+    ] {
+        let client = interceptor.connect().await;
+        let (mut read, mut write) = client.0.into_split();
+        let bytes = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            &frame(4, 0, &[])[..],
+            &flood.repeat(3_000),
+        ]
+        .concat();
+        let writing = tokio::spawn(async move { write.write_all(&bytes).await.map(|()| write) });
+        let mut answer = Vec::new();
+        let _ = soon("the end", tokio::io::AsyncReadExt::read_to_end(&mut read, &mut answer)).await;
+        let _ = writing.await.unwrap();
+        assert_eq!(goaways(&answer), [11], "{name}");
+    }
+    let metrics = interceptor.metrics().await;
+    assert!(metrics.contains("interceptor_protocol_errors_total 5\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn fault_b1_what_is_refused_is_counted() {
+    let interceptor = Interceptor::start().await;
+    for request in [
+        "GET / HTTP/1.1\nHost: a\r\n\r\n".to_owned(),
+        "GET  / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(5_000)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(70_000)),
+    ] {
+        let answer = answer_to(&interceptor, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let metrics = interceptor.metrics().await;
+    assert!(metrics.contains("interceptor_protocol_errors_total 4\n"), "{metrics}");
+}

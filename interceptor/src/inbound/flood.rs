@@ -1,0 +1,270 @@
+//! HTTP/2 frames that cost a client nothing and us work: PING and SETTINGS ask for an answer, WINDOW_UPDATE and PRIORITY
+//! for bookkeeping. h2 takes any number of them, so they are counted on their way to it.
+//!
+//! Each kind has an allowance. It grows back with time, and with each frame of a request or a response, since honest
+//! clients acknowledge and adjust in proportion to these.
+
+use tokio::time::Instant;
+
+/// RFC 9113 section 3.4; it has been recognised when the connection is served.
+const PREFACE_BYTES: u32 = 24;
+/// RFC 9113 section 4.1.
+const HEADER_BYTES: usize = 9;
+/// For each HEADERS or DATA frame of either side; as many WINDOW_UPDATEs as Envoy allows for each DATA frame.
+const PER_MESSAGE_FRAME: u32 = 10;
+/// More often than this nobody pings to learn whether we are alive, or adjusts anything.
+const PER_SECOND: u32 = 100;
+const MOST: u32 = 1_000;
+/// Each of them changes all streams.
+const MOST_SETTINGS: u32 = 100;
+
+/// What a frame is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    Priority,
+    Reset,
+    Settings,
+    Ping,
+    WindowUpdate,
+    /// DATA without data, and kinds that a client has no use for.
+    Other,
+}
+
+impl FrameKind {
+    const ALL: [Self; 6] = [
+        Self::Priority,
+        Self::Reset,
+        Self::Settings,
+        Self::Ping,
+        Self::WindowUpdate,
+        Self::Other,
+    ];
+
+    fn most(self) -> u32 {
+        match self {
+            Self::Settings => MOST_SETTINGS,
+            _ => MOST,
+        }
+    }
+}
+
+/// What the header of a frame says.
+enum Frame {
+    /// A part of a request or a response.
+    Message,
+    /// The rest of a message's head; h2 limits these.
+    Continuation,
+    Control(FrameKind),
+}
+
+/// Follows frame headers in bytes that come in any pieces.
+#[derive(Debug, Default)]
+struct Frames {
+    header: [u8; HEADER_BYTES],
+    filled: usize,
+    /// Bytes before the next header.
+    skip: u32,
+}
+
+impl Frames {
+    fn is_at_boundary(&self) -> bool {
+        self.filled == 0 && self.skip == 0
+    }
+
+    /// Follows `bytes` up to the end of a frame's header or of a frame: how many of them that is.
+    fn advance(&mut self, bytes: &[u8]) -> (usize, Option<Frame>) {
+        if self.skip > 0 {
+            let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
+            self.skip -= u32::try_from(skipped).unwrap_or(self.skip);
+            return (skipped, None);
+        }
+        let taken = (HEADER_BYTES - self.filled).min(bytes.len());
+        self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        if self.filled < HEADER_BYTES {
+            return (taken, None);
+        }
+        self.filled = 0;
+        let [high, middle, low, kind, flags, ..] = self.header;
+        self.skip = u32::from_be_bytes([0, high, middle, low]);
+        (taken, Some(frame(kind, flags, self.skip)))
+    }
+}
+
+/// RFC 9113 section 6.
+fn frame(kind: u8, flags: u8, length: u32) -> Frame {
+    const END_STREAM: u8 = 1;
+    match kind {
+        0 if length > 0 || flags & END_STREAM != 0 => Frame::Message,
+        1 => Frame::Message,
+        9 => Frame::Continuation,
+        2 => Frame::Control(FrameKind::Priority),
+        3 => Frame::Control(FrameKind::Reset),
+        4 => Frame::Control(FrameKind::Settings),
+        6 => Frame::Control(FrameKind::Ping),
+        8 => Frame::Control(FrameKind::WindowUpdate),
+        _ => Frame::Control(FrameKind::Other),
+    }
+}
+
+/// Counts the frames of one connection.
+#[derive(Debug)]
+pub(super) struct FloodGuard {
+    received: Frames,
+    sent: Frames,
+    /// Of each kind, what has not been made up for yet.
+    used: [u32; FrameKind::ALL.len()],
+    refilled: Instant,
+    flood: Option<FrameKind>,
+}
+
+impl FloodGuard {
+    /// A connection that has sent nothing yet, not even the preface.
+    pub(super) fn new() -> Self {
+        let received = Frames {
+            skip: PREFACE_BYTES,
+            ..Frames::default()
+        };
+        Self {
+            received,
+            sent: Frames::default(),
+            used: [0; FrameKind::ALL.len()],
+            refilled: Instant::now(),
+            flood: None,
+        }
+    }
+
+    /// The kind that there are too many of.
+    pub(super) fn flood(&self) -> Option<FrameKind> {
+        self.flood
+    }
+
+    /// Follows what the client sends: where the frame ends that is one too many.
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let (taken, frame) = self.received.advance(&bytes[at..]);
+            at += taken;
+            match frame {
+                Some(Frame::Message) => self.earn(),
+                Some(Frame::Control(kind)) => self.spend(kind),
+                Some(Frame::Continuation) | None => {}
+            }
+            if self.flood.is_some() && self.received.is_at_boundary() {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Follows what the client is sent.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let (taken, frame) = self.sent.advance(&bytes[at..]);
+            at += taken;
+            if let Some(Frame::Message) = frame {
+                self.earn();
+            }
+        }
+    }
+
+    fn earn(&mut self) {
+        self.give_back(PER_MESSAGE_FRAME);
+    }
+
+    fn spend(&mut self, kind: FrameKind) {
+        if self.used[kind as usize] >= kind.most() {
+            self.refill();
+        }
+        self.used[kind as usize] += 1;
+        if self.used[kind as usize] > kind.most() {
+            self.flood = Some(kind);
+        }
+    }
+
+    fn refill(&mut self) {
+        let tenths = self.refilled.elapsed().as_millis() / 100;
+        if tenths > 0 {
+            self.refilled = Instant::now();
+            let tenths = u32::try_from(tenths).unwrap_or(u32::MAX);
+            self.give_back(tenths.saturating_mul(PER_SECOND / 10));
+        }
+    }
+
+    fn give_back(&mut self, number: u32) {
+        for used in &mut self.used {
+            *used = used.saturating_sub(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+    }
+
+    /// How many of these frames pass, in pieces of this size.
+    fn passed(guard: &mut FloodGuard, frame: &[u8], size: usize) -> usize {
+        let bytes = frame.repeat(5_000);
+        let mut before = 0;
+        for piece in bytes.chunks(size) {
+            if let Some(at) = guard.receive(piece) {
+                assert_eq!((before + at) % frame.len(), 0, "it is cut between frames");
+                return (before + at) / frame.len();
+            }
+            before += piece.len();
+        }
+        5_000
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fault_a9_each_kind_of_frame_has_a_limit() {
+        for (kind, flags, payload, most) in [
+            (0, 0, &[][..], 1_000),
+            (2, 0, &[0; 5], 1_000),
+            (3, 0, &[0; 4], 1_000),
+            (4, 0, &[], 100),
+            (4, 1, &[], 100),
+            (6, 0, &[0; 8], 1_000),
+            (8, 0, &[0; 4], 1_000),
+            (0xfa, 0, &[0; 40], 1_000),
+        ] {
+            for size in [1, 7, 17, 4096, 1_000_000] {
+                let mut guard = FloodGuard::new();
+                assert_eq!(guard.receive(PREFACE), None);
+                let frame = frame(kind, flags, payload);
+                assert_eq!(passed(&mut guard, &frame, size), most + 1, "kind {kind} by {size}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_responses_and_time_earn_frames() {
+        let ping = frame(6, 0, &[0; 8]);
+        let mut guard = FloodGuard::new();
+        guard.receive(PREFACE);
+        for _ in 0..10_000 {
+            assert_eq!(guard.receive(&ping.repeat(10)), None);
+            guard.send(&frame(0, 0, b"some data"));
+            assert_eq!(guard.receive(&ping.repeat(10)), None);
+            guard.receive(&frame(1, 4, b"head"));
+        }
+        for _ in 0..10_000 {
+            assert_eq!(guard.receive(&ping.repeat(10)), None);
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!(guard.receive(&ping.repeat(1_100)).is_some());
+        assert_eq!(guard.flood(), Some(FrameKind::Ping));
+    }
+}

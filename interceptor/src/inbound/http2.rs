@@ -1,0 +1,116 @@
+//! The stream that an HTTP/2 client is served on.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::flood::FloodGuard;
+use super::{Observed, Refused, discard_received};
+
+/// A head that goes on for longer than h2 allows: it answers with GOAWAY and ENHANCE_YOUR_CALM, and closes. HEADERS
+/// without END_HEADERS, then as many empty CONTINUATIONs as it takes.
+const TOO_LONG_HEAD: [u8; 9 * 17] = {
+    const HEADERS: u8 = 1;
+    const CONTINUATION: u8 = 9;
+    let mut frames = [0; 9 * 17];
+    let mut at = 0;
+    while at < frames.len() {
+        frames[at + 3] = if at == 0 { HEADERS } else { CONTINUATION };
+        frames[at + 8] = 1;
+        at += 9;
+    }
+    frames
+};
+
+/// A client's HTTP/2 connection. One that sends too many frames of a kind (see [`super::flood`]) is ended by h2, with
+/// ENHANCE_YOUR_CALM.
+#[derive(Debug)]
+pub(crate) struct Http2Io<S> {
+    stream: S,
+    guard: FloodGuard,
+    observed: Arc<Observed>,
+    /// What is left to read of [`TOO_LONG_HEAD`], once there was a flood.
+    refusal: Option<&'static [u8]>,
+}
+
+impl<S> Http2Io<S> {
+    /// A connection of which nothing has been read, not even the preface.
+    pub(crate) fn new(stream: S, observed: Arc<Observed>) -> Self {
+        Self {
+            stream,
+            guard: FloodGuard::new(),
+            observed,
+            refusal: None,
+        }
+    }
+
+    fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let Some(end) = self.guard.receive(&buf.filled()[before..]) else {
+            return;
+        };
+        if let Some(kind) = self.guard.flood() {
+            self.observed.refuse(Refused::Flood(kind));
+        }
+        buf.set_filled(before + end);
+        self.refusal = Some(&TOO_LONG_HEAD);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Http2Io<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(left) = &mut this.refusal {
+            let (now, later) = left.split_at(left.len().min(buf.remaining()));
+            buf.put_slice(now);
+            *left = later;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        this.inspect(buf, before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Http2Io<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        this.guard.send(&buf[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        discard_received(&mut this.stream, cx);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let taken = left.min(buf.len());
+            this.guard.send(&buf[..taken]);
+            left -= taken;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
