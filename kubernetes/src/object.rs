@@ -15,62 +15,83 @@ use crate::fields::FieldError;
 use crate::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
 use crate::unknown_fields::unknown_fields;
 
-/// The kinds that are read; every other kind in a manifest is passed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// `http.keda.sh/v1beta1`
-    InterceptorRoute,
-    /// `http.keda.sh/v1alpha1`
-    HttpScaledObject,
-    /// `keda.sh/v1alpha1`
-    ScaledObject,
-    /// `v1`
-    Service,
-    /// `discovery.k8s.io/v1`
-    EndpointSlice,
-    /// `v1`: response bodies, and what the scaler tells the interceptors.
-    ConfigMap,
-    /// `apps/v1`; only `local` runs them.
-    Deployment,
+/// The table of kinds: what a new kind needs to be read. Each row names the kind, its Rust type, its API version, its name
+/// in manifests, and the function that reads it.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident($object:ty): $api_version:literal $name:literal, $read:expr;)+) => {
+        /// The kinds that are read; every other kind in a manifest is passed over.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)+
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$kind),+];
+
+            /// The kind as manifests write it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+
+            /// The API version that is read.
+            pub fn api_version(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $api_version,)+
+                }
+            }
+        }
+
+        /// An object.
+        #[derive(Debug, Clone)]
+        pub enum Object {
+            $($(#[$doc])* $kind(Box<$object>),)+
+        }
+
+        impl Object {
+            /// Its kind.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)+
+                }
+            }
+
+            /// Its metadata.
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self {
+                    $(Self::$kind(object) => &object.metadata,)+
+                }
+            }
+        }
+
+        fn typed<'de>(kind: Kind, document: impl Document<'de>) -> Result<Object, String> {
+            Ok(match kind {
+                $(Kind::$kind => Object::$kind($read(document)?),)+
+            })
+        }
+    };
+}
+
+kinds! {
+    /// A route of upstream's current kind.
+    InterceptorRoute(InterceptorRoute): "http.keda.sh/v1beta1" "InterceptorRoute", interceptor_route;
+    /// A route of upstream's former kind.
+    HttpScaledObject(HttpScaledObject): "http.keda.sh/v1alpha1" "HTTPScaledObject", http_scaled_object;
+    /// KEDA's object; one with `kedify-http` triggers makes routes.
+    ScaledObject(ScaledObject): "keda.sh/v1alpha1" "ScaledObject", slim;
+    /// A Service.
+    Service(Service): "v1" "Service", service;
+    /// Endpoints of a Service.
+    EndpointSlice(EndpointSlice): "discovery.k8s.io/v1" "EndpointSlice", endpoint_slice;
+    /// Response bodies, and what the scaler writes down for the interceptors.
+    ConfigMap(ConfigMap): "v1" "ConfigMap", slim;
+    /// A workload; only `local` runs them.
+    Deployment(Deployment): "apps/v1" "Deployment", slim;
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::InterceptorRoute,
-        Self::HttpScaledObject,
-        Self::ScaledObject,
-        Self::Service,
-        Self::EndpointSlice,
-        Self::ConfigMap,
-        Self::Deployment,
-    ];
-
-    /// The kind as manifests write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InterceptorRoute => "InterceptorRoute",
-            Self::HttpScaledObject => "HTTPScaledObject",
-            Self::ScaledObject => "ScaledObject",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::ConfigMap => "ConfigMap",
-            Self::Deployment => "Deployment",
-        }
-    }
-
-    /// The API version that is read.
-    pub fn api_version(self) -> &'static str {
-        match self {
-            Self::InterceptorRoute => "http.keda.sh/v1beta1",
-            Self::HttpScaledObject => "http.keda.sh/v1alpha1",
-            Self::ScaledObject => "keda.sh/v1alpha1",
-            Self::Service | Self::ConfigMap => "v1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::Deployment => "apps/v1",
-        }
-    }
-
     /// The kind of a manifest; `None` for one that is passed over. A kind of ours in another version is an error,
     /// because passing it over would look as if it were in force.
     fn of(api_version: &str, name: &str) -> Result<Option<Self>, String> {
@@ -118,25 +139,6 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// An object.
-#[derive(Debug, Clone)]
-pub enum Object {
-    /// A route of upstream's current kind.
-    InterceptorRoute(Box<InterceptorRoute>),
-    /// A route of upstream's former kind.
-    HttpScaledObject(Box<HttpScaledObject>),
-    /// KEDA's object; one with `kedify-http` triggers makes routes.
-    ScaledObject(Box<ScaledObject>),
-    /// A Service.
-    Service(Box<Service>),
-    /// Endpoints of a Service.
-    EndpointSlice(Box<EndpointSlice>),
-    /// Texts by key.
-    ConfigMap(Box<ConfigMap>),
-    /// A workload.
-    Deployment(Box<Deployment>),
-}
-
 /// A document that is no object: not what a manifest looks like, or a kind of ours with fields that do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -150,32 +152,6 @@ impl Object {
             kind: self.kind(),
             namespace: namespace_of(metadata).into(),
             name: metadata.name.clone().unwrap_or_default(),
-        }
-    }
-
-    /// Its kind.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::InterceptorRoute(_) => Kind::InterceptorRoute,
-            Self::HttpScaledObject(_) => Kind::HttpScaledObject,
-            Self::ScaledObject(_) => Kind::ScaledObject,
-            Self::Service(_) => Kind::Service,
-            Self::EndpointSlice(_) => Kind::EndpointSlice,
-            Self::ConfigMap(_) => Kind::ConfigMap,
-            Self::Deployment(_) => Kind::Deployment,
-        }
-    }
-
-    /// Its metadata.
-    pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::InterceptorRoute(object) => &object.metadata,
-            Self::HttpScaledObject(object) => &object.metadata,
-            Self::ScaledObject(object) => &object.metadata,
-            Self::Service(object) => &object.metadata,
-            Self::EndpointSlice(object) => &object.metadata,
-            Self::ConfigMap(object) => &object.metadata,
-            Self::Deployment(object) => &object.metadata,
         }
     }
 
@@ -284,24 +260,16 @@ fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectErro
         .map_err(|reason| ObjectError(format!("{kind} {}: {reason}", head.metadata.name)))
 }
 
-fn typed<'de>(kind: Kind, document: impl Document<'de>) -> Result<Object, String> {
-    Ok(match kind {
-        Kind::InterceptorRoute => {
-            let (mut route, unknown): (Box<InterceptorRoute>, _) = checked(kind, document)?;
-            route.spec.unknown_fields = unknown;
-            Object::InterceptorRoute(route)
-        }
-        Kind::HttpScaledObject => {
-            let (mut http, unknown): (Box<HttpScaledObject>, _) = checked(kind, document)?;
-            http.spec.unknown_fields = unknown;
-            Object::HttpScaledObject(http)
-        }
-        Kind::ScaledObject => Object::ScaledObject(slim(document)?),
-        Kind::Service => Object::Service(service(document)?),
-        Kind::EndpointSlice => Object::EndpointSlice(endpoint_slice(document)?),
-        Kind::ConfigMap => Object::ConfigMap(slim(document)?),
-        Kind::Deployment => Object::Deployment(slim(document)?),
-    })
+fn interceptor_route<'de>(document: impl Document<'de>) -> Result<Box<InterceptorRoute>, String> {
+    let (mut route, unknown): (Box<InterceptorRoute>, _) = checked(Kind::InterceptorRoute, document)?;
+    route.spec.unknown_fields = unknown;
+    Ok(route)
+}
+
+fn http_scaled_object<'de>(document: impl Document<'de>) -> Result<Box<HttpScaledObject>, String> {
+    let (mut http, unknown): (Box<HttpScaledObject>, _) = checked(Kind::HttpScaledObject, document)?;
+    http.spec.unknown_fields = unknown;
+    Ok(http)
 }
 
 /// With the fields that its kind does not have. They are often why the others do not fit, so they are named then too.
