@@ -171,6 +171,16 @@ impl Claims {
         self.hosts.get(host)?.owner.as_deref()
     }
 
+    /// The routes that claim a host, without those for which it is only a name inside the cluster.
+    pub fn claimants(&self, host: &HostPattern) -> impl Iterator<Item = &TargetKey> {
+        let claims = self.hosts.get(host).into_iter().flat_map(|host| &host.claims);
+        claims.map(|(key, _)| key).filter(|key| {
+            let claimant = self.claimants.get(*key);
+            let mut claims = claimant.into_iter().flat_map(|claimant| &claimant.claims);
+            claims.any(|claim| claim.host == *host && !claim.in_cluster)
+        })
+    }
+
     /// The hosts that the route claims and does not have.
     pub fn lost(&self, key: &TargetKey) -> Vec<Lost> {
         let claims = self.claimants.get(key).map(|claimant| &*claimant.claims);

@@ -9,10 +9,12 @@ pub mod host;
 pub mod path;
 mod rule;
 pub mod scoped;
+pub mod shadow;
 mod table;
 
 pub use table::RouteTable;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -84,6 +86,20 @@ pub enum Overflow {
     Reject,
     /// They get the placeholder, and the others are held although there is one.
     Placeholder,
+}
+
+impl Route {
+    /// Whether this route gets the requests that both take with equal conditions: it is older, or of the same age and (as
+    /// upstream) of the greater namespace and name.
+    pub fn goes_before(&self, other: &Self) -> bool {
+        by_age((self.created, &self.key), (other.created, &other.key)) == Ordering::Less
+    }
+}
+
+/// The order of routes with equal conditions, by the creation of their objects and their keys: the first one wins.
+pub(crate) fn by_age(one: (i64, &TargetKey), other: (i64, &TargetKey)) -> Ordering {
+    let by_name = || (other.1.namespace(), other.1.name()).cmp(&(one.1.namespace(), one.1.name()));
+    one.0.cmp(&other.0).then_with(by_name)
 }
 
 impl ColdStart {

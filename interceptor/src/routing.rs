@@ -13,15 +13,17 @@ use std::time::Duration;
 use keda_http_core::route::scoped::ScopedTable;
 use keda_http_core::route::{Route, RouteTable};
 use keda_http_core::target::TargetKey;
-use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
-use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
+use keda_http_kubernetes::endpoints::ServiceKey;
+use keda_http_kubernetes::index::Index;
+use keda_http_kubernetes::routes::RouteChange;
 use keda_http_kubernetes::source::{Change, Problem, Source};
+use keda_http_kubernetes::view::{View, ViewChange};
 use keda_http_runtime::memory::{Leftovers, give_back};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 
 use crate::config::RouteDefaults;
 use crate::counters::pending::PendingRequests;
-use crate::proxy::routes::{BoundReply, BoundRoute, LostHosts, Placeholder, Routes};
+use crate::proxy::routes::{BoundReply, BoundRoute, Placeholder, Routes};
 use crate::proxy::static_response::{BoundResponse, PublishedBodies};
 use crate::routing::wanted_listeners::WantedListeners;
 use crate::telemetry::metrics::Metrics;
@@ -46,10 +48,9 @@ pub struct Routing {
     pending: PendingRequests,
     metrics: Metrics,
     defaults: RouteDefaults,
-    route_index: RouteIndex,
-    endpoint_index: EndpointIndex,
+    view: View,
     bodies: PublishedBodies,
-    bound: HashMap<TargetKey, (Arc<Route>, Arc<BoundRoute>)>,
+    bound: HashMap<TargetKey, Arc<BoundRoute>>,
     ownership: Ownership,
     listeners: WantedListeners,
     readiness: Readiness,
@@ -65,12 +66,8 @@ impl Routing {
         settings: RoutingSettings,
         readiness: Readiness,
     ) -> Self {
-        if settings.ownership.is_kept() {
-            routes.publish(
-                RouteTable::of_owned_hosts(),
-                ScopedTable::default(),
-                LostHosts::default(),
-            );
+        if settings.ownership.settings.owned {
+            routes.publish(RouteTable::of_owned_hosts(), ScopedTable::default(), Arc::default());
         }
         Self {
             routes,
@@ -78,8 +75,7 @@ impl Routing {
             pending,
             metrics,
             defaults: settings.defaults,
-            route_index: RouteIndex::default(),
-            endpoint_index: EndpointIndex::default(),
+            view: View::new(settings.ownership.settings.clone()),
             bodies: PublishedBodies::default(),
             bound: HashMap::new(),
             ownership: settings.ownership,
@@ -127,18 +123,25 @@ impl Routing {
         let mut route_changes = Vec::new();
         let mut hosts_changed = false;
         for change in changes {
-            touched.extend(self.endpoint_index.apply(change));
             self.bodies.apply(change);
             self.listeners.apply(change);
-            hosts_changed |= self.ownership.apply(change);
-            route_changes.extend(self.route_index.apply(change));
+            if let Some(owners) = self.ownership.recorded(change) {
+                self.view.set_record(owners);
+                hosts_changed = true;
+            }
+            for change in self.view.update(change) {
+                match change {
+                    ViewChange::Route(route) => route_changes.push(route),
+                    ViewChange::Endpoints(service) => drop(touched.insert(service)),
+                }
+            }
         }
         if hosts_changed || !route_changes.is_empty() {
             self.apply_routes(route_changes, &mut touched);
         }
         for service in &touched {
             for backend in self.backends.of_service(service) {
-                let endpoints = self.endpoint_index.endpoints(&backend.service);
+                let endpoints = self.view.endpoints(&backend.service);
                 self.backends
                     .publish(&backend, endpoints.map_err(|error| error.to_string()));
             }
@@ -158,18 +161,16 @@ impl Routing {
                 RouteChange::Set(route) => {
                     let bound = self.bind(&route);
                     touched.extend(services(&bound));
-                    self.ownership.set(&route);
                     let key = route.key.clone();
-                    (key.clone(), self.bound.insert(key, (route, bound)))
+                    (key.clone(), self.bound.insert(key, bound))
                 }
                 RouteChange::Remove(key) => {
-                    self.ownership.remove(&key);
                     self.pending.retire(&key);
                     let old = self.bound.remove(&key);
                     (key, old)
                 }
             };
-            touched.extend(old.iter().flat_map(|(_, old)| services(old)));
+            touched.extend(old.iter().flat_map(|old| services(old)));
             changed.insert(key);
         }
         if self.routes.are_live() {
@@ -181,13 +182,15 @@ impl Routing {
 
     /// Publishes the routes that have changed, and those that have won or lost a host by that.
     fn place(&mut self, mut changed: BTreeSet<TargetKey>) {
-        changed.extend(self.ownership.settle(&changed));
+        let before = self.view.conflicts().clone();
+        changed.extend(self.view.settle());
+        ownership::log_changes(&changed, &before, self.view.conflicts());
         let mut table = RouteTable::clone(&self.routes.load());
         let mut autowired = ScopedTable::clone(&self.routes.load_autowired());
         for key in &changed {
-            match self.bound.get(key) {
+            match self.view.route(key).zip(self.bound.get(key)) {
                 Some((route, bound)) => {
-                    table.insert(&self.ownership.owned(route), bound.clone());
+                    table.insert(&self.view.owned(route), bound.clone());
                     autowired.insert(route, bound.clone());
                 }
                 None => {
@@ -197,7 +200,7 @@ impl Routing {
             }
         }
         self.metrics.routes.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
-        self.routes.publish(table, autowired, self.ownership.lost().clone());
+        self.routes.publish(table, autowired, self.view.conflicts().clone());
     }
 
     fn bind(&self, route: &Route) -> Arc<BoundRoute> {
@@ -250,14 +253,10 @@ impl Routing {
     /// What cannot be used is told on `/readyz` and as a metric.
     fn tell_problems(&self, unreadable: &[Problem]) {
         let unreadable: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
-        let refused = self.route_index.refused();
+        let refused = self.view.refused();
         let refused: Vec<String> = refused
             .iter()
-            .flat_map(|(id, errors)| {
-                errors
-                    .iter()
-                    .map(move |error| format!("{:?} {}/{}: {error}", id.kind, id.namespace, id.name))
-            })
+            .flat_map(|(id, errors)| errors.iter().map(move |error| format!("{id}: {error}")))
             .collect();
         let bodies = self.bodies.missing();
         self.metrics
@@ -266,7 +265,8 @@ impl Routing {
         self.readiness.set_problems("response bodies", bodies);
         self.readiness.set_problems("manifests", unreadable);
         self.readiness.set_problems("routes", refused);
-        self.readiness.set_problems("hosts", self.ownership.problems());
+        self.readiness
+            .set_problems("hosts", ownership::problems(self.view.conflicts()));
     }
 }
 

@@ -15,7 +15,7 @@
 mod address;
 mod compact;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_core::route::{PortRef, ServiceRef};
 use keda_http_core::session::EndpointId;
 
+use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId, namespace_of};
-use crate::source::Change;
 pub use address::Address;
 use compact::{Facts, Port, Slice, facts_of, id_of_text, slice_of};
 pub use compact::{is_ready, is_terminating};
@@ -144,18 +144,51 @@ struct Known {
     slices: Vec<(Box<str>, Slice)>,
 }
 
-impl EndpointIndex {
-    /// Takes a change in and says which Services it touched: those whose answer may differ now.
-    pub fn apply(&mut self, change: &Change) -> BTreeSet<ServiceKey> {
-        let mut touched = BTreeSet::new();
-        match change {
-            Change::Apply(object) => self.set(object, &mut touched),
-            Change::Delete(id) => self.delete(id, &mut touched),
-            Change::Reset(kind, objects) => self.reset(*kind, objects, &mut touched),
+impl Index for EndpointIndex {
+    /// A Service whose answer may be different now.
+    type Effect = ServiceKey;
+
+    fn apply(&mut self, object: &Object) -> Vec<ServiceKey> {
+        match object {
+            Object::Service(service) => self.set_service(service).into_iter().collect(),
+            Object::EndpointSlice(slice) => self.set_slice(slice),
+            _ => Vec::new(),
         }
-        touched
     }
 
+    fn delete(&mut self, id: &ObjectId) -> Vec<ServiceKey> {
+        let key = ServiceKey::from(id);
+        let touched = match id.kind {
+            Kind::Service => self.delete_service(&key),
+            Kind::EndpointSlice => self.delete_slice(&key),
+            _ => None,
+        };
+        touched.into_iter().collect()
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<ObjectId> {
+        let id = |namespace: &str, name: &str| ObjectId {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        match kind {
+            Kind::Service => {
+                let known = self.services.iter().filter(|(_, known)| known.service.is_some());
+                known.map(|(key, _)| id(&key.namespace, &key.name)).collect()
+            }
+            Kind::EndpointSlice => {
+                let slices = |(namespace, slices): (&Box<str>, &HashMap<Box<str>, Arc<ServiceKey>>)| {
+                    slices.keys().map(|name| id(namespace, name)).collect::<Vec<_>>()
+                };
+                self.owners.iter().flat_map(slices).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl EndpointIndex {
     /// The endpoints of a service port. A Service without ready endpoints is `Ok` with an empty list.
     ///
     /// # Errors
@@ -176,50 +209,39 @@ impl EndpointIndex {
         Ok(known.ready(&name, protocol))
     }
 
-    fn set(&mut self, object: &Object, touched: &mut BTreeSet<ServiceKey>) {
-        match object {
-            Object::Service(service) => self.set_service(service, touched),
-            Object::EndpointSlice(slice) => self.set_slice(slice, touched),
-            Object::InterceptorRoute(_)
-            | Object::HttpScaledObject(_)
-            | Object::ScaledObject(_)
-            | Object::ConfigMap(_)
-            | Object::Deployment(_) => {}
-        }
-    }
-
-    fn set_service(&mut self, service: &Service, touched: &mut BTreeSet<ServiceKey>) {
+    fn set_service(&mut self, service: &Service) -> Option<ServiceKey> {
         let facts = facts_of(service);
         let key = self.key(key_of(&service.metadata));
-        let known = self.services.entry(key).or_default();
-        if known.service.as_ref() != Some(&facts) {
-            known.service = Some(facts);
-            touched.insert(key_of(&service.metadata));
+        let known = self.services.entry(key.clone()).or_default();
+        if known.service.as_ref() == Some(&facts) {
+            return None;
         }
+        known.service = Some(facts);
+        Some(ServiceKey::clone(&key))
     }
 
-    fn set_slice(&mut self, slice: &EndpointSlice, touched: &mut BTreeSet<ServiceKey>) {
+    fn set_slice(&mut self, slice: &EndpointSlice) -> Vec<ServiceKey> {
         let id = key_of(&slice.metadata);
-        let service = slice
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(SERVICE_NAME));
-        let service = service.map(|name| ServiceKey {
-            namespace: id.namespace.clone(),
-            name: name.clone(),
-        });
+        let labels = slice.metadata.labels.as_ref();
+        let service = labels
+            .and_then(|labels| labels.get(SERVICE_NAME))
+            .map(|name| ServiceKey {
+                namespace: id.namespace.clone(),
+                name: name.clone(),
+            });
+        let mut touched = Vec::new();
         if self.owner(&id).map(|owner| &**owner) != service.as_ref() {
-            self.delete_slice(&id, touched);
+            touched.extend(self.delete_slice(&id));
         }
-        let Some(service) = service else { return };
+        let Some(service) = service else { return touched };
         let service = self.key(service);
         let known = self.services.entry(service.clone()).or_default();
         if known.put(&id.name, slice_of(slice)) {
-            touched.insert(ServiceKey::clone(&service));
+            touched.push(ServiceKey::clone(&service));
         }
         let slices = self.owners.entry(id.namespace.into()).or_default();
         slices.insert(id.name.into(), service);
+        touched
     }
 
     fn owner(&self, slice: &ServiceKey) -> Option<&Arc<ServiceKey>> {
@@ -243,77 +265,24 @@ impl EndpointIndex {
         }
     }
 
-    fn delete(&mut self, id: &ObjectId, touched: &mut BTreeSet<ServiceKey>) {
-        let key = ServiceKey::from(id);
-        match id.kind {
-            Kind::Service => self.delete_service(&key, touched),
-            Kind::EndpointSlice => self.delete_slice(&key, touched),
-            Kind::InterceptorRoute
-            | Kind::HttpScaledObject
-            | Kind::ScaledObject
-            | Kind::ConfigMap
-            | Kind::Deployment => {}
-        }
-    }
-
-    fn delete_service(&mut self, key: &ServiceKey, touched: &mut BTreeSet<ServiceKey>) {
-        if self
-            .services
-            .get_mut(key)
-            .and_then(|known| known.service.take())
-            .is_some()
-        {
-            touched.insert(key.clone());
-        }
+    fn delete_service(&mut self, key: &ServiceKey) -> Option<ServiceKey> {
+        let known = self.services.get_mut(key)?.service.take();
         self.drop_if_unknown(key);
+        known.map(|_| key.clone())
     }
 
-    fn delete_slice(&mut self, id: &ServiceKey, touched: &mut BTreeSet<ServiceKey>) {
-        let Some(service) = self.disown(id) else { return };
+    fn delete_slice(&mut self, id: &ServiceKey) -> Option<ServiceKey> {
+        let service = self.disown(id)?;
         if let Some(known) = self.services.get_mut(&service) {
             known.slices.retain(|(name, _)| **name != *id.name);
-            touched.insert(ServiceKey::clone(&service));
         }
         self.drop_if_unknown(&service);
+        Some(ServiceKey::clone(&service))
     }
 
     fn drop_if_unknown(&mut self, key: &ServiceKey) {
         if self.services.get(key).is_some_and(|known| *known == Known::default()) {
             self.services.remove(key);
-        }
-    }
-
-    /// All slices of Services.
-    fn slices(&self) -> impl Iterator<Item = ServiceKey> {
-        self.owners.iter().flat_map(|(namespace, slices)| {
-            slices.keys().map(move |name| ServiceKey {
-                namespace: namespace.to_string(),
-                name: name.to_string(),
-            })
-        })
-    }
-
-    fn reset(&mut self, kind: Kind, objects: &[Object], touched: &mut BTreeSet<ServiceKey>) {
-        let keep: HashSet<ServiceKey> = objects.iter().map(|object| key_of(object.metadata())).collect();
-        let known: Vec<ServiceKey> = match kind {
-            Kind::Service => self
-                .services
-                .iter()
-                .filter(|(_, known)| known.service.is_some())
-                .map(|(key, _)| ServiceKey::clone(key))
-                .collect(),
-            Kind::EndpointSlice => self.slices().collect(),
-            Kind::InterceptorRoute
-            | Kind::HttpScaledObject
-            | Kind::ScaledObject
-            | Kind::ConfigMap
-            | Kind::Deployment => return,
-        };
-        for ServiceKey { namespace, name } in known.into_iter().filter(|key| !keep.contains(key)) {
-            self.delete(&ObjectId { kind, namespace, name }, touched);
-        }
-        for object in objects {
-            self.set(object, touched);
         }
     }
 }

@@ -15,12 +15,14 @@
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
 //! - [`wired`]: EndpointSlices that autowire writes.
 //! - [`scaling`]: objects to what the scaler must answer for them.
+//! - [`view`]: routes, endpoints and hosts joined. All of these are an [`index::Index`].
 
 pub mod conversion;
 pub mod definitions;
 pub mod endpoints;
 pub mod fields;
 pub mod hosts;
+pub mod index;
 pub mod listeners;
 pub mod managed_scaled_object;
 pub mod object;
@@ -30,4 +32,5 @@ pub mod routes;
 pub mod scaling;
 pub mod source;
 mod unknown_fields;
+pub mod view;
 pub mod wired;

@@ -2,7 +2,7 @@
 //!
 //! Without the label a ConfigMap is not looked at: what is in it was not meant for the outside.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_core::reply::media_type;
 
+use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId, namespace_of};
-use crate::source::Change;
 
 /// The label of ConfigMaps that hold response bodies; its value must be `true`.
 pub const LABEL: &str = "http.keda.sh/response-body";
@@ -43,17 +43,34 @@ pub struct ResponseBodies {
     config_maps: HashMap<ConfigMapKey, Arc<Bodies>>,
 }
 
-impl ResponseBodies {
-    /// Takes a change in and says which ConfigMaps it touched.
-    pub fn apply(&mut self, change: &Change) -> Vec<ConfigMapKey> {
-        match change {
-            Change::Apply(Object::ConfigMap(config_map)) => self.set(config_map).into_iter().collect(),
-            Change::Delete(id) if id.kind == Kind::ConfigMap => self.remove(key_of_id(id)).into_iter().collect(),
-            Change::Reset(Kind::ConfigMap, objects) => self.reset(objects),
-            Change::Apply(_) | Change::Delete(_) | Change::Reset(..) => Vec::new(),
+impl Index for ResponseBodies {
+    /// A ConfigMap whose bodies are others now.
+    type Effect = ConfigMapKey;
+
+    fn apply(&mut self, object: &Object) -> Vec<ConfigMapKey> {
+        match object {
+            Object::ConfigMap(config_map) => self.set(config_map).into_iter().collect(),
+            _ => Vec::new(),
         }
     }
 
+    fn delete(&mut self, id: &ObjectId) -> Vec<ConfigMapKey> {
+        let key = (id.kind == Kind::ConfigMap).then(|| key_of_id(id));
+        key.and_then(|key| self.remove(key)).into_iter().collect()
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<ObjectId> {
+        let id = |key: &ConfigMapKey| ObjectId {
+            kind,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        };
+        let known = self.config_maps.keys().filter(|_| kind == Kind::ConfigMap);
+        known.map(id).collect()
+    }
+}
+
+impl ResponseBodies {
     /// The bodies in a ConfigMap; `None` when there is none of that name with the label.
     pub fn get(&self, key: &ConfigMapKey) -> Option<Arc<Bodies>> {
         self.config_maps.get(key).cloned()
@@ -74,23 +91,6 @@ impl ResponseBodies {
 
     fn remove(&mut self, key: ConfigMapKey) -> Option<ConfigMapKey> {
         self.config_maps.remove(&key).map(|_| key)
-    }
-
-    fn reset(&mut self, objects: &[Object]) -> Vec<ConfigMapKey> {
-        let keep: HashSet<ConfigMapKey> = objects.iter().map(|object| key_of(object.metadata())).collect();
-        let gone: Vec<ConfigMapKey> = self
-            .config_maps
-            .keys()
-            .filter(|key| !keep.contains(key))
-            .cloned()
-            .collect();
-        let mut touched: Vec<ConfigMapKey> = gone.into_iter().filter_map(|key| self.remove(key)).collect();
-        for object in objects {
-            if let Object::ConfigMap(config_map) = object {
-                touched.extend(self.set(config_map));
-            }
-        }
-        touched
     }
 }
 
@@ -133,6 +133,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::source::Change;
 
     fn config_map(name: &str, label: &str, more: &Value) -> Object {
         let mut document = json!({
@@ -163,23 +164,23 @@ mod tests {
     #[test]
     fn texts_and_bytes_are_bodies_with_a_type() {
         let mut folded = ResponseBodies::default();
-        assert_eq!(folded.apply(&Change::Apply(pages())), [key("pages")]);
+        assert_eq!(folded.update(&Change::Apply(pages())), [key("pages")]);
         let bodies = folded.get(&key("pages")).unwrap();
         assert_eq!(bodies["index.html"].content, "<p>soon</p>");
         assert_eq!(bodies["index.html"].media_type, "text/html; charset=utf-8");
         assert_eq!(bodies["logo.png"].content.as_ref(), b"\x89PNG");
         assert_eq!(bodies["logo.png"].media_type, "image/png");
-        assert!(folded.apply(&Change::Apply(pages())).is_empty(), "nothing has changed");
+        assert!(folded.update(&Change::Apply(pages())).is_empty(), "nothing has changed");
     }
 
     #[test]
     fn without_the_label_nothing_is_told() {
         let mut folded = ResponseBodies::default();
         let secret = || config_map("pages", "false", &json!({"data": {"password": "x"}}));
-        assert!(folded.apply(&Change::Apply(secret())).is_empty());
+        assert!(folded.update(&Change::Apply(secret())).is_empty());
         assert_eq!(folded.get(&key("pages")), None);
-        folded.apply(&Change::Apply(pages()));
-        assert_eq!(folded.apply(&Change::Apply(secret())), [key("pages")]);
+        folded.update(&Change::Apply(pages()));
+        assert_eq!(folded.update(&Change::Apply(secret())), [key("pages")]);
         assert_eq!(folded.get(&key("pages")), None);
     }
 
@@ -188,17 +189,17 @@ mod tests {
         let mut folded = ResponseBodies::default();
         let empty = |name| config_map(name, "true", &json!({}));
         let all = vec![empty("a"), empty("b"), empty("c")];
-        folded.apply(&Change::Reset(Kind::ConfigMap, all));
+        folded.update(&Change::Reset(Kind::ConfigMap, all));
         let id = ObjectId {
             kind: Kind::ConfigMap,
             namespace: "shop".into(),
             name: "a".into(),
         };
-        assert_eq!(folded.apply(&Change::Delete(id)), [key("a")]);
-        folded.apply(&Change::Reset(Kind::Service, Vec::new()));
+        assert_eq!(folded.update(&Change::Delete(id)), [key("a")]);
+        folded.update(&Change::Reset(Kind::Service, Vec::new()));
         assert!(folded.get(&key("b")).is_some());
         let kept = vec![empty("b")];
-        assert_eq!(folded.apply(&Change::Reset(Kind::ConfigMap, kept)), [key("c")]);
+        assert_eq!(folded.update(&Change::Reset(Kind::ConfigMap, kept)), [key("c")]);
         assert!(folded.get(&key("b")).is_some() && folded.get(&key("c")).is_none());
     }
 }

@@ -21,8 +21,8 @@ use keda_http_core::route::Route;
 use keda_http_core::target::TargetKey;
 
 use crate::fields::FieldError;
+use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId};
-use crate::source::Change;
 
 /// A change of the set of routes.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl Rank {
             Kind::InterceptorRoute => Some(Self::InterceptorRoute),
             Kind::HttpScaledObject => Some(Self::HttpScaledObject),
             Kind::ScaledObject => Some(Self::ScaledObject),
-            Kind::Service | Kind::EndpointSlice | Kind::ConfigMap | Kind::Deployment => None,
+            _ => None,
         }
     }
 }
@@ -81,48 +81,59 @@ pub(crate) fn makes_routes(object: &Object) -> bool {
     match object {
         Object::InterceptorRoute(_) | Object::HttpScaledObject(_) => true,
         Object::ScaledObject(scaled) => scaled.spec.triggers.iter().any(scaled_object::is_kedify_http),
-        Object::Service(_) | Object::EndpointSlice(_) | Object::ConfigMap(_) | Object::Deployment(_) => false,
+        _ => false,
     }
 }
 
-impl RouteIndex {
-    /// Takes a change in and says what it did to the routes. Kinds that make no routes do nothing.
-    pub fn apply(&mut self, change: &Change) -> Vec<RouteChange> {
-        let mut changes = Vec::new();
-        match change {
-            Change::Apply(object) => self.set(object, &mut changes),
-            Change::Delete(id) => self.delete(id, &mut changes),
-            Change::Reset(kind, objects) => self.reset(*kind, objects, &mut changes),
+impl Index for RouteIndex {
+    type Effect = RouteChange;
+
+    fn apply(&mut self, object: &Object) -> Vec<RouteChange> {
+        match object {
+            Object::InterceptorRoute(route) => {
+                self.set_one(object.id(), Rank::InterceptorRoute, interceptor_route::route(route))
+            }
+            Object::HttpScaledObject(route) => {
+                self.set_one(object.id(), Rank::HttpScaledObject, http_scaled_object::route(route))
+            }
+            Object::ScaledObject(scaled) => self.set_triggers(object.id(), scaled_object::routes(scaled)),
+            _ => Vec::new(),
         }
-        changes
     }
 
+    fn delete(&mut self, id: &ObjectId) -> Vec<RouteChange> {
+        self.refused.remove(id);
+        let Some(rank) = Rank::of(id.kind) else {
+            return Vec::new();
+        };
+        let keys = self.keys_of(id).into_iter();
+        keys.filter_map(|key| self.put(key, rank, None).change).collect()
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<ObjectId> {
+        let Some(rank) = Rank::of(kind) else { return Vec::new() };
+        let made = self
+            .candidates
+            .iter()
+            .filter(|(_, known)| known.0[rank as usize].is_some());
+        let made = made.map(|(key, _)| object_of(kind, key));
+        let refused = self.refused.keys().filter(|id| id.kind == kind).cloned();
+        made.chain(refused).collect()
+    }
+}
+
+/// What putting a route in its place did.
+struct Put {
+    /// Whether the object's own route is another one than before.
+    differs: bool,
+    /// What that did to the routes in force.
+    change: Option<RouteChange>,
+}
+
+impl RouteIndex {
     /// The objects that are no valid routes, and why. An object with one bad trigger of several still makes the others' routes.
     pub fn refused(&self) -> &BTreeMap<ObjectId, Vec<FieldError>> {
         &self.refused
-    }
-
-    fn set(&mut self, object: &Object, changes: &mut Vec<RouteChange>) {
-        match object {
-            Object::InterceptorRoute(route) => {
-                self.set_one(
-                    object.id(),
-                    Rank::InterceptorRoute,
-                    interceptor_route::route(route),
-                    changes,
-                );
-            }
-            Object::HttpScaledObject(route) => {
-                self.set_one(
-                    object.id(),
-                    Rank::HttpScaledObject,
-                    http_scaled_object::route(route),
-                    changes,
-                );
-            }
-            Object::ScaledObject(scaled) => self.set_triggers(object.id(), scaled_object::routes(scaled), changes),
-            Object::Service(_) | Object::EndpointSlice(_) | Object::ConfigMap(_) | Object::Deployment(_) => {}
-        }
     }
 
     fn set_one(
@@ -130,40 +141,34 @@ impl RouteIndex {
         id: ObjectId,
         rank: Rank,
         route: Result<(Route, Vec<String>), Vec<FieldError>>,
-        changes: &mut Vec<RouteChange>,
-    ) {
+    ) -> Vec<RouteChange> {
         match route {
             Ok((route, warnings)) => {
-                if self.put(rank, route, changes) {
-                    warn_of(&id, &warnings);
-                }
+                let change = self.put_route(&id, rank, route, &warnings);
                 self.note(id, Vec::new());
+                change.into_iter().collect()
             }
-            Err(errors) => self.note(id, errors),
+            Err(errors) => {
+                self.note(id, errors);
+                Vec::new()
+            }
         }
     }
 
-    fn set_triggers(
-        &mut self,
-        id: ObjectId,
-        triggers: Vec<scaled_object::TriggerRoute>,
-        changes: &mut Vec<RouteChange>,
-    ) {
+    fn set_triggers(&mut self, id: ObjectId, triggers: Vec<scaled_object::TriggerRoute>) -> Vec<RouteChange> {
+        let mut changes = Vec::new();
         for key in self.stale_keys(&id, &triggers) {
-            self.put_at(key, Rank::ScaledObject, None, changes);
+            changes.extend(self.put(key, Rank::ScaledObject, None).change);
         }
         let mut errors = Vec::new();
         for trigger in triggers {
             match trigger.result {
-                Ok(route) => {
-                    if self.put(Rank::ScaledObject, route, changes) {
-                        warn_of(&id, &trigger.warnings);
-                    }
-                }
+                Ok(route) => changes.extend(self.put_route(&id, Rank::ScaledObject, route, &trigger.warnings)),
                 Err(error) => errors.push(error),
             }
         }
         self.note(id, errors);
+        changes
     }
 
     /// The keys that the object's triggers no longer make; none while a trigger's key cannot be told.
@@ -179,35 +184,6 @@ impl RouteIndex {
             .into_iter()
             .filter(|key| !keep.contains(key))
             .collect()
-    }
-
-    fn delete(&mut self, id: &ObjectId, changes: &mut Vec<RouteChange>) {
-        self.refused.remove(id);
-        let Some(rank) = Rank::of(id.kind) else { return };
-        for key in self.keys_of(id) {
-            self.put_at(key, rank, None, changes);
-        }
-    }
-
-    fn reset(&mut self, kind: Kind, objects: &[Object], changes: &mut Vec<RouteChange>) {
-        let Some(rank) = Rank::of(kind) else { return };
-        let keep: HashSet<ObjectId> = objects.iter().map(Object::id).collect();
-        self.refused.retain(|id, _| id.kind != kind || keep.contains(id));
-        let known = self
-            .candidates
-            .iter()
-            .filter(|(_, candidates)| candidates.0[rank as usize].is_some());
-        let gone: Vec<TargetKey> = known
-            .map(|(key, _)| key)
-            .filter(|key| !keep.contains(&object_of(kind, key)))
-            .cloned()
-            .collect();
-        for key in gone {
-            self.put_at(key, rank, None, changes);
-        }
-        for object in objects.iter().filter(|object| object.kind() == kind) {
-            self.set(object, changes);
-        }
     }
 
     /// The keys under which the object has made routes.
@@ -231,19 +207,28 @@ impl RouteIndex {
         std::iter::once(single.clone()).chain(several).collect()
     }
 
-    /// `true` when the object's own route is new or different.
-    fn put(&mut self, rank: Rank, route: Route, changes: &mut Vec<RouteChange>) -> bool {
-        self.put_at(route.key.clone(), rank, Some(route), changes)
+    fn put_route(&mut self, id: &ObjectId, rank: Rank, route: Route, warnings: &[String]) -> Option<RouteChange> {
+        let put = self.put(route.key.clone(), rank, Some(route));
+        if put.differs {
+            for warning in warnings {
+                tracing::warn!(object = %id, "{warning}");
+            }
+        }
+        put.change
     }
 
-    fn put_at(&mut self, key: TargetKey, rank: Rank, route: Option<Route>, changes: &mut Vec<RouteChange>) -> bool {
+    fn put(&mut self, key: TargetKey, rank: Rank, route: Option<Route>) -> Put {
+        let unchanged = Put {
+            differs: false,
+            change: None,
+        };
         if route.is_none() && !self.candidates.contains_key(&key) {
-            return false;
+            return unchanged;
         }
         let candidates = self.candidates.entry(key.clone()).or_default();
         let own = &mut candidates.0[rank as usize];
         if own.as_deref() == route.as_ref() {
-            return false;
+            return unchanged;
         }
         let before = candidates.first().cloned();
         candidates.0[rank as usize] = route.map(Arc::new);
@@ -251,10 +236,8 @@ impl RouteIndex {
         if candidates.is_empty() {
             self.candidates.remove(&key);
         }
-        if before != after {
-            changes.push(after.map_or(RouteChange::Remove(key), RouteChange::Set));
-        }
-        true
+        let change = (before != after).then(|| after.map_or(RouteChange::Remove(key), RouteChange::Set));
+        Put { differs: true, change }
     }
 
     /// What is wrong with the object now; told once for each change.
@@ -267,12 +250,6 @@ impl RouteIndex {
             }
             self.refused.insert(id, errors);
         }
-    }
-}
-
-fn warn_of(id: &ObjectId, warnings: &[String]) {
-    for warning in warnings {
-        tracing::warn!(object = %id, "{warning}");
     }
 }
 

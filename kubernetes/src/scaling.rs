@@ -2,15 +2,15 @@
 //!
 //! An object whose scaling cannot be used keeps its last good one; [`crate::routes`] tells why it is refused.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use keda_http_core::target::TargetKey;
 use keda_http_core::trigger::{DEFAULT_TARGET, Scaling};
 
 use crate::fields::{FieldError, Fields};
+use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId, namespace_of};
 use crate::resources::{HttpScaledObjectSpec, HttpScalingMetric, InterceptorRouteSpec};
-use crate::source::Change;
 
 /// The fold.
 #[derive(Debug, Default)]
@@ -19,16 +19,44 @@ pub struct ScalingIndex {
     http_scaled_objects: HashMap<TargetKey, Scaling>,
 }
 
-impl ScalingIndex {
-    /// Takes a change in; `true` when something the scaler answers has changed.
-    pub fn apply(&mut self, change: &Change) -> bool {
-        match change {
-            Change::Apply(object) => self.set(object),
-            Change::Delete(id) => self.delete(id),
-            Change::Reset(kind, objects) => self.reset(*kind, objects),
-        }
+impl Index for ScalingIndex {
+    /// An object whose scaling is another one now.
+    type Effect = TargetKey;
+
+    fn apply(&mut self, object: &Object) -> Vec<TargetKey> {
+        let Some(Ok(scaling)) = scaling_of(object) else {
+            return Vec::new();
+        };
+        let Some(known) = self.of_kind_mut(object.kind()) else {
+            return Vec::new();
+        };
+        let key = key_of(object);
+        let changed = known.insert(key.clone(), scaling) != Some(scaling);
+        changed.then_some(key).into_iter().collect()
     }
 
+    fn delete(&mut self, id: &ObjectId) -> Vec<TargetKey> {
+        let key = TargetKey::object(&id.namespace, &id.name);
+        let known = self.of_kind_mut(id.kind).and_then(|known| known.remove(&key));
+        known.map(|_| key).into_iter().collect()
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<ObjectId> {
+        let known = match kind {
+            Kind::InterceptorRoute => &self.interceptor_routes,
+            Kind::HttpScaledObject => &self.http_scaled_objects,
+            _ => return Vec::new(),
+        };
+        let id = |key: &TargetKey| ObjectId {
+            kind,
+            namespace: key.namespace().to_owned(),
+            name: key.name().to_owned(),
+        };
+        known.keys().map(id).collect()
+    }
+}
+
+impl ScalingIndex {
     /// What an InterceptorRoute is scaled by; `None` when there is no such object.
     pub fn interceptor_route(&self, namespace: &str, name: &str) -> Option<Scaling> {
         self.interceptor_routes
@@ -43,36 +71,12 @@ impl ScalingIndex {
             .copied()
     }
 
-    fn of_kind(&mut self, kind: Kind) -> Option<&mut HashMap<TargetKey, Scaling>> {
+    fn of_kind_mut(&mut self, kind: Kind) -> Option<&mut HashMap<TargetKey, Scaling>> {
         match kind {
             Kind::InterceptorRoute => Some(&mut self.interceptor_routes),
             Kind::HttpScaledObject => Some(&mut self.http_scaled_objects),
-            Kind::ScaledObject | Kind::Service | Kind::EndpointSlice | Kind::ConfigMap | Kind::Deployment => None,
+            _ => None,
         }
-    }
-
-    fn set(&mut self, object: &Object) -> bool {
-        let Some(Ok(scaling)) = scaling_of(object) else {
-            return false;
-        };
-        let Some(known) = self.of_kind(object.kind()) else {
-            return false;
-        };
-        known.insert(key_of(object), scaling) != Some(scaling)
-    }
-
-    fn delete(&mut self, id: &ObjectId) -> bool {
-        let key = TargetKey::object(&id.namespace, &id.name);
-        self.of_kind(id.kind).is_some_and(|known| known.remove(&key).is_some())
-    }
-
-    fn reset(&mut self, kind: Kind, objects: &[Object]) -> bool {
-        let Some(known) = self.of_kind(kind) else { return false };
-        let keep: HashSet<TargetKey> = objects.iter().map(key_of).collect();
-        let before = known.len();
-        known.retain(|key, _| keep.contains(key));
-        let gone = known.len() != before;
-        objects.iter().fold(gone, |changed, object| self.set(object) || changed)
     }
 }
 
@@ -92,11 +96,7 @@ fn scaling_of(object: &Object) -> Option<Result<Scaling, Vec<FieldError>>> {
             fields.refuse_all(&object.spec.unknown_fields);
             http_scaled_object(&object.spec, &mut fields)
         }
-        Object::ScaledObject(_)
-        | Object::Service(_)
-        | Object::EndpointSlice(_)
-        | Object::ConfigMap(_)
-        | Object::Deployment(_) => return None,
+        _ => return None,
     };
     Some(fields.finish(scaling))
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use keda_http_core::route::{Route, Rule, ServiceRef};
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::EndpointIndex;
+use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
 use keda_http_kubernetes::source::Change;
@@ -84,13 +85,13 @@ impl Manifests {
     pub fn apply(&mut self, changes: &[Change]) -> Findings {
         for change in changes {
             self.store(change);
-            for change in self.route_index.apply(change) {
+            for change in self.route_index.update(change) {
                 match change {
                     RouteChange::Set(route) => drop(self.routes.insert(route.key.clone(), route)),
                     RouteChange::Remove(key) => drop(self.routes.remove(&key)),
                 }
             }
-            self.endpoints.apply(change);
+            self.endpoints.update(change);
         }
         let mut errors = self.read_workloads();
         errors.extend(self.read_plans());

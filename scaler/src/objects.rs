@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keda_http_core::trigger::Scaling;
+use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::scaling::ScalingIndex;
 use keda_http_kubernetes::source::directory::{self, DirectoryError};
 use keda_http_kubernetes::source::{Change, Problem, Source};
@@ -145,7 +146,11 @@ impl Objects {
         let news = {
             let mut state = self.state.lock();
             // Counted, not `any`: every change must be taken in.
-            changes.iter().filter(|change| state.index.apply(change)).count() > 0
+            changes
+                .iter()
+                .filter(|change| !state.index.update(change).is_empty())
+                .count()
+                > 0
         };
         if news {
             self.changes.send_replace(());

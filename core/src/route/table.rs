@@ -14,7 +14,7 @@ use regex::Regex;
 use super::header::{HeaderRule, HeaderValueMatch};
 use super::host::{self, HostPattern};
 use super::path::{self, PathMatch};
-use super::{Route, Rule};
+use super::{Route, Rule, by_age};
 use crate::target::TargetKey;
 use shards::Shards;
 
@@ -73,8 +73,7 @@ struct Precedence {
 impl Ord for Precedence {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_headers = (other.headers, other.values).cmp(&(self.headers, self.values));
-        let by_name = (other.key.namespace(), other.key.name()).cmp(&(self.key.namespace(), self.key.name()));
-        by_headers.then(self.created.cmp(&other.created)).then(by_name)
+        by_headers.then_with(|| by_age((self.created, &self.key), (other.created, &other.key)))
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use keda_http_core::route::{PortRef, ServiceRef};
 use keda_http_e2e::control_plane::ControlPlane;
 use keda_http_kubernetes::endpoints::EndpointIndex;
+use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::routes::RouteIndex;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
@@ -57,8 +58,8 @@ impl World {
     fn take(&mut self, changes: &[Change]) {
         use keda_http_kubernetes::routes::RouteChange;
         for change in changes {
-            self.endpoints.apply(change);
-            for route in self.routes.apply(change) {
+            self.endpoints.update(change);
+            for route in self.routes.update(change) {
                 match route {
                     RouteChange::Set(route) => self.keys.insert(route.key.to_string()),
                     RouteChange::Remove(key) => self.keys.remove(&key.to_string()),

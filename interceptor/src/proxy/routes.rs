@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, Request, header};
-use keda_http_core::claims::Lost;
 use keda_http_core::reply::{self, Requests, When};
 use keda_http_core::route::RouteTable;
 use keda_http_core::route::scoped::{Scope, ScopedTable};
 use keda_http_core::session::Session;
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::Address;
+use keda_http_kubernetes::view::HostConflicts;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -26,15 +26,12 @@ use crate::telemetry::metrics::SeriesCache;
 use crate::upstream::Hold;
 use crate::upstream::backends::Backend;
 
-/// The hosts that routes claim and another namespace owns.
-pub type LostHosts = Arc<BTreeMap<TargetKey, Vec<Lost>>>;
-
 /// The route table as it is now. Cheap to clone; a change is published whole.
 #[derive(Clone)]
 pub struct Routes {
     table: Arc<ArcSwap<RouteTable<Arc<BoundRoute>>>>,
     autowired: Arc<ArcSwap<ScopedTable<Arc<BoundRoute>>>>,
-    lost_hosts: Arc<ArcSwap<BTreeMap<TargetKey, Vec<Lost>>>>,
+    conflicts: Arc<ArcSwap<BTreeMap<TargetKey, HostConflicts>>>,
     live: Arc<AtomicBool>,
 }
 
@@ -97,6 +94,9 @@ pub struct RouteView {
     /// The hosts that it claims and another namespace has, with that namespace.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     lost_hosts: BTreeMap<String, String>,
+    /// The hosts for which another route has the same rule and goes first, with that route.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    shadowed_hosts: BTreeMap<String, TargetKey>,
     pending: u64,
     waiting: u64,
 }
@@ -106,7 +106,7 @@ impl Default for Routes {
         Self {
             table: Arc::new(ArcSwap::from_pointee(RouteTable::new())),
             autowired: Arc::new(ArcSwap::from_pointee(ScopedTable::default())),
-            lost_hosts: Arc::default(),
+            conflicts: Arc::default(),
             live: Arc::default(),
         }
     }
@@ -128,11 +128,11 @@ impl Routes {
         &self,
         table: RouteTable<Arc<BoundRoute>>,
         autowired: ScopedTable<Arc<BoundRoute>>,
-        lost_hosts: LostHosts,
+        conflicts: Arc<BTreeMap<TargetKey, HostConflicts>>,
     ) {
         self.table.store(Arc::new(table));
         self.autowired.store(Arc::new(autowired));
-        self.lost_hosts.store(lost_hosts);
+        self.conflicts.store(conflicts);
     }
 
     /// The source's first state is in the table.
@@ -153,8 +153,8 @@ impl Routes {
 
     /// All of them, as people are shown them.
     pub fn views(&self) -> Vec<RouteView> {
-        let (table, lost) = (self.table.load(), self.lost_hosts.load());
-        let view = |route: &Arc<BoundRoute>| route.view(lost.get(&route.key));
+        let (table, conflicts) = (self.table.load(), self.conflicts.load());
+        let view = |route: &Arc<BoundRoute>| route.view(conflicts.get(&route.key));
         let mut views: Vec<RouteView> = table.values().map(view).collect();
         views.sort_by(|one, other| one.route.cmp(&other.route));
         views
@@ -217,9 +217,10 @@ impl BoundRoute {
         limit.map(|limit| Instant::now() + limit)
     }
 
-    fn view(&self, lost: Option<&Vec<Lost>>) -> RouteView {
+    fn view(&self, conflicts: Option<&HostConflicts>) -> RouteView {
         let counts = self.target.now();
-        let lost = lost.into_iter().flatten();
+        let lost = conflicts.into_iter().flat_map(|conflicts| &conflicts.lost);
+        let shadowed = conflicts.into_iter().flat_map(|conflicts| &conflicts.shadowed);
         RouteView {
             route: self.key.clone(),
             upstream: self.upstream.service.to_string(),
@@ -227,6 +228,7 @@ impl BoundRoute {
             problem: self.upstream.problem(),
             fallback: self.fallback.as_ref().map(|fallback| fallback.service.to_string()),
             lost_hosts: lost.map(|lost| (lost.host.to_string(), lost.owner.clone())).collect(),
+            shadowed_hosts: shadowed.map(|(host, by)| (host.to_string(), by.clone())).collect(),
             pending: counts.pending,
             waiting: counts.waiting,
         }

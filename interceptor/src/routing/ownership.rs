@@ -1,126 +1,77 @@
-//! Which hosts of a route lead to it: those that its namespace has.
+//! Whose a host is that several routes ask for: the recorded owners, and what people are told of conflicts.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use keda_http_core::claims::{Claimant, Claims, Lost};
-use keda_http_core::route::Route;
+use keda_http_core::claims::Lost;
 use keda_http_core::target::TargetKey;
-use keda_http_kubernetes::hosts;
+use keda_http_kubernetes::hosts::{self, Owners};
 use keda_http_kubernetes::source::Change;
+use keda_http_kubernetes::view::{HostConflicts, HostSettings};
 
 use crate::config::{HostOwnership, RoutingConfig};
-use crate::proxy::routes::LostHosts;
 use crate::routing::own_config_map::OwnConfigMap;
 
-/// Who has which host.
+/// How hosts are decided about, and where the scaler's leader records the owners of contested hosts.
 pub struct Ownership {
-    /// `None`: hosts are nobody's, and all rules compete.
-    claims: Option<Claims>,
-    cluster_domain: String,
+    pub settings: HostSettings,
     record: OwnConfigMap,
-    lost: LostHosts,
 }
 
 impl Ownership {
-    /// Nothing is claimed yet. `namespace` is where the scaler writes down who has contested hosts.
+    /// `namespace`: that of the record.
     pub fn new(config: &RoutingConfig, namespace: String) -> Self {
         Self {
-            claims: match config.host_ownership {
-                HostOwnership::Namespace => Some(Claims::default()),
-                HostOwnership::None => None,
+            settings: HostSettings {
+                owned: config.host_ownership == HostOwnership::Namespace,
+                cluster_domain: config.cluster_domain.clone(),
             },
-            cluster_domain: config.cluster_domain.clone(),
             record: OwnConfigMap::new(namespace, hosts::CONFIG_MAP),
-            lost: LostHosts::default(),
         }
     }
 
-    /// Whether hosts belong to namespaces at all.
-    pub fn is_kept(&self) -> bool {
-        self.claims.is_some()
-    }
-
-    /// Takes what is written down about hosts in; `true` when that was it.
-    pub fn apply(&mut self, change: &Change) -> bool {
-        let (Some(claims), Some(config_map)) = (&mut self.claims, self.record.after(change)) else {
-            return false;
-        };
+    /// The owners as they are recorded now, when the change is about them.
+    pub fn recorded(&self, change: &Change) -> Option<Owners> {
+        let config_map = self.record.after(change).filter(|_| self.settings.owned)?;
         let (owners, problems) = config_map.map(hosts::read).unwrap_or_default();
         for problem in problems {
             tracing::warn!("{problem}");
         }
-        claims.set_record(owners);
-        true
-    }
-
-    /// A route is new or has changed.
-    pub fn set(&mut self, route: &Route) {
-        if let Some(claims) = &mut self.claims {
-            claims.set(&route.key, Claimant::of(route, &self.cluster_domain));
-        }
-    }
-
-    /// A route is gone.
-    pub fn remove(&mut self, key: &TargetKey) {
-        if let Some(claims) = &mut self.claims {
-            claims.remove(key);
-        }
-    }
-
-    /// Decides, and says which routes have other hosts now. `changed` are those that have changed themselves.
-    pub fn settle(&mut self, changed: &BTreeSet<TargetKey>) -> BTreeSet<TargetKey> {
-        let Some(claims) = &mut self.claims else {
-            return BTreeSet::new();
-        };
-        let concerned = claims.settle();
-        for key in changed.union(&concerned) {
-            let lost = claims.lost(key);
-            if self.lost.get(key).map(Vec::as_slice).unwrap_or_default() == lost {
-                continue;
-            }
-            tell(key, &lost);
-            let all = Arc::make_mut(&mut self.lost);
-            if lost.is_empty() {
-                all.remove(key);
-            } else {
-                all.insert(key.clone(), lost);
-            }
-        }
-        concerned
-    }
-
-    /// The route with the hosts that lead to it.
-    pub fn owned<'a>(&self, route: &'a Route) -> Cow<'a, Route> {
-        match &self.claims {
-            Some(claims) => claims.owned(route),
-            None => Cow::Borrowed(route),
-        }
-    }
-
-    /// What routes claim and do not have.
-    pub fn lost(&self) -> &LostHosts {
-        &self.lost
-    }
-
-    /// The same for people; names inside the cluster are no mistake, since each Service's traffic finds its own route.
-    pub fn problems(&self) -> Vec<String> {
-        let problem =
-            |key: &TargetKey, lost: &Lost| format!("{key}: host {} belongs to namespace {}", lost.host, lost.owner);
-        let mistakes = self.lost.iter().flat_map(|(key, lost)| {
-            let mistakes = lost.iter().filter(|lost| !lost.in_cluster);
-            mistakes.map(move |lost| problem(key, lost))
-        });
-        mistakes.collect()
+        Some(owners)
     }
 }
 
-fn tell(route: &TargetKey, lost: &[Lost]) {
-    if lost.is_empty() {
-        tracing::info!(%route, "the route has all its hosts");
+/// All conflicts, one text for each host. Names inside the cluster are left out: each Service's traffic finds its own route.
+pub fn problems(conflicts: &BTreeMap<TargetKey, HostConflicts>) -> Vec<String> {
+    let each = conflicts.iter().flat_map(|(key, conflicts)| {
+        let problems = texts(conflicts).into_iter();
+        problems.map(move |problem| format!("{key}: {problem}"))
+    });
+    each.collect()
+}
+
+/// Logs the conflicts of routes where they are not what they were.
+pub fn log_changes(
+    routes: &BTreeSet<TargetKey>,
+    before: &BTreeMap<TargetKey, HostConflicts>,
+    now: &BTreeMap<TargetKey, HostConflicts>,
+) {
+    for route in routes.iter().filter(|route| before.get(*route) != now.get(*route)) {
+        match now.get(route) {
+            Some(conflicts) => {
+                for conflict in texts(conflicts) {
+                    tracing::warn!(%route, "{conflict}; requests for it do not reach this route");
+                }
+            }
+            None => tracing::info!(%route, "the route has all its hosts"),
+        }
     }
-    for Lost { host, owner, .. } in lost.iter().filter(|lost| !lost.in_cluster) {
-        tracing::warn!(%route, %host, owner, "the host belongs to another namespace; its requests do not come to this route");
-    }
+}
+
+fn texts(conflicts: &HostConflicts) -> Vec<String> {
+    let lost = conflicts.lost.iter().filter(|lost| !lost.in_cluster);
+    let lost = lost.map(|Lost { host, owner, .. }| format!("host {host} belongs to namespace {owner}"));
+    let shadowed = conflicts.shadowed.iter();
+    let shadowed =
+        shadowed.map(|(host, by)| format!("host {host} leads to {by}, which has the same rule and goes first"));
+    lost.chain(shadowed).collect()
 }

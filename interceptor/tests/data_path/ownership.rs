@@ -178,3 +178,59 @@ async fn without_ownership_the_rules_of_all_namespaces_compete() {
     let (_, told) = interceptor.admin("/readyz?verbose").await;
     assert!(!told.contains("belongs to"), "{told}");
 }
+
+/// A route of namespace `shop` to a Service that need not be there.
+fn route(name: &str, created: &str, rule: &Value) -> Value {
+    json!({
+        "apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute",
+        "metadata": {"namespace": "shop", "name": name, "creationTimestamp": created},
+        "spec": {
+            "target": {"service": name, "port": 80}, "rules": [rule],
+            "scalingMetric": {"concurrency": {"targetValue": 1}},
+        },
+    })
+}
+
+#[tokio::test]
+async fn fault_c5_two_apps_with_one_host_in_one_namespace_are_reported() {
+    let manifests = Manifests::new();
+    let rule = json!({"hosts": ["web.test"]});
+    manifests.write("old.json", &route("old", OLD, &rule).to_string());
+    manifests.write("new.json", &route("new", NEW, &rule).to_string());
+    let interceptor = Interceptor::on(manifests, &[]).await;
+    let (_, routes) = interceptor.admin("/routes").await;
+    let routes: Vec<Value> = serde_json::from_str(&routes).unwrap();
+    let new = routes.iter().find(|route| route["route"] == "shop/new").unwrap();
+    assert_eq!(new["shadowed_hosts"], json!({"web.test": "shop/old"}));
+    let old = routes.iter().find(|route| route["route"] == "shop/old").unwrap();
+    assert_eq!(old["shadowed_hosts"], Value::Null);
+    let (_, ready) = interceptor.admin("/readyz?verbose").await;
+    assert!(ready.contains("shop/new: host web.test leads to shop/old"), "{ready}");
+}
+
+#[tokio::test]
+async fn fault_c2_a_misspelt_field_takes_no_requests_and_is_named() {
+    let manifests = Manifests::new();
+    manifests.write(
+        "route.json",
+        &route("api", OLD, &json!({"host": "web.test"})).to_string(),
+    );
+    let interceptor = Interceptor::on(manifests, &[]).await;
+    for host in ["web.test", "any.test"] {
+        assert_eq!(interceptor.get(host, "/").await.status(), 404);
+    }
+    let (_, ready) = interceptor.admin("/readyz?verbose").await;
+    assert!(
+        ready.contains("spec.rules[0].host: unknown field; did you mean"),
+        "{ready}"
+    );
+}
+
+#[tokio::test]
+async fn fault_c1_a_host_that_is_not_ascii_is_found_by_its_punycode() {
+    let manifests = Manifests::new();
+    namespace(&manifests, "shop", OLD, &["punycöde.example"]).await;
+    let interceptor = Interceptor::on(manifests, &[]).await;
+    interceptor.of("shop").await;
+    assert_eq!(interceptor.who_has("xn--punycde-e1a.example").await, "shop");
+}

@@ -1,16 +1,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::source::Change;
 
 fn object(document: &Value) -> Object {
     Object::parse(document).unwrap().unwrap()
 }
 
 fn apply(index: &mut EndpointIndex, document: &Value) -> Vec<String> {
-    names(&index.apply(&Change::Apply(object(document))))
+    names(&index.update(&Change::Apply(object(document))))
 }
 
 fn delete(index: &mut EndpointIndex, kind: Kind, name: &str) -> Vec<String> {
@@ -19,14 +22,15 @@ fn delete(index: &mut EndpointIndex, kind: Kind, name: &str) -> Vec<String> {
         namespace: "shop".into(),
         name: name.into(),
     };
-    names(&index.apply(&Change::Delete(id)))
+    names(&index.update(&Change::Delete(id)))
 }
 
-fn names(touched: &BTreeSet<ServiceKey>) -> Vec<String> {
-    touched
+fn names(touched: &[ServiceKey]) -> Vec<String> {
+    let names: BTreeSet<String> = touched
         .iter()
         .map(|key| format!("{}/{}", key.namespace, key.name))
-        .collect()
+        .collect();
+    names.into_iter().collect()
 }
 
 fn service(name: &str, ports: &Value) -> Value {
@@ -295,13 +299,13 @@ fn a_reset_takes_away_what_is_not_in_it() {
     apply(&mut index, &service("api", &ports));
     apply(&mut index, &service("old", &ports));
     apply(&mut index, &slice("api-1", "api", &ports, &ready(&["10.0.0.1"])));
-    let touched = index.apply(&Change::Reset(
+    let touched = index.update(&Change::Reset(
         Kind::Service,
         vec![object(&service("api", &ports)), object(&service("new", &ports))],
     ));
     assert_eq!(names(&touched), ["shop/new", "shop/old"]);
     assert_eq!(
-        names(&index.apply(&Change::Reset(Kind::EndpointSlice, Vec::new()))),
+        names(&index.update(&Change::Reset(Kind::EndpointSlice, Vec::new()))),
         ["shop/api"]
     );
     assert_eq!(found(&index, name("web")), [""; 0]);
@@ -411,12 +415,12 @@ proptest! {
                 living.insert(object.id(), object.clone());
                 Change::Apply(object)
             };
-            let touched = index.apply(&change);
+            let touched = index.update(&change);
             prop_assert!(!touched.is_empty() || view(&index) == before, "a change that was not told");
             let mut fresh = EndpointIndex::default();
             for kind in [Kind::EndpointSlice, Kind::Service] {
                 let objects = living.values().filter(|object| object.kind() == kind).cloned().collect();
-                fresh.apply(&Change::Reset(kind, objects));
+                fresh.update(&Change::Reset(kind, objects));
             }
             prop_assert_eq!(view(&index), view(&fresh));
             prop_assert_eq!(&index.services, &fresh.services);

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::source::Change;
 
 fn object(document: &Value) -> Object {
     Object::parse(document).unwrap().unwrap()
@@ -71,11 +72,11 @@ fn named(name: &str, trigger: Value) -> Value {
 }
 
 fn apply(index: &mut RouteIndex, document: &Value) -> Vec<String> {
-    told(&index.apply(&Change::Apply(object(document))))
+    told(&index.update(&Change::Apply(object(document))))
 }
 
 fn delete(index: &mut RouteIndex, kind: Kind, name: &str) -> Vec<String> {
-    told(&index.apply(&Change::Delete(id(kind, name))))
+    told(&index.update(&Change::Delete(id(kind, name))))
 }
 
 fn id(kind: Kind, name: &str) -> ObjectId {
@@ -106,7 +107,7 @@ fn refused(index: &RouteIndex, kind: Kind, name: &str) -> Vec<String> {
 
 /// The one route that the document makes.
 fn only(document: &Value) -> Route {
-    let changes = RouteIndex::default().apply(&Change::Apply(object(document)));
+    let changes = RouteIndex::default().update(&Change::Apply(object(document)));
     let [RouteChange::Set(route)] = changes.as_slice() else {
         panic!("no single route: {changes:?}")
     };
@@ -677,7 +678,7 @@ fn a_refused_object_keeps_its_last_good_route_until_it_is_deleted() {
     assert_eq!(apply(&mut index, &bad), [""; 0]);
     assert_eq!(index.refused().len(), 1);
     assert_eq!(
-        told(&index.apply(&Change::Reset(Kind::InterceptorRoute, vec![object(&bad)]))),
+        told(&index.update(&Change::Reset(Kind::InterceptorRoute, vec![object(&bad)]))),
         [""; 0]
     );
     assert_eq!(delete(&mut index, Kind::InterceptorRoute, "api"), ["shop/api gone"]);
@@ -740,12 +741,12 @@ fn a_reset_takes_away_what_is_not_in_it() {
         object(&route("c", &to("c", &json!({})))),
     ];
     assert_eq!(
-        told(&index.apply(&Change::Reset(Kind::InterceptorRoute, rest))),
+        told(&index.update(&Change::Reset(Kind::InterceptorRoute, rest))),
         ["shop/a gone", "shop/c -> c"]
     );
     assert!(index.refused().is_empty());
     assert_eq!(
-        told(&index.apply(&Change::Reset(Kind::ScaledObject, Vec::new()))),
+        told(&index.update(&Change::Reset(Kind::ScaledObject, Vec::new()))),
         ["shop/s:x gone", "shop/s:y gone"]
     );
 }
@@ -783,7 +784,7 @@ proptest! {
                 living.insert(object.id(), object.clone());
                 Change::Apply(object)
             };
-            for change in index.apply(&change) {
+            for change in index.update(&change) {
                 match change {
                     RouteChange::Set(route) => heard.insert(route.key.clone(), route),
                     RouteChange::Remove(key) => heard.remove(&key),
@@ -791,7 +792,7 @@ proptest! {
             }
             let mut fresh = RouteIndex::default();
             for kind in [Kind::ScaledObject, Kind::HttpScaledObject, Kind::InterceptorRoute] {
-                fresh.apply(&Change::Reset(kind, living.values().filter(|object| object.kind() == kind).cloned().collect()));
+                fresh.update(&Change::Reset(kind, living.values().filter(|object| object.kind() == kind).cloned().collect()));
             }
             prop_assert_eq!(&heard, &in_force(&fresh));
             prop_assert_eq!(&in_force(&index), &in_force(&fresh));

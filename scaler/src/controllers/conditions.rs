@@ -5,20 +5,19 @@
 
 mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::ConfigMap;
-use keda_http_core::claims::{Claimant, Claims};
 use keda_http_core::route::{Route, ServiceRef};
 use keda_http_core::target::TargetKey;
-use keda_http_kubernetes::endpoints::{EndpointIndex, ServiceKey};
+use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::hosts;
+use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::resources::{Condition, HttpScaledObject, InterceptorRoute};
-use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
 use keda_http_kubernetes::source::Change;
+use keda_http_kubernetes::view::{HostSettings, View, ViewChange};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Error};
 use serde_json::{Value, json};
@@ -40,12 +39,8 @@ struct Subject {
 
 struct Conditions {
     context: Context,
-    cluster_domain: String,
-    routes: RouteIndex,
-    /// Without their endpoints, which conditions are not about.
-    services: EndpointIndex,
-    claims: Claims,
-    made: HashMap<TargetKey, Arc<Route>>,
+    /// Without EndpointSlices, which conditions are not about.
+    view: View,
     subjects: HashMap<ObjectId, Subject>,
     /// Which objects need a Service: mostly one, and there can be very many Services.
     users: HashMap<ServiceKey, Vec<ObjectId>>,
@@ -64,11 +59,10 @@ struct Conditions {
 pub async fn run(context: Context, cluster_domain: String, mut updates: Updates) -> Result<()> {
     let mut conditions = Conditions {
         context,
-        cluster_domain,
-        routes: RouteIndex::default(),
-        services: EndpointIndex::default(),
-        claims: Claims::default(),
-        made: HashMap::new(),
+        view: View::new(HostSettings {
+            owned: true,
+            cluster_domain,
+        }),
         subjects: HashMap::new(),
         users: HashMap::new(),
         recorded: None,
@@ -92,7 +86,7 @@ impl Conditions {
             return Ok(());
         };
         let (record, _) = hosts::read(&config_map);
-        self.claims.set_record(record.clone());
+        self.view.set_record(record.clone());
         self.recorded = Some(record);
         Ok(())
     }
@@ -129,12 +123,15 @@ impl Conditions {
     fn take(&mut self, changes: &[Change]) -> BTreeSet<ObjectId> {
         let mut concerned = BTreeSet::new();
         for change in changes {
-            for route in self.routes.apply(change) {
-                self.take_route(route);
+            if of_slices(change) {
+                continue;
             }
-            if !of_slices(change) {
-                for service in self.services.apply(change) {
-                    concerned.extend(self.users.get(&service).cloned().unwrap_or_default());
+            for change in self.view.update(change) {
+                match change {
+                    ViewChange::Route(_) => self.unsettled = true,
+                    ViewChange::Endpoints(service) => {
+                        concerned.extend(self.users.get(&service).cloned().unwrap_or_default());
+                    }
                 }
             }
             match change {
@@ -146,20 +143,6 @@ impl Conditions {
         concerned
     }
 
-    fn take_route(&mut self, change: RouteChange) {
-        self.unsettled = true;
-        match change {
-            RouteChange::Set(route) => {
-                self.claims.set(&route.key, Claimant::of(&route, &self.cluster_domain));
-                self.made.insert(route.key.clone(), route);
-            }
-            RouteChange::Remove(key) => {
-                self.claims.remove(&key);
-                self.made.remove(&key);
-            }
-        }
-    }
-
     fn know(&mut self, object: &Object) -> Option<ObjectId> {
         let told = match object {
             Object::InterceptorRoute(route) => ready(route.status.as_ref().map(|status| &status.conditions)),
@@ -168,7 +151,7 @@ impl Conditions {
         };
         let id = object.id();
         self.forget(&id);
-        let route = self.made.get(&key(&id));
+        let route = self.view.route(&key(&id));
         let services: Vec<ServiceKey> = route
             .map(|route| needed(route).map(ServiceKey::from).collect())
             .unwrap_or_default();
@@ -208,7 +191,7 @@ impl Conditions {
         if !std::mem::take(&mut self.unsettled) {
             return Ok(());
         }
-        for key in self.claims.settle() {
+        for key in self.view.settle() {
             for kind in [Kind::InterceptorRoute, Kind::HttpScaledObject] {
                 let id = ObjectId {
                     kind,
@@ -224,7 +207,7 @@ impl Conditions {
     }
 
     async fn write_record(&mut self) -> Result<()> {
-        let contested = self.claims.contested();
+        let contested = self.view.contested();
         if self.recorded.as_ref() == Some(&contested) || (self.recorded.is_none() && contested.is_empty()) {
             return Ok(());
         }
@@ -240,7 +223,7 @@ impl Conditions {
                 &Patch::Apply(&record),
             )
             .await?;
-        self.claims.set_record(contested.clone());
+        self.view.set_record(contested.clone());
         self.recorded = Some(contested);
         Ok(())
     }
@@ -271,31 +254,20 @@ impl Conditions {
     }
 
     fn verdict(&self, id: &ObjectId) -> Verdict {
-        if let Some(errors) = self.routes.refused().get(id) {
+        if let Some(errors) = self.view.refused().get(id) {
             return Verdict::invalid(errors);
         }
         let key = key(id);
-        let Some(route) = self.made.get(&key) else {
+        let Some(route) = self.view.route(&key) else {
             return Verdict::shadowed();
         };
-        if let Err(error) = self.services.endpoints(&route.upstream) {
+        if let Err(error) = self.view.endpoints(&route.upstream) {
             return Verdict::target(&error);
         }
-        if let Some(Err(error)) = route
-            .fallback
-            .as_ref()
-            .map(|fallback| self.services.endpoints(fallback))
-        {
+        if let Some(Err(error)) = route.fallback.as_ref().map(|fallback| self.view.endpoints(fallback)) {
             return Verdict::fallback(&error);
         }
-        let lost: BTreeMap<String, String> = self
-            .claims
-            .lost(&key)
-            .into_iter()
-            .filter(|lost| !lost.in_cluster)
-            .map(|lost| (lost.host.to_string(), lost.owner))
-            .collect();
-        Verdict::hosts(id.kind, &lost)
+        Verdict::hosts(id.kind, self.view.conflicts().get(&key))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::response_bodies::{Bodies, ConfigMapKey, LABEL, ResponseBodies};
 use keda_http_kubernetes::source::Change;
 use parking_lot::Mutex;
@@ -29,7 +30,7 @@ impl Published {
 impl PublishedBodies {
     /// Takes a change in; responses have it from now on.
     pub fn apply(&mut self, change: &Change) {
-        for key in self.known.apply(change) {
+        for key in self.known.update(change) {
             if let Some(published) = self.referred.get_mut().get(&key) {
                 published.0.store(self.known.get(&key));
             }

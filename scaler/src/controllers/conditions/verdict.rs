@@ -1,12 +1,11 @@
 //! What is to be said of an object.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keda_http_kubernetes::endpoints::EndpointsError;
 use keda_http_kubernetes::fields::FieldError;
 use keda_http_kubernetes::object::Kind;
 use keda_http_kubernetes::resources::Condition;
+use keda_http_kubernetes::view::HostConflicts;
 
 use crate::events::shorten;
 
@@ -61,20 +60,17 @@ impl Verdict {
         Self::not("FallbackNotFound", error.to_string())
     }
 
-    /// Hosts that other namespaces have, by owner; without any all is well.
-    pub fn hosts(kind: Kind, lost: &BTreeMap<String, String>) -> Self {
-        if lost.is_empty() {
+    /// Hosts of which the route does not get all requests; without any all is well.
+    pub fn hosts(kind: Kind, conflicts: Option<&HostConflicts>) -> Self {
+        let conflicts: Vec<String> = conflicts.map(host_conflicts).unwrap_or_default();
+        if conflicts.is_empty() {
             return Self {
                 well: true,
                 reason: RECONCILED,
                 message: format!("{kind} reconciled"),
             };
         }
-        let each: Vec<String> = lost
-            .iter()
-            .map(|(host, owner)| format!("{host} belongs to namespace {owner}"))
-            .collect();
-        Self::not("HostConflict", format!("{}; requests for it go there", each.join(", ")))
+        Self::not("HostConflict", conflicts.join("; "))
     }
 
     /// The condition; the one before keeps its time when only words have changed.
@@ -94,6 +90,20 @@ impl Verdict {
     }
 }
 
+fn host_conflicts(conflicts: &HostConflicts) -> Vec<String> {
+    let lost = conflicts.lost.iter().filter(|lost| !lost.in_cluster);
+    let lost = lost.map(|lost| {
+        format!(
+            "{} belongs to namespace {}; requests for it go there",
+            lost.host, lost.owner
+        )
+    });
+    let shadowed = conflicts.shadowed.iter().map(|(host, by)| {
+        format!("{host} is also a host of route {by}, which has the same rule and goes first; requests for it go there")
+    });
+    lost.chain(shadowed).collect()
+}
+
 /// Whole seconds, as the API server keeps them.
 fn now() -> Time {
     let now = jiff::Timestamp::now();
@@ -102,11 +112,16 @@ fn now() -> Time {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use keda_http_core::claims::Lost;
+    use keda_http_core::route::host::HostPattern;
+    use keda_http_core::target::TargetKey;
+
     use super::*;
 
     #[test]
     fn the_time_is_that_of_the_last_change_of_the_status() {
-        let well = Verdict::hosts(Kind::InterceptorRoute, &BTreeMap::new());
+        let well = Verdict::hosts(Kind::InterceptorRoute, None);
         let mut first = well.condition(None, Some(1));
         first.last_transition_time = Some(Time(jiff::Timestamp::UNIX_EPOCH));
         assert_eq!(
@@ -122,15 +137,23 @@ mod tests {
             mended.last_transition_time.is_some(),
             "one from an older release has none"
         );
-        let lost = BTreeMap::from([("a.test".to_owned(), "shop".to_owned())]);
-        let conflict = Verdict::hosts(Kind::InterceptorRoute, &lost).condition(Some(&first), Some(2));
+        let host: HostPattern = "a.test".parse().unwrap();
+        let lost = HostConflicts {
+            lost: vec![Lost {
+                host: host.clone(),
+                owner: "shop".to_owned(),
+                in_cluster: false,
+            }],
+            shadowed: [(host, TargetKey::object("mine", "other"))].into(),
+        };
+        let conflict = Verdict::hosts(Kind::InterceptorRoute, Some(&lost)).condition(Some(&first), Some(2));
         assert_ne!(conflict.last_transition_time, first.last_transition_time);
         assert_eq!(
             (conflict.status.as_str(), conflict.reason.as_str()),
             ("False", "HostConflict")
         );
         assert!(
-            conflict.message.contains("a.test belongs to namespace shop"),
+            conflict.message.contains("a.test belongs to namespace shop") && conflict.message.contains("mine/other"),
             "{}",
             conflict.message
         );

@@ -10,6 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_core::route::{Route, ServiceRef};
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::{SERVICE_NAME, ServiceKey};
+use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
@@ -157,7 +158,7 @@ impl World {
 
     fn apply_routes(&mut self, change: &Change) -> Impact {
         let mut impact = Impact::None;
-        for route in self.routes.apply(change) {
+        for route in self.routes.update(change) {
             let changed = match route {
                 RouteChange::Set(route) => match want(&route, change) {
                     Some(want) => self.wants.insert(route.key.clone(), want.clone()) != Some(want),

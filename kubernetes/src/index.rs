@@ -1,0 +1,45 @@
+//! What all folds of objects have in common.
+
+use std::collections::HashSet;
+
+use crate::object::{Kind, Object, ObjectId};
+use crate::source::Change;
+
+/// A fold of objects: what it knows depends on the objects that are there, not on the order in which they came.
+///
+/// Objects of kinds that an index is not about do nothing.
+pub trait Index {
+    /// Something that is different now for whoever reads the index.
+    type Effect;
+
+    /// The object is new or has changed.
+    fn apply(&mut self, object: &Object) -> Vec<Self::Effect>;
+
+    /// The object is gone.
+    fn delete(&mut self, id: &ObjectId) -> Vec<Self::Effect>;
+
+    /// The objects of a kind that something is known of.
+    fn ids(&self, kind: Kind) -> Vec<ObjectId>;
+
+    /// The objects of a kind are exactly these.
+    fn reset(&mut self, kind: Kind, objects: &[Object]) -> Vec<Self::Effect> {
+        let keep: HashSet<ObjectId> = objects.iter().map(Object::id).collect();
+        let mut effects = Vec::new();
+        for id in self.ids(kind).into_iter().filter(|id| !keep.contains(id)) {
+            effects.extend(self.delete(&id));
+        }
+        for object in objects.iter().filter(|object| object.kind() == kind) {
+            effects.extend(self.apply(object));
+        }
+        effects
+    }
+
+    /// Applies, deletes or resets.
+    fn update(&mut self, change: &Change) -> Vec<Self::Effect> {
+        match change {
+            Change::Apply(object) => self.apply(object),
+            Change::Delete(id) => self.delete(id),
+            Change::Reset(kind, objects) => self.reset(*kind, objects),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Routes, endpoints and hosts, joined: what a data path and the conditions of its objects need to know of the cluster.
+//!
+//! Hosts are decided about when [`View::settle`] is called, and not before the first state is complete: only then it is
+//! known who claimed a host first.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use keda_http_core::claims::{Claimant, Claims, Lost};
+use keda_http_core::route::host::HostPattern;
+use keda_http_core::route::shadow::shadowed;
+use keda_http_core::route::{Route, ServiceRef};
+use keda_http_core::target::TargetKey;
+
+use crate::endpoints::{EndpointIndex, Endpoints, EndpointsError, ServiceKey};
+use crate::fields::FieldError;
+use crate::hosts::Owners;
+use crate::index::Index;
+use crate::object::{Kind, Object, ObjectId};
+use crate::routes::{RouteChange, RouteIndex};
+
+/// How hosts are decided about.
+#[derive(Debug, Clone)]
+pub struct HostSettings {
+    /// Whether a host belongs to one namespace. If not, all rules of all namespaces compete.
+    pub owned: bool,
+    /// The DNS domain of Services, such as `cluster.local`.
+    pub cluster_domain: String,
+}
+
+/// Something that has changed for whoever reads the view.
+#[derive(Debug, Clone)]
+pub enum ViewChange {
+    /// A route.
+    Route(RouteChange),
+    /// What [`View::endpoints`] says of the ports of a Service.
+    Endpoints(ServiceKey),
+}
+
+/// Hosts that a route asks for and of which it does not get all requests.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostConflicts {
+    /// Those that belong to another namespace.
+    pub lost: Vec<Lost>,
+    /// Those for which another route asks for the same requests and goes before it: the host, and that route.
+    pub shadowed: BTreeMap<HostPattern, TargetKey>,
+}
+
+/// The joined fold.
+#[derive(Debug)]
+pub struct View {
+    settings: HostSettings,
+    route_index: RouteIndex,
+    endpoint_index: EndpointIndex,
+    routes: HashMap<TargetKey, Arc<Route>>,
+    claims: Claims,
+    /// The hosts where a route goes before others: those others, each with the route that goes before it.
+    shadowed: HashMap<HostPattern, BTreeMap<TargetKey, TargetKey>>,
+    conflicts: Arc<BTreeMap<TargetKey, HostConflicts>>,
+    /// What has changed since hosts were last decided about.
+    unsettled: Unsettled,
+}
+
+#[derive(Debug, Default)]
+struct Unsettled {
+    routes: BTreeSet<TargetKey>,
+    hosts: HashSet<HostPattern>,
+}
+
+impl Index for View {
+    type Effect = ViewChange;
+
+    fn apply(&mut self, object: &Object) -> Vec<ViewChange> {
+        let routes = self.route_index.apply(object);
+        let services = self.endpoint_index.apply(object);
+        self.join(routes, services)
+    }
+
+    fn delete(&mut self, id: &ObjectId) -> Vec<ViewChange> {
+        let routes = self.route_index.delete(id);
+        let services = self.endpoint_index.delete(id);
+        self.join(routes, services)
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<ObjectId> {
+        let mut ids = self.route_index.ids(kind);
+        ids.extend(self.endpoint_index.ids(kind));
+        ids
+    }
+}
+
+impl View {
+    /// A view of nothing.
+    pub fn new(settings: HostSettings) -> Self {
+        Self {
+            settings,
+            route_index: RouteIndex::default(),
+            endpoint_index: EndpointIndex::default(),
+            routes: HashMap::new(),
+            claims: Claims::default(),
+            shadowed: HashMap::new(),
+            conflicts: Arc::default(),
+            unsettled: Unsettled::default(),
+        }
+    }
+
+    /// The route of this key.
+    pub fn route(&self, key: &TargetKey) -> Option<&Arc<Route>> {
+        self.routes.get(key)
+    }
+
+    /// The objects that are not valid routes, and why.
+    pub fn refused(&self) -> &BTreeMap<ObjectId, Vec<FieldError>> {
+        self.route_index.refused()
+    }
+
+    /// The endpoints of a service port.
+    ///
+    /// # Errors
+    /// When there is no such Service, or it has no such port.
+    pub fn endpoints(&self, service: &ServiceRef) -> Result<Endpoints, EndpointsError> {
+        self.endpoint_index.endpoints(service)
+    }
+
+    /// Sets who owns contested hosts, as it was recorded.
+    pub fn set_record(&mut self, owners: Owners) {
+        self.claims.set_record(owners);
+    }
+
+    /// The hosts that more than one namespace claims, and who owns them: what is to be recorded.
+    pub fn contested(&self) -> Owners {
+        self.claims.contested()
+    }
+
+    /// Decides about the hosts that have changed since the last time. Returns the routes whose hosts or conflicts are not what
+    /// they were.
+    pub fn settle(&mut self) -> BTreeSet<TargetKey> {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        let mut concerned = self.claims.settle();
+        let mut candidates = unsettled.routes;
+        candidates.extend(concerned.iter().cloned());
+        for host in unsettled.hosts {
+            candidates.extend(self.compare(host));
+        }
+        for key in candidates {
+            if self.update_conflicts(&key) {
+                concerned.insert(key);
+            }
+        }
+        concerned
+    }
+
+    /// The route with the hosts that it owns.
+    pub fn owned<'a>(&self, route: &'a Route) -> Cow<'a, Route> {
+        if self.settings.owned {
+            self.claims.owned(route)
+        } else {
+            Cow::Borrowed(route)
+        }
+    }
+
+    /// The conflicts of all routes that have any.
+    pub fn conflicts(&self) -> &Arc<BTreeMap<TargetKey, HostConflicts>> {
+        &self.conflicts
+    }
+
+    fn join(&mut self, routes: Vec<RouteChange>, services: Vec<ServiceKey>) -> Vec<ViewChange> {
+        for change in &routes {
+            self.take_route(change);
+        }
+        let routes = routes.into_iter().map(ViewChange::Route);
+        routes.chain(services.into_iter().map(ViewChange::Endpoints)).collect()
+    }
+
+    fn take_route(&mut self, change: &RouteChange) {
+        let (key, before) = match change {
+            RouteChange::Set(route) => {
+                let claimant = Claimant::of(route, &self.settings.cluster_domain);
+                self.claims.set(&route.key, claimant);
+                self.unsettled.hosts.extend(hosts(route));
+                (&route.key, self.routes.insert(route.key.clone(), route.clone()))
+            }
+            RouteChange::Remove(key) => {
+                self.claims.remove(key);
+                (key, self.routes.remove(key))
+            }
+        };
+        self.unsettled
+            .hosts
+            .extend(before.iter().flat_map(|route| hosts(route)));
+        self.unsettled.routes.insert(key.clone());
+    }
+
+    /// Compares the routes that ask for a host, and returns those that are or were shadowed there. Where hosts are owned,
+    /// only routes of one namespace compete.
+    fn compare(&mut self, host: HostPattern) -> BTreeSet<TargetKey> {
+        let mut competing: BTreeMap<&str, Vec<&Route>> = BTreeMap::new();
+        for key in self.claims.claimants(&host) {
+            let namespace = if self.settings.owned { key.namespace() } else { "" };
+            let route = self.routes.get(key).map(|route| &**route);
+            competing.entry(namespace).or_default().extend(route);
+        }
+        let competing = competing.values().filter(|routes| routes.len() > 1);
+        let now: BTreeMap<_, _> = competing
+            .flat_map(|routes| shadowed(&host, routes.iter().copied()))
+            .collect();
+        let mut concerned: BTreeSet<TargetKey> = now.keys().cloned().collect();
+        let before = if now.is_empty() {
+            self.shadowed.remove(&host)
+        } else {
+            self.shadowed.insert(host, now)
+        };
+        concerned.extend(before.into_iter().flat_map(BTreeMap::into_keys));
+        concerned
+    }
+
+    /// `true` when the conflicts of the route have changed.
+    fn update_conflicts(&mut self, key: &TargetKey) -> bool {
+        let now = self.conflicts_of(key);
+        let none = HostConflicts::default();
+        if self.conflicts.get(key).unwrap_or(&none) == &now {
+            return false;
+        }
+        let conflicts = Arc::make_mut(&mut self.conflicts);
+        if now == none {
+            conflicts.remove(key);
+        } else {
+            conflicts.insert(key.clone(), now);
+        }
+        true
+    }
+
+    fn conflicts_of(&self, key: &TargetKey) -> HostConflicts {
+        let hosts = self.routes.get(key).into_iter().flat_map(|route| hosts(route));
+        let shadowed = hosts.filter_map(|host| {
+            let by = self.shadowed.get(&host)?.get(key)?.clone();
+            Some((host, by))
+        });
+        HostConflicts {
+            lost: if self.settings.owned {
+                self.claims.lost(key)
+            } else {
+                Vec::new()
+            },
+            shadowed: shadowed.collect(),
+        }
+    }
+}
+
+/// The hosts that a route asks for; a rule without any asks for every host.
+fn hosts(route: &Route) -> Vec<HostPattern> {
+    let hosts = route.rules.iter().flat_map(|rule| match rule.hosts.as_slice() {
+        [] => vec![HostPattern::Any],
+        hosts => hosts.to_vec(),
+    });
+    hosts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::source::Change;
+
+    fn route(namespace: &str, name: &str, created: &str, host: &str, path: &str) -> Object {
+        let document = json!({
+            "apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute",
+            "metadata": {"name": name, "namespace": namespace, "creationTimestamp": created},
+            "spec": {
+                "target": {"service": name, "port": 80},
+                "rules": [{"hosts": [host], "paths": [{"value": path}]}],
+                "scalingMetric": {"concurrency": {"targetValue": 1}},
+            },
+        });
+        Object::parse(&document).unwrap().unwrap()
+    }
+
+    fn view(owned: bool) -> View {
+        View::new(HostSettings {
+            owned,
+            cluster_domain: "cluster.local".into(),
+        })
+    }
+
+    /// The conflicts as `route host winner`.
+    fn conflicts(view: &View) -> Vec<String> {
+        let mut found = Vec::new();
+        for (key, conflicts) in view.conflicts().iter() {
+            found.extend(
+                conflicts
+                    .lost
+                    .iter()
+                    .map(|lost| format!("{key} {} {}", lost.host, lost.owner)),
+            );
+            found.extend(conflicts.shadowed.iter().map(|(host, by)| format!("{key} {host} {by}")));
+        }
+        found
+    }
+
+    const EARLY: &str = "2020-01-01T00:00:00Z";
+    const LATE: &str = "2020-01-02T00:00:00Z";
+
+    #[test]
+    fn fault_c5_a_second_route_for_a_host_of_its_namespace_is_a_conflict_until_one_gives_way() {
+        let mut view = view(true);
+        view.apply(&route("shop", "a", EARLY, "a.test", "/"));
+        view.apply(&route("shop", "b", LATE, "a.test", "/"));
+        view.apply(&route("shop", "c", LATE, "a.test", "/c"));
+        let concerned = view.settle();
+        assert!(concerned.contains(&TargetKey::object("shop", "b")));
+        assert_eq!(conflicts(&view), ["shop/b a.test shop/a"]);
+        view.apply(&route("shop", "b", LATE, "a.test", "/b"));
+        assert_eq!(
+            view.settle(),
+            BTreeSet::from([TargetKey::object("shop", "b")]),
+            "another path"
+        );
+        assert_eq!(conflicts(&view), [""; 0]);
+        view.apply(&route("shop", "b", LATE, "a.test", "/c"));
+        view.settle();
+        assert_eq!(conflicts(&view), ["shop/b a.test shop/c"]);
+        view.delete(&route("shop", "c", LATE, "a.test", "/c").id());
+        assert!(
+            view.settle().contains(&TargetKey::object("shop", "b")),
+            "told that it is mended"
+        );
+        assert_eq!(conflicts(&view), [""; 0]);
+    }
+
+    #[test]
+    fn a_host_of_two_namespaces_is_lost_by_one_or_shadowed_where_hosts_are_not_owned() {
+        for (owned, expected) in [(true, "b/r a.test a"), (false, "b/r a.test a/r")] {
+            let mut view = view(owned);
+            let both = vec![
+                route("b", "r", LATE, "a.test", "/"),
+                route("a", "r", EARLY, "a.test", "/"),
+            ];
+            view.update(&Change::Reset(Kind::InterceptorRoute, both));
+            view.settle();
+            assert_eq!(conflicts(&view), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_view_joins_routes_and_endpoints_and_forgets_what_a_reset_does_not_name() {
+        let mut view = view(true);
+        let changes = view.apply(&route("shop", "a", EARLY, "a.test", "/"));
+        assert!(
+            matches!(&changes[..], [ViewChange::Route(RouteChange::Set(_))]),
+            "{changes:?}"
+        );
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "shop"},
+            "spec": {"ports": [{"port": 80}]},
+        });
+        let changes = view.apply(&Object::parse(&service).unwrap().unwrap());
+        assert!(matches!(&changes[..], [ViewChange::Endpoints(_)]), "{changes:?}");
+        let upstream = view.route(&TargetKey::object("shop", "a")).unwrap().upstream.clone();
+        assert!(view.endpoints(&upstream).is_ok());
+        view.update(&Change::Reset(Kind::Service, Vec::new()));
+        assert!(view.endpoints(&upstream).is_err());
+        view.update(&Change::Reset(Kind::InterceptorRoute, Vec::new()));
+        assert!(view.route(&TargetKey::object("shop", "a")).is_none());
+    }
+}
