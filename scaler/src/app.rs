@@ -185,7 +185,7 @@ impl Parts {
         tasks.spawn(subscriptions.map(|ended| ended.context("a subscription to an interceptor")));
         tasks.spawn(self.finder.run(stop.clone()).map(Ok));
         if let Some((candidate, controllers)) = self.leadership {
-            tasks.spawn(leader::lead(candidate, controllers, stop).map(Ok));
+            tasks.spawn(leader::run_while_leading(candidate, controllers, stop).map(Ok));
         }
         self.service
     }

@@ -20,7 +20,7 @@ pub use cluster::ClusterConfig;
 pub use controllers::ControllersConfig;
 pub use interceptors::{AdminService, Find, InterceptorsConfig};
 
-use crate::interceptors::Interceptor;
+use crate::interceptors::HostPort;
 
 /// Everything that can be set from outside.
 #[derive(Debug, Clone)]
@@ -179,7 +179,7 @@ const THREADS: Kind<u16> = Kind {
     show: u16::to_string,
 };
 const IP: Kind<IpAddr> = Kind::of_type("an IP address");
-const SCALER_ADDRESS: Kind<Interceptor> = Kind::of_type("host:port, at which KEDA reaches this scaler");
+const SCALER_ADDRESS: Kind<HostPort> = Kind::of_type("host:port, at which KEDA reaches this scaler");
 
 /// A name of an object, whose default is that of the chart.
 fn name(settings: &Settings, variable: &str, default: &str, help: &str) -> String {

@@ -115,7 +115,7 @@ impl Service {
         match reading {
             Reading::Known(value) => Ok(value),
             Reading::NoData if scales_interceptors && self.peers.has_none() => Ok(T::default()),
-            Reading::NoData => Err(Status::unavailable(self.peers.explain())),
+            Reading::NoData => Err(Status::unavailable(self.peers.explain_no_data())),
         }
     }
 }

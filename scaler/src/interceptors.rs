@@ -1,5 +1,5 @@
-//! Which interceptors there are: a fixed list, or what the EndpointSlices of their Service say. Either way the set is
-//! published through a watch.
+//! The set of interceptors: a fixed list, or discovered by the EndpointSlices of their Service. Either way it is published
+//! through a watch.
 
 pub mod discovery;
 pub mod open_ports;
@@ -16,60 +16,59 @@ use std::str::FromStr;
 use axum::http::uri::Authority;
 use tokio::sync::watch;
 
-/// An interceptor's admin port, as `host:port`. Its name in logs, problems and the folded demand.
+/// A `host:port`. The one of its admin port identifies an interceptor in logs, problems and the combined demand.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Interceptor(String);
+pub struct HostPort(String);
 
-/// A text that is no `host:port`.
+/// A text that is not a valid `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no host:port")]
-pub struct InvalidInterceptor(pub String);
+#[error("{0:?} is not a valid host:port")]
+pub struct InvalidHostPort(pub String);
 
-/// All interceptors, as they are known now, each with whether requests reach it: it is ready, and does not terminate. `None`
-/// until they are known for the first time.
-pub type Interceptors = Option<BTreeMap<Interceptor, bool>>;
+/// The interceptors, each with whether new requests can reach it: it is ready and not terminating. `None` until the set is
+/// known for the first time.
+pub type Interceptors = Option<BTreeMap<HostPort, bool>>;
 
-/// A set that never changes; requests reach all of it. The sender must be kept: dropping it says that nobody looks for
-/// interceptors any more.
-pub fn fixed(interceptors: impl IntoIterator<Item = Interceptor>) -> watch::Sender<Interceptors> {
+/// A set that never changes, all of it reachable. The sender must be kept: dropping it means that discovery has ended.
+pub fn fixed(interceptors: impl IntoIterator<Item = HostPort>) -> watch::Sender<Interceptors> {
     let all = interceptors.into_iter().map(|interceptor| (interceptor, true));
     watch::Sender::new(Some(all.collect()))
 }
 
-impl Interceptor {
-    /// The address, as `host:port`.
+impl HostPort {
+    /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl From<SocketAddr> for Interceptor {
+impl From<SocketAddr> for HostPort {
     fn from(address: SocketAddr) -> Self {
         Self(address.to_string())
     }
 }
 
-impl FromStr for Interceptor {
-    type Err = InvalidInterceptor;
+impl FromStr for HostPort {
+    type Err = InvalidHostPort;
 
-    /// `host:port`; IPv6 addresses in brackets; no scheme, no user, no path.
+    /// IPv6 addresses are in brackets. A scheme, a user or a path is not allowed.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let authority = Authority::from_str(text).ok().filter(|authority| {
             let has_port = authority.port_u16().is_some_and(|port| port > 0);
             has_port && !authority.host().is_empty() && !text.contains('@')
         });
-        let authority = authority.ok_or_else(|| InvalidInterceptor(text.to_owned()))?;
+        let authority = authority.ok_or_else(|| InvalidHostPort(text.to_owned()))?;
         Ok(Self(authority.as_str().to_owned()))
     }
 }
 
-impl fmt::Display for Interceptor {
+impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Debug for Interceptor {
+impl fmt::Debug for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0)
     }
@@ -80,9 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interceptor_is_a_host_with_a_port() {
+    fn a_scheme_a_user_and_a_path_are_not_allowed() {
         for good in ["127.0.0.1:9090", "[::1]:9090", "interceptor-admin.keda:9090"] {
-            assert_eq!(good.parse::<Interceptor>().unwrap().as_str(), good);
+            assert_eq!(good.parse::<HostPort>().unwrap().as_str(), good);
         }
         for bad in [
             "",
@@ -95,7 +94,7 @@ mod tests {
             "host:9090/queue",
             "a@host:1",
         ] {
-            assert_eq!(bad.parse::<Interceptor>(), Err(InvalidInterceptor(bad.to_owned())));
+            assert_eq!(bad.parse::<HostPort>(), Err(InvalidHostPort(bad.to_owned())));
         }
     }
 }

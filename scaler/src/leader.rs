@@ -1,6 +1,6 @@
-//! Which replica is the leader: by a Lease, so that one at a time looks after the objects.
+//! Leader election by a Lease, so that the controllers run in one replica at a time.
 
-pub mod election;
+mod election;
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -22,21 +22,21 @@ use crate::metrics::Metrics;
 use crate::root_cause::root_cause;
 use election::Election;
 
-/// Under which name `/readyz` tells what is wrong.
+/// The name under which `/readyz` shows problems of the election.
 pub const PROBLEM: &str = "leader election";
 
-/// How soon a request that has failed is tried again.
+/// The pause after a failed request.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long giving the Lease up may take: whoever cannot is waited for by the others.
+/// The longest time for releasing the Lease. If it fails, the other replicas wait until the Lease expires.
 const RELEASE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// A candidate.
+/// This replica as a candidate for the Lease.
 pub struct Candidate {
     leases: Api<Lease>,
     name: String,
     duration: Duration,
     election: Election,
-    /// The Lease as it was last read or written: the next write is only accepted on top of it.
+    /// The resource version that was last read or written: the next write is only accepted on top of it.
     version: Option<String>,
     readiness: Readiness,
     metrics: Metrics,
@@ -51,9 +51,9 @@ enum LeaseError {
     NoAnswer,
 }
 
-/// Runs the controllers whenever and as long as this replica leads, until `stop`. Then the lead is given up, after they
-/// have stopped.
-pub async fn lead(mut candidate: Candidate, controllers: Controllers, stop: CancellationToken) {
+/// Runs the controllers whenever and as long as this replica leads, until `stop`. After they have stopped, the Lease is
+/// released.
+pub(crate) async fn run_while_leading(mut candidate: Candidate, controllers: Controllers, stop: CancellationToken) {
     let leading = watch::Sender::new(false);
     let work = controllers.run_all(leading.subscribe(), stop);
     tokio::select! {
@@ -72,13 +72,13 @@ impl Candidate {
         readiness: Readiness,
         metrics: Metrics,
     ) -> Self {
-        // A replica that comes again under its name is another process and must not take itself for the holder.
+        // A restarted replica of the same name is another process, and must not consider itself the holder.
         let identity = format!("{}_{:016x}", config.replica, RandomState::new().hash_one(0u8));
         info!(
             identity,
             lease = config.lease_name,
             namespace,
-            "a candidate for the lead"
+            "leader election: candidate started"
         );
         Self {
             leases: Api::namespaced(client, namespace),
@@ -92,14 +92,14 @@ impl Candidate {
         }
     }
 
-    /// Gets the Lease, keeps it as long as it can, and tries to get it again, for ever. `leading` says whether this
-    /// replica is the leader; it turns false a third of the duration before anybody else can take over.
+    /// Acquires the Lease, renews it as long as possible, and tries to acquire it again, for ever. `leading` is whether this
+    /// replica leads; it becomes false a third of the lease duration before another replica can take over.
     pub async fn run(&mut self, leading: &watch::Sender<bool>) {
         loop {
             let outcome = self.attempt().await;
             let now = Instant::now();
             let failed = outcome.is_err();
-            self.tell(outcome.err().map(|error| format!("Lease {}: {error}", self.name)));
+            self.report(outcome.err().map(|error| format!("Lease {}: {error}", self.name)));
             self.publish(leading, now);
             let next = if failed { now + RETRY } else { self.election.next(now) };
             let until = self.election.leads_until().filter(|until| now < *until);
@@ -108,39 +108,39 @@ impl Candidate {
         }
     }
 
-    /// Gives the Lease up, so that nobody has to wait until it runs out. Whatever the leader does must have ended.
+    /// Releases the Lease, so that no other replica has to wait until it expires. The controllers must have stopped.
     pub async fn release(&mut self) {
         let Some(spec) = self.election.release(&wall_clock()) else {
             return;
         };
         self.metrics.leads(false);
         match timeout(RELEASE_TIMEOUT, self.write(spec)).await {
-            Ok(Ok(_)) => info!("the lead is given up"),
+            Ok(Ok(_)) => info!("released the Lease"),
             Ok(Err(error)) => warn!(
                 error = root_cause(&error),
-                "the lead could not be given up: others wait until the Lease runs out"
+                "cannot release the Lease; other replicas wait until it expires"
             ),
-            Err(_) => warn!("the lead could not be given up in time: others wait until the Lease runs out"),
+            Err(_) => warn!("timeout while releasing the Lease; other replicas wait until it expires"),
         }
     }
 
-    /// Looks at the Lease and takes or renews it where that is right. Two attempts fit between a renewal that is due
-    /// and the end of the lead.
+    /// Acquires or renews the Lease where that is allowed. Two attempts fit between the time of a renewal and the end of the
+    /// leadership.
     async fn attempt(&mut self) -> Result<(), LeaseError> {
         let now = Instant::now();
         let limit = now + self.duration / 6;
         let until = self.election.leads_until().filter(|until| now < *until);
         let limit = until.map_or(limit, |until| until.min(limit));
-        let outcome = timeout_at(limit, self.take_or_renew()).await;
+        let outcome = timeout_at(limit, self.acquire_or_renew()).await;
         let outcome = outcome.map_err(|_| LeaseError::NoAnswer).flatten();
         if outcome.is_err() {
-            // What was written, if anything, is found out by reading it.
+            // Whether anything was written is found out by reading the Lease again.
             self.version = None;
         }
         outcome
     }
 
-    async fn take_or_renew(&mut self) -> Result<(), LeaseError> {
+    async fn acquire_or_renew(&mut self) -> Result<(), LeaseError> {
         if self.version.is_none() || !self.election.leads(Instant::now()) {
             let lease = self.leases.get_opt(&self.name).await?;
             self.version = lease.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
@@ -157,7 +157,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// Refused by the API server when the Lease is not as it was last seen.
+    /// The API server refuses the write when the Lease has changed since it was last read.
     async fn write(&self, spec: LeaseSpec) -> kube::Result<Lease> {
         let lease = Lease {
             metadata: ObjectMeta {
@@ -177,21 +177,21 @@ impl Candidate {
     fn publish(&self, leading: &watch::Sender<bool>, now: Instant) {
         let leads = self.election.leads(now);
         leading.send_if_modified(|before| {
-            let news = std::mem::replace(before, leads) != leads;
-            if news {
-                info!(leads, "leader election");
+            let changed = std::mem::replace(before, leads) != leads;
+            if changed {
+                info!(leads, "leadership changed");
                 self.metrics.leads(leads);
             }
-            news
+            changed
         });
     }
 
-    fn tell(&mut self, problem: Option<String>) {
+    fn report(&mut self, problem: Option<String>) {
         if problem == self.problem {
             return;
         }
         if let Some(problem) = &problem {
-            warn!(problem, "the Lease cannot be had");
+            warn!(problem, "cannot acquire or renew the Lease");
         }
         self.readiness.set_problems(PROBLEM, problem.iter().cloned().collect());
         self.problem = problem;

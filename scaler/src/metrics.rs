@@ -1,4 +1,4 @@
-//! What the scaler measures about itself: upstream's names, and ours.
+//! The scaler's own metrics: upstream's names, and ours.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use prometheus_client::registry::{Registry, Unit};
 /// The service name, as upstream's.
 pub const SERVICE_NAME: &str = "keda-http-external-scaler";
 
-/// Upstream's bounds for polls, in seconds.
+/// Upstream's histogram bounds for polls, in seconds.
 const FETCH_BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0];
-/// From a report's arrival to its signal, in seconds: tens of microseconds unless something is wrong.
+/// Histogram bounds from a report's arrival to its signal, in seconds. Tens of microseconds are normal.
 const SIGNAL_BOUNDS: [f64; 10] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1, 1.0,
 ];
@@ -43,7 +43,7 @@ struct Instruments {
     controller_failures: Family<ControllerLabels, Counter>,
 }
 
-/// How a report came.
+/// How a report was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReportKind {
     /// On the gRPC stream.
@@ -113,7 +113,7 @@ impl Metrics {
             .set(i64::try_from(unreachable).unwrap_or(i64::MAX));
     }
 
-    /// A report was taken in.
+    /// A report was applied.
     pub fn reported(&self, source: ReportKind) {
         self.instruments.reports.get_or_create(&ReportLabels { source }).inc();
     }
@@ -125,7 +125,7 @@ impl Metrics {
         OpenStream { gauge }
     }
 
-    /// `true` is handed to a stream, so long after its cause.
+    /// A `true` was sent to KEDA, `delay` after its cause.
     pub fn signalled(&self, delay: Duration) {
         self.instruments.signals.inc();
         self.instruments.signal_delay.observe(delay.as_secs_f64());
@@ -136,7 +136,7 @@ impl Metrics {
         self.instruments.leader.set(i64::from(leads));
     }
 
-    /// A controller has failed, and is started again.
+    /// A controller failed and is started again.
     pub fn controller_failed(&self, controller: &'static str) {
         self.instruments
             .controller_failures
@@ -219,11 +219,11 @@ impl Instruments {
 
     fn register_ours(&self, registry: &mut Registry) {
         let scaler = registry.sub_registry_with_prefix("scaler");
-        scaler.register("reports", "Reports of interceptors taken in", self.reports.clone());
+        scaler.register("reports", "Reports received from interceptors", self.reports.clone());
         scaler.register("streams", "Streams that KEDA holds open", self.streams.clone());
         scaler.register(
             "signals",
-            "Times KEDA was told that a target is active",
+            "Signals to KEDA that a target is active",
             self.signals.clone(),
         );
         let delay = self.signal_delay.clone();
@@ -237,11 +237,7 @@ impl Instruments {
 
     fn register_controllers(&self, registry: &mut Registry) {
         let scaler = registry.sub_registry_with_prefix("scaler");
-        scaler.register(
-            "leader",
-            "Whether this replica looks after the objects",
-            self.leader.clone(),
-        );
+        scaler.register("leader", "Whether this replica is the leader", self.leader.clone());
         let failures = self.controller_failures.clone();
         scaler.register("controller_failures", "Times a controller failed", failures);
     }

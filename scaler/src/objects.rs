@@ -1,4 +1,4 @@
-//! Upstream's objects as the scaler sees them: what their targets are scaled by, live.
+//! The scaling settings of InterceptorRoutes and HTTPScaledObjects, kept up to date.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -15,21 +15,21 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// How long the scaler is not ready because objects are not known: calls that are about none of them can be answered.
+/// The longest time for which unread objects keep the scaler unready: calls that need no object can be answered without.
 const FIRST_READING: Duration = Duration::from_secs(15);
 
-/// The objects; cheap to clone.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct Objects {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ObjectState>>,
     changes: watch::Sender<()>,
     origin: Origin,
 }
 
 #[derive(Default)]
-struct State {
+struct ObjectState {
     index: ScalingIndex,
-    /// Whether the source has told all that was there at the beginning.
+    /// Whether the source has delivered the initial state.
     complete: bool,
 }
 
@@ -41,39 +41,39 @@ enum Origin {
     Cluster,
 }
 
-/// The directory of manifests cannot be a source.
+/// The directory of manifests cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("KEDA_HTTP_MANIFESTS: {0}")]
 pub struct ObjectsError(#[from] DirectoryError);
 
 impl Objects {
-    /// No objects, now and always.
+    /// Without any objects.
     pub fn none() -> Self {
-        let objects = Self::of(Origin::Nowhere);
+        let objects = Self::new(Origin::Nowhere);
         objects.state.lock().complete = true;
         objects
     }
 
-    /// Those of the API server; none is known until [`Objects::follow`] is given its source.
-    pub fn of_cluster() -> Self {
-        Self::of(Origin::Cluster)
+    /// The objects of the API server: none is known before [`Objects::follow`] runs.
+    pub fn from_cluster() -> Self {
+        Self::new(Origin::Cluster)
     }
 
-    /// Reads a directory of manifests. Returns when all that stands in it is known; what comes later is in the [`Source`].
+    /// Reads a directory of manifests. The [`Source`] delivers later changes.
     ///
     /// # Errors
-    /// When the directory cannot be read or watched, or a file in it does not parse.
+    /// When the directory cannot be read or watched, or a file in it is not valid.
     pub async fn open(directory: &Path) -> Result<(Self, Source), ObjectsError> {
         let mut source = directory::open(directory)?;
-        let objects = Self::of(Origin::Directory(Arc::new(directory.to_owned())));
+        let objects = Self::new(Origin::Directory(Arc::new(directory.to_owned())));
         while let Some(piece) = source.initial().await {
-            objects.take_in(&piece);
+            objects.apply(&piece);
         }
         objects.complete();
         Ok((objects, source))
     }
 
-    fn of(origin: Origin) -> Self {
+    fn new(origin: Origin) -> Self {
         Self {
             state: Arc::default(),
             changes: watch::Sender::new(()),
@@ -81,8 +81,8 @@ impl Objects {
         }
     }
 
-    /// Follows the source until it ends, and tells of what in it cannot be read. `first` is held until all that is there
-    /// has been told, but no longer than [`FIRST_READING`].
+    /// Follows the source until it ends, and reports its problems. `first` is held until the initial state is complete, but no
+    /// longer than [`FIRST_READING`].
     pub async fn follow(self, mut source: Source, readiness: Readiness, first: PendingTask) {
         let mut first = Some(first);
         let mut out_of_time = pin!(sleep(FIRST_READING));
@@ -95,7 +95,7 @@ impl Objects {
             self.report(&problems.borrow_and_update(), &readiness);
             tokio::select! {
                 changes = source.next_part(complete) => match changes {
-                    Some(changes) => self.take_in(&changes),
+                    Some(changes) => self.apply(&changes),
                     None if complete => return,
                     None => self.complete(),
                 },
@@ -105,33 +105,33 @@ impl Objects {
         }
     }
 
-    /// What an InterceptorRoute is scaled by.
+    /// The scaling settings of an InterceptorRoute.
     pub fn interceptor_route(&self, namespace: &str, name: &str) -> Option<Scaling> {
         self.state.lock().index.interceptor_route(namespace, name)
     }
 
-    /// What an HTTPScaledObject is scaled by.
+    /// The scaling settings of an HTTPScaledObject.
     pub fn http_scaled_object(&self, namespace: &str, name: &str) -> Option<Scaling> {
         self.state.lock().index.http_scaled_object(namespace, name)
     }
 
-    /// Marks each change of what the scaler answers.
+    /// Notifies of each change of a scaling setting.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// Whether all objects have been told: only then is one that is not known not there.
+    /// Whether the initial state is complete: only then does an object that is not known not exist.
     pub fn is_complete(&self) -> bool {
         self.state.lock().complete
     }
 
-    /// Where objects are looked for, to complete "not found".
+    /// Where the objects are from, for the message "not found ...".
     pub fn place(&self) -> String {
         match &self.origin {
             Origin::Directory(directory) => format!("in {}", directory.display()),
             Origin::Cluster => "in the cluster, as far as this scaler may read it".to_owned(),
             Origin::Nowhere => {
-                "because this scaler reads no objects (KEDA_HTTP_MANIFESTS is not set, and no API server is known)"
+                "because this scaler reads no objects (KEDA_HTTP_MANIFESTS is not set, and there is no API server)"
                     .to_owned()
             }
         }
@@ -142,17 +142,17 @@ impl Objects {
         self.changes.send_replace(());
     }
 
-    fn take_in(&self, changes: &[Change]) {
-        let news = {
+    fn apply(&self, changes: &[Change]) {
+        let changed = {
             let mut state = self.state.lock();
-            // Counted, not `any`: every change must be taken in.
+            // Not `any`, because every change must be applied.
             changes
                 .iter()
                 .filter(|change| !state.index.update(change).is_empty())
                 .count()
                 > 0
         };
-        if news {
+        if changed {
             self.changes.send_replace(());
         }
     }
@@ -162,7 +162,7 @@ impl Objects {
             Origin::Cluster => "objects",
             Origin::Directory(_) | Origin::Nowhere => "manifests",
         };
-        let told = problems.iter().map(ToString::to_string);
-        readiness.set_problems(name, told.collect());
+        let problems = problems.iter().map(ToString::to_string);
+        readiness.set_problems(name, problems.collect());
     }
 }

@@ -17,8 +17,8 @@ use keda_http_scaler::controllers::autowire;
 use keda_http_scaler::controllers::autowire::command::{ClusterReader, dry_run, restore};
 use keda_http_scaler::controllers::context::{Context, InterceptorView};
 use keda_http_scaler::controllers::feed;
-use keda_http_scaler::interceptors::Interceptor;
-use keda_http_scaler::interceptors::open_ports::OpenListeners;
+use keda_http_scaler::interceptors::HostPort;
+use keda_http_scaler::interceptors::open_ports::OpenPortsByInterceptor;
 use keda_http_scaler::interceptors::slices::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -60,11 +60,11 @@ struct Stage {
     namespace: String,
     own: String,
     pods: watch::Sender<Arc<[Pod]>>,
-    listeners: watch::Sender<OpenListeners>,
+    listeners: watch::Sender<OpenPortsByInterceptor>,
     leader: JoinSet<()>,
 }
 
-fn interceptor() -> Interceptor {
+fn interceptor() -> HostPort {
     "10.1.0.1:9090".parse().unwrap()
 }
 
@@ -95,7 +95,7 @@ impl Stage {
             client: control_plane.client().await.unwrap(),
             scaler: Client::try_from(config).unwrap(),
             pods: watch::Sender::new(pod(true)),
-            listeners: watch::Sender::new(OpenListeners::new()),
+            listeners: watch::Sender::new(OpenPortsByInterceptor::new()),
             leader: JoinSet::new(),
             control_plane,
             namespace,
@@ -229,7 +229,7 @@ impl Stage {
         });
         let given = given.await.unwrap();
         self.listeners
-            .send_replace(OpenListeners::from([(interceptor(), given.clone())]));
+            .send_replace(OpenPortsByInterceptor::from([(interceptor(), given.clone())]));
         given
     }
 

@@ -18,7 +18,7 @@ use crate::controllers::running::{Controllers, OpenSource};
 use crate::demand::SharedDemand;
 use crate::external_scaler::Service;
 use crate::interceptors::discovery::Discovery;
-use crate::interceptors::open_ports::Listeners;
+use crate::interceptors::open_ports::OpenPorts;
 use crate::interceptors::peers::Peers;
 use crate::interceptors::queue::QueueClient;
 use crate::interceptors::subscription::Subscriptions;
@@ -100,7 +100,7 @@ impl Finder {
             Self::Discovery(discovery) => Some(InterceptorView {
                 service: discovery.service().clone(),
                 pods: discovery.pods(),
-                open_ports: subscriptions.listeners.subscribe(),
+                open_ports: subscriptions.open_ports.subscribe(),
             }),
         }
     }
@@ -151,7 +151,7 @@ async fn objects(from: &ObjectsFrom, cluster: Option<&Cluster>) -> Result<(Objec
         }
         ObjectsFrom::Cluster => {
             let cluster = cluster.context(NO_CLUSTER)?;
-            (Objects::of_cluster(), Some(source(cluster, &SCALED)))
+            (Objects::from_cluster(), Some(source(cluster, &SCALED)))
         }
     })
 }
@@ -170,7 +170,7 @@ fn subscriptions(config: &InterceptorsConfig, observability: &Observability) -> 
     Ok(Subscriptions {
         demand: SharedDemand::new(config.retention, config.debounce),
         peers: Peers::new(readiness, metrics.clone()),
-        listeners: Listeners::default(),
+        open_ports: OpenPorts::default(),
         metrics,
         queue: QueueClient::new(config.poll_every)?,
         poll_every: config.poll_every,

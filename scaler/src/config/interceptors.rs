@@ -6,7 +6,7 @@ use keda_http_runtime::env::EnvError;
 use keda_http_runtime::settings::{Kind, Settings, TEXT, WHOLE_NUMBER};
 
 use super::{POSITIVE, debounce};
-use crate::interceptors::Interceptor;
+use crate::interceptors::HostPort;
 
 /// How the interceptors are found and asked.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct InterceptorsConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Find {
     /// A list that never changes.
-    List(Vec<Interceptor>),
+    List(Vec<HostPort>),
     /// By the EndpointSlices of a Service.
     Service(AdminService),
 }
@@ -135,7 +135,7 @@ fn refuse_missing(settings: &Settings) {
     }
 }
 
-const INTERCEPTORS: Kind<Vec<Interceptor>> = Kind {
+const INTERCEPTORS: Kind<Vec<HostPort>> = Kind {
     allowed: "a comma list of host:port, the admin ports of the interceptors",
     parse: |text| {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());

@@ -25,7 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::config::AutowireConfig;
 use crate::controllers::context::{Context, InterceptorView, Update, Updates};
 use crate::events::{Events, Notice};
-use crate::interceptors::open_ports::OpenListeners;
+use crate::interceptors::open_ports::OpenPortsByInterceptor;
 use crate::interceptors::slices::Pod;
 use restored::{Mode, Restored};
 use service::Services;
@@ -56,7 +56,7 @@ pub(crate) enum Impact {
 /// What rewirers decide by, besides the objects.
 struct Inputs {
     pods: Arc<[Pod]>,
-    open_ports: OpenListeners,
+    open_ports: OpenPortsByInterceptor,
     mode: Mode,
 }
 

@@ -6,7 +6,7 @@ use keda_http_kubernetes::source::Change;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::AdminService;
-use crate::interceptors::open_ports::OpenListeners;
+use crate::interceptors::open_ports::OpenPortsByInterceptor;
 use crate::interceptors::slices::Pod;
 
 /// What every controller works with. Cheap to clone.
@@ -41,5 +41,5 @@ pub struct InterceptorView {
     /// Their pods, with addresses and readiness.
     pub pods: watch::Receiver<Arc<[Pod]>>,
     /// The ports on which they accept the traffic of autowired Services.
-    pub open_ports: watch::Receiver<OpenListeners>,
+    pub open_ports: watch::Receiver<OpenPortsByInterceptor>,
 }

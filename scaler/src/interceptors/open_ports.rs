@@ -1,30 +1,30 @@
-//! On which ports each interceptor takes the traffic of autowired Services now, as the interceptors themselves report.
+//! The ports on which each interceptor accepts the traffic of autowired Services, as the interceptors report.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use keda_http_proto::pending;
 use tokio::sync::watch;
 
-use crate::interceptors::Interceptor;
+use crate::interceptors::HostPort;
 
-/// The open ports of each interceptor that has ever told of them. One that cannot be reached keeps its last word: whether
-/// it is alive is told by its readiness.
-pub type OpenListeners = BTreeMap<Interceptor, BTreeSet<u16>>;
+/// The open ports of each interceptor that has ever reported them. An unreachable interceptor keeps the last reported ones,
+/// because readiness tells whether it is alive.
+pub type OpenPortsByInterceptor = BTreeMap<HostPort, BTreeSet<u16>>;
 
-/// The open ports; cheap to clone.
+/// The open ports of all interceptors; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Listeners {
-    open: watch::Sender<OpenListeners>,
+pub struct OpenPorts {
+    open: watch::Sender<OpenPortsByInterceptor>,
 }
 
-impl Listeners {
+impl OpenPorts {
     /// The open ports, and their changes.
-    pub fn subscribe(&self) -> watch::Receiver<OpenListeners> {
+    pub fn subscribe(&self) -> watch::Receiver<OpenPortsByInterceptor> {
         self.open.subscribe()
     }
 
-    /// What a report says. The first one of a stream says all: the interceptor may have restarted.
-    pub fn observe(&self, interceptor: &Interceptor, report: &pending::Report, first: bool) {
+    /// Applies a report. The first one of a stream is complete, because the interceptor may have restarted.
+    pub(crate) fn observe(&self, interceptor: &HostPort, report: &pending::Report, first: bool) {
         match &report.listeners {
             Some(listeners) => self.set(interceptor, ports(listeners)),
             None if first => self.forget(interceptor),
@@ -32,23 +32,23 @@ impl Listeners {
         }
     }
 
-    /// The interceptor is gone.
-    pub fn forget(&self, interceptor: &Interceptor) {
+    /// The interceptor no longer exists.
+    pub(crate) fn forget(&self, interceptor: &HostPort) {
         self.open.send_if_modified(|open| open.remove(interceptor).is_some());
     }
 
-    fn set(&self, interceptor: &Interceptor, ports: BTreeSet<u16>) {
+    fn set(&self, interceptor: &HostPort, ports: BTreeSet<u16>) {
         self.open.send_if_modified(|open| {
-            let news = open.get(interceptor) != Some(&ports);
-            if news {
+            let changed = open.get(interceptor) != Some(&ports);
+            if changed {
                 open.insert(interceptor.clone(), ports);
             }
-            news
+            changed
         });
     }
 }
 
-/// A number that is no port cannot be one that is waited for.
+/// Numbers that are not valid ports are ignored.
 fn ports(listeners: &pending::Listeners) -> BTreeSet<u16> {
     let ports = listeners.ports.iter();
     ports.filter_map(|port| u16::try_from(*port).ok()).collect()
@@ -66,14 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn ports_stay_as_told_until_they_are_told_anew_or_the_interceptor_restarts() {
-        let listeners = Listeners::default();
-        let mut open = listeners.subscribe();
-        let interceptor: Interceptor = "10.0.0.1:9090".parse().unwrap();
+    fn ports_stay_as_reported_until_the_next_report_or_a_restart() {
+        let open_ports = OpenPorts::default();
+        let mut open = open_ports.subscribe();
+        let interceptor: HostPort = "10.0.0.1:9090".parse().unwrap();
         let mut after = |ports, first| {
-            listeners.observe(&interceptor, &report(ports), first);
-            let news = open.has_changed().unwrap();
-            (open.borrow_and_update().get(&interceptor).cloned(), news)
+            open_ports.observe(&interceptor, &report(ports), first);
+            let changed = open.has_changed().unwrap();
+            (open.borrow_and_update().get(&interceptor).cloned(), changed)
         };
         assert_eq!(after(None, true), (None, false));
         let ports = BTreeSet::from([20_000, 20_001]);
@@ -85,22 +85,18 @@ mod tests {
         assert_eq!(
             after(Some(&[20_000, 20_001]), false),
             (Some(ports), false),
-            "no news twice"
+            "nothing changed"
         );
         assert_eq!(after(Some(&[]), false), (Some(BTreeSet::new()), true));
-        assert_eq!(
-            after(None, true),
-            (None, true),
-            "one that has restarted and tells nothing"
-        );
+        assert_eq!(after(None, true), (None, true), "restarted, and reports no ports");
     }
 
     #[test]
-    fn one_that_is_gone_has_none() {
-        let listeners = Listeners::default();
-        let interceptor: Interceptor = "10.0.0.1:9090".parse().unwrap();
-        listeners.observe(&interceptor, &report(Some(&[20_000])), true);
-        listeners.forget(&interceptor);
-        assert!(listeners.subscribe().borrow().is_empty());
+    fn an_interceptor_that_is_gone_has_no_ports() {
+        let open_ports = OpenPorts::default();
+        let interceptor: HostPort = "10.0.0.1:9090".parse().unwrap();
+        open_ports.observe(&interceptor, &report(Some(&[20_000])), true);
+        open_ports.forget(&interceptor);
+        assert!(open_ports.subscribe().borrow().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! How each interceptor is doing: what the errors, the probes and the metrics say about them.
+//! The connection state of each interceptor, for errors, probes and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,38 +7,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use parking_lot::Mutex;
 
-use crate::interceptors::Interceptor;
+use crate::interceptors::HostPort;
 use crate::metrics::Metrics;
 
 /// The states of all interceptors; cheap to clone.
 #[derive(Clone)]
 pub struct Peers {
-    states: Arc<Mutex<BTreeMap<Interceptor, Peer>>>,
-    /// Whether everybody who is there has been added.
+    states: Arc<Mutex<BTreeMap<HostPort, Peer>>>,
+    /// Whether every discovered interceptor has been added.
     listed: Arc<AtomicBool>,
     readiness: Readiness,
     metrics: Metrics,
 }
 
-/// How one interceptor is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PeerState {
+pub(crate) enum PeerState {
     /// The first attempt has not ended.
     Connecting,
     /// Its reports arrive.
-    Heard,
-    /// It cannot be reached, and why.
+    Connected,
+    /// The reason.
     Unreachable(String),
 }
 
 struct Peer {
     state: PeerState,
-    /// Held until the first attempt has ended, however it ended: a lost interceptor must not keep the scaler from its work.
+    /// Held until the first attempt has ended, also with a failure: a lost interceptor must not keep the scaler unready.
     first_attempt: Option<PendingTask>,
 }
 
 impl Peers {
-    /// Nobody is known yet.
+    /// No interceptor is known yet.
     pub fn new(readiness: Readiness, metrics: Metrics) -> Self {
         Self {
             states: Arc::default(),
@@ -48,9 +47,8 @@ impl Peers {
         }
     }
 
-    /// The interceptor is on the list from now on.
-    pub fn add(&self, interceptor: &Interceptor) {
-        // One that comes later must not make a ready scaler unready.
+    pub(crate) fn add(&self, interceptor: &HostPort) {
+        // An interceptor that is added later must not make a ready scaler unready.
         let starting = !self.readiness.report().ready;
         let name = format!("first contact with interceptor {interceptor}");
         let first_attempt = starting.then(|| self.readiness.register(&name));
@@ -59,67 +57,66 @@ impl Peers {
             first_attempt,
         };
         self.states.lock().insert(interceptor.clone(), peer);
-        self.tell();
+        self.publish();
     }
 
-    /// The interceptor is no longer on the list.
-    pub fn remove(&self, interceptor: &Interceptor) {
+    pub(crate) fn remove(&self, interceptor: &HostPort) {
         self.states.lock().remove(interceptor);
-        self.tell();
+        self.publish();
     }
 
-    /// The interceptor's state is now this. Says whether that is news.
-    pub fn set(&self, interceptor: &Interceptor, state: PeerState) -> bool {
-        let news = {
+    /// Returns whether the state changed.
+    pub(crate) fn set(&self, interceptor: &HostPort, state: PeerState) -> bool {
+        let changed = {
             let mut states = self.states.lock();
             let Some(peer) = states.get_mut(interceptor) else {
                 return false;
             };
             peer.first_attempt = None;
-            let news = peer.state != state;
+            let changed = peer.state != state;
             peer.state = state;
-            news
+            changed
         };
-        if news {
-            self.tell();
+        if changed {
+            self.publish();
         }
-        news
+        changed
     }
 
-    /// Everybody who is on the list of interceptors has been added.
-    pub fn list_is_read(&self) {
+    /// Every discovered interceptor has been added.
+    pub(crate) fn set_listed(&self) {
         self.listed.store(true, Ordering::Release);
     }
 
-    /// Whether the list of interceptors has been read and nobody is on it.
-    pub fn has_none(&self) -> bool {
+    /// Whether the set of interceptors is known and empty.
+    pub(crate) fn has_none(&self) -> bool {
         self.listed.load(Ordering::Acquire) && self.states.lock().is_empty()
     }
 
-    /// Why nothing is known, for the error that KEDA is given.
-    pub fn explain(&self) -> String {
+    /// Why there is no data, for the error that KEDA gets.
+    pub(crate) fn explain_no_data(&self) -> String {
         let states = self.states.lock();
         if states.is_empty() {
-            return "no interceptor is known".to_owned();
+            return "no data: no interceptor is known".to_owned();
         }
         let all = states.iter().map(|(interceptor, peer)| match &peer.state {
             PeerState::Connecting => format!("{interceptor} has not answered yet"),
-            PeerState::Heard => format!("{interceptor} is heard, but has not been ready for a whole window"),
+            PeerState::Connected => format!("{interceptor} is connected, but has not been ready for a whole window"),
             PeerState::Unreachable(reason) => format!("{interceptor} is not reachable ({reason})"),
         });
         let all = all.collect::<Vec<_>>().join("; ");
-        match states.values().any(|peer| peer.state == PeerState::Heard) {
-            true => format!("too little is known: {all}"),
-            false => format!("no interceptor has a usable report: {all}"),
+        match states.values().any(|peer| peer.state == PeerState::Connected) {
+            true => format!("no data yet: {all}"),
+            false => format!("no data: no interceptor has a usable report: {all}"),
         }
     }
 
-    fn tell(&self) {
+    fn publish(&self) {
         let (total, problems) = {
             let states = self.states.lock();
             let problems = states.iter().filter_map(|(interceptor, peer)| match &peer.state {
                 PeerState::Unreachable(reason) => Some(format!("{interceptor}: {reason}")),
-                PeerState::Connecting | PeerState::Heard => None,
+                PeerState::Connecting | PeerState::Connected => None,
             });
             (states.len(), problems.collect::<Vec<_>>())
         };
@@ -137,7 +134,7 @@ mod tests {
         let readiness = Readiness::new();
         let starting = readiness.register("list of interceptors");
         let peers = Peers::new(readiness.clone(), Metrics::default());
-        let lost: Interceptor = "127.0.0.1:1".parse().unwrap();
+        let lost: HostPort = "127.0.0.1:1".parse().unwrap();
         peers.add(&lost);
         drop(starting);
         assert!(!readiness.report().ready);
@@ -147,24 +144,24 @@ mod tests {
         assert!(readiness.report().ready);
         assert!(
             peers
-                .explain()
+                .explain_no_data()
                 .contains("127.0.0.1:1 is not reachable (connection refused)"),
             "{}",
-            peers.explain()
+            peers.explain_no_data()
         );
         assert_eq!(
             readiness.report().problems["interceptors"],
             ["127.0.0.1:1: connection refused"]
         );
 
-        assert!(peers.set(&lost, PeerState::Heard));
-        assert!(!peers.set(&lost, PeerState::Heard), "no news twice");
+        assert!(peers.set(&lost, PeerState::Connected));
+        assert!(!peers.set(&lost, PeerState::Connected), "nothing changed");
         assert!(readiness.report().problems.is_empty());
 
         peers.add(&"127.0.0.1:2".parse().unwrap());
         assert!(
             readiness.report().ready,
-            "one that comes later does not make it unready"
+            "one that is added later does not make it unready"
         );
     }
 
@@ -172,7 +169,7 @@ mod tests {
     fn there_are_none_only_once_the_list_has_been_read() {
         let peers = Peers::new(Readiness::new(), Metrics::default());
         assert!(!peers.has_none());
-        peers.list_is_read();
+        peers.set_listed();
         assert!(peers.has_none());
         peers.add(&"127.0.0.1:1".parse().unwrap());
         assert!(!peers.has_none());

@@ -1,4 +1,4 @@
-//! Interceptors that only have `GET /queue`, such as the Go add-on's: asked again and again.
+//! Polls interceptors that only have `GET /queue`, such as the Go add-on's.
 
 use std::time::Duration;
 
@@ -6,27 +6,28 @@ use keda_http_core::demand::{Report, TargetReport};
 use keda_http_core::queue::{Queue, QueueEntry};
 use keda_http_core::target::TargetKey;
 
-use crate::interceptors::Interceptor;
+use crate::interceptors::HostPort;
 
-/// Asks `/queue`; cheap to clone.
+/// The client for `/queue`; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct QueueClient {
     client: reqwest::Client,
 }
 
-/// Connecting to an address that is there takes milliseconds; this is for lost packets.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connecting within a cluster takes milliseconds; this allows for lost packets.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl QueueClient {
-    /// `tick`: how often is asked. An answer has at least a second, so that a fast tick does not turn a slow moment into an error.
+    /// `poll_every` is also the timeout of a request, but that is at least a second, so that with a short interval a slow answer
+    /// is not an error.
     ///
     /// # Errors
-    /// When the client cannot be made.
-    pub fn new(tick: Duration) -> reqwest::Result<Self> {
-        let timeout = tick.max(Duration::from_secs(1));
+    /// When the client cannot be created.
+    pub fn new(poll_every: Duration) -> reqwest::Result<Self> {
+        let timeout = poll_every.max(Duration::from_secs(1));
         let builder = reqwest::Client::builder()
             .no_proxy()
-            // Only plain text is spoken; an image may have no authorities, which would be an error.
+            // Only plain HTTP is used. Loading CA certificates would fail in an image that has none.
             .tls_certs_only([])
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -36,18 +37,15 @@ impl QueueClient {
         })
     }
 
-    /// One answer.
-    ///
-    /// # Errors
-    /// When there is none in time, or it is not upstream's JSON.
-    pub async fn fetch(&self, interceptor: &Interceptor) -> reqwest::Result<Queue> {
+    /// Fails when there is no answer in time, or it is not upstream's JSON.
+    pub(crate) async fn fetch(&self, interceptor: &HostPort) -> reqwest::Result<Queue> {
         let response = self.client.get(format!("http://{interceptor}/queue")).send().await?;
         response.error_for_status()?.json().await
     }
 }
 
-/// An answer as a report: complete, without a boot id, taken at `uptime` of the caller's own clock.
-pub fn report(queue: Queue, uptime: Duration) -> Report {
+/// Converts an answer to a complete report without a boot id. `uptime` is the caller's, because the answer has none.
+pub(crate) fn report(queue: Queue, uptime: Duration) -> Report {
     let targets = queue.into_iter().map(|(key, entry)| target(&key, entry)).collect();
     Report {
         boot: None,

@@ -7,13 +7,13 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
 use keda_http_kubernetes::endpoints::{is_ready, is_terminating};
 
-use super::Interceptor;
+use super::HostPort;
 
 /// A pod of an interceptor: ready, not ready or terminating, as long as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
     /// Its admin port, by the IPv4 address where the pod has one.
-    pub interceptor: Interceptor,
+    pub interceptor: HostPort,
     /// Its addresses, IPv4 before IPv6.
     pub addresses: Vec<IpAddr>,
     /// Whether it takes new connections.

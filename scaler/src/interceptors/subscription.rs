@@ -1,8 +1,8 @@
-//! One task per interceptor that keeps its reports coming: by the gRPC stream, or by polling a peer that has none.
+//! One task per interceptor receives its reports: by the gRPC stream, or by polling an interceptor that has none.
 //!
-//! No task waits for another one, and no lock is held while a peer is waited for: one that hangs delays nobody. An
-//! interceptor that is no longer listed but still heard counts as long as it is heard: it still answers requests. What it no
-//! longer has says nothing, though: new requests do not reach it.
+//! No task waits for another one, and no lock is held while waiting for an interceptor: one that hangs delays no other. An
+//! interceptor that is no longer listed but still connected counts as long as it is connected, because it still answers
+//! requests. New requests do not reach it, though, so a target that it does not report is not known to be idle.
 
 mod report;
 
@@ -24,76 +24,76 @@ use tonic::{Status, Streaming};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::demand::SharedDemand;
-use crate::interceptors::open_ports::Listeners;
+use crate::interceptors::open_ports::OpenPorts;
 use crate::interceptors::peers::{PeerState, Peers};
 use crate::interceptors::queue::{self, CONNECT_TIMEOUT, QueueClient};
-use crate::interceptors::{Interceptor, Interceptors};
+use crate::interceptors::{HostPort, Interceptors};
 use crate::metrics::{Metrics, ReportKind};
 use crate::root_cause::root_cause;
 
-/// The first pause: a restarted interceptor is heard again within the blink that its restart takes.
+/// The first pause: reports of a restarted interceptor arrive again at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause: an interceptor that comes back after an hour is heard this soon.
+/// The longest pause before an interceptor that was away for long is connected again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A peer that accepts and then says nothing is given up after this long.
+/// How long an interceptor may take from the connection to the first report.
 const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A stream is silent while nothing changes; pings notice within five seconds that the peer is gone.
+/// A stream has no messages while nothing changes; pings detect within five seconds that the interceptor is gone.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a peer without the stream is polled before the stream is tried again: an upgrade shows this soon.
-const STREAM_AGAIN: Duration = Duration::from_secs(10);
-/// A complete report of a hundred thousand targets is 15 MB.
-const LARGEST_REPORT: usize = 64 << 20;
+/// How long an interceptor without the stream is polled before the stream is tried again, because it may be upgraded.
+const RETRY_STREAM_AFTER: Duration = Duration::from_secs(10);
+/// In bytes. A complete report of a hundred thousand targets has 15 MB.
+const MAX_REPORT_SIZE: usize = 64 << 20;
 
 /// What all subscriptions share.
 #[derive(Clone)]
 pub struct Subscriptions {
-    /// Where reports go.
+    /// Receives the reports.
     pub demand: SharedDemand,
-    /// Where the peers' states go.
+    /// Receives the connection states.
     pub peers: Peers,
-    /// Where the open ports of autowired Services go.
-    pub listeners: Listeners,
-    /// The instruments.
+    /// Receives the open ports of autowired Services.
+    pub open_ports: OpenPorts,
+    /// Counts reports and polls.
     pub metrics: Metrics,
-    /// For peers without the stream.
+    /// Polls interceptors without the stream.
     pub queue: QueueClient,
-    /// How often those are asked.
+    /// How often those are polled.
     pub poll_every: Duration,
 }
 
-/// A task for each interceptor, which ends when the interceptor is neither listed nor heard.
-struct Running {
+/// A task for each interceptor, which ends when the interceptor is neither listed nor connected.
+struct SubscriptionTasks {
     shared: Subscriptions,
     /// Whether each of them is listed.
-    listed: BTreeMap<Interceptor, watch::Sender<bool>>,
-    tasks: JoinSet<Interceptor>,
+    listed: BTreeMap<HostPort, watch::Sender<bool>>,
+    tasks: JoinSet<HostPort>,
 }
 
 struct Subscription {
     shared: Subscriptions,
-    interceptor: Interceptor,
+    interceptor: HostPort,
     listed: watch::Receiver<bool>,
     started: Instant,
     backoff: Backoff,
-    /// Whether reports arrive, so that the loss of them is told once.
-    heard: bool,
+    /// Whether reports arrive, so that their loss is reported once.
+    connected: bool,
 }
 
-/// Why a stream is over.
+/// Why a stream ended.
 enum StreamEnd {
-    /// The peer can be reached, but there was not one report.
+    /// The interceptor accepts connections, but there was no report.
     NotServed(String),
-    /// The peer cannot be reached, or can no longer be.
+    /// The interceptor cannot be reached, or the connection was lost.
     Lost(String),
 }
 
 impl Subscriptions {
-    /// Subscribes to the interceptors of the set, and follows its changes until `shutdown`. `listed` is held until the set
-    /// is known and there is a subscription for each of the first one.
+    /// Subscribes to all interceptors, and follows changes of their set until `shutdown`. `listed` is held until the set is
+    /// known and has its subscriptions.
     ///
     /// # Errors
-    /// When a subscription has panicked.
+    /// When a subscription panicked.
     pub async fn run(
         self,
         mut interceptors: watch::Receiver<Interceptors>,
@@ -101,7 +101,7 @@ impl Subscriptions {
         shutdown: CancellationToken,
     ) -> Result<(), JoinError> {
         let mut listed = Some(listed);
-        let mut running = Running {
+        let mut running = SubscriptionTasks {
             shared: self,
             listed: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -110,13 +110,13 @@ impl Subscriptions {
             let wanted = interceptors.borrow_and_update().clone();
             if let Some(wanted) = wanted {
                 running.adjust(wanted);
-                running.shared.peers.list_is_read();
+                running.shared.peers.set_listed();
                 listed = None;
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Ok(()) = interceptors.changed() => {}
-                Some(ended) = running.tasks.join_next() => running.forget(&ended?),
+                Some(ended) = running.tasks.join_next() => running.remove(&ended?),
                 else => {
                     shutdown.cancelled().await;
                     break;
@@ -128,8 +128,8 @@ impl Subscriptions {
     }
 }
 
-impl Running {
-    fn adjust(&mut self, wanted: BTreeMap<Interceptor, bool>) {
+impl SubscriptionTasks {
+    fn adjust(&mut self, wanted: BTreeMap<HostPort, bool>) {
         let ready = wanted.iter().filter(|(_, ready)| **ready);
         let ready = ready.map(|(interceptor, _)| interceptor.as_str().to_owned());
         self.shared.demand.set_reachable(ready.collect());
@@ -144,7 +144,7 @@ impl Running {
         }
     }
 
-    fn start(&mut self, interceptor: Interceptor) {
+    fn start(&mut self, interceptor: HostPort) {
         self.shared.peers.add(&interceptor);
         let (listed, is_listed) = watch::channel(true);
         let subscription = Subscription {
@@ -153,25 +153,25 @@ impl Running {
             listed: is_listed,
             started: Instant::now(),
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
-            heard: false,
+            connected: false,
         };
         let span = info_span!("interceptor", address = %interceptor);
-        self.tasks.spawn(subscription.follow().instrument(span));
+        self.tasks.spawn(subscription.run().instrument(span));
         self.listed.insert(interceptor, listed);
     }
 
-    /// Its task has ended, so nothing comes after. Should it be listed again by now, the next look at the set starts anew.
-    fn forget(&mut self, interceptor: &Interceptor) {
+    /// Its task has ended, so no report follows. If it is listed again by now, it gets a new task.
+    fn remove(&mut self, interceptor: &HostPort) {
         self.listed.remove(interceptor);
         self.shared.demand.forget(interceptor.as_str());
-        self.shared.listeners.forget(interceptor);
+        self.shared.open_ports.forget(interceptor);
         self.shared.peers.remove(interceptor);
     }
 }
 
 impl Subscription {
-    /// Keeps the reports coming until the interceptor is neither listed nor heard.
-    async fn follow(mut self) -> Interceptor {
+    /// Runs until the interceptor is neither listed nor connected.
+    async fn run(mut self) -> HostPort {
         loop {
             let lost = match self.stream().await {
                 StreamEnd::Lost(reason) => reason,
@@ -181,22 +181,22 @@ impl Subscription {
                 },
             };
             if *self.listed.borrow() {
-                self.lose(&lost);
+                self.report_loss(&lost);
             }
             tokio::select! {
-                () = unlisted(self.listed.clone()) => break,
+                () = wait_unlisted(self.listed.clone()) => break,
                 () = sleep(self.backoff.jittered()) => {}
             }
         }
-        info!("interceptor is gone");
+        info!("interceptor removed");
         self.interceptor
     }
 
-    /// Takes reports from the peer's stream until it is over.
+    /// Receives reports from the stream until it ends.
     async fn stream(&mut self) -> StreamEnd {
         let opening = open(&self.interceptor);
         let opened = tokio::select! {
-            () = unlisted(self.listed.clone()) => return StreamEnd::Lost("it is no longer listed".to_owned()),
+            () = wait_unlisted(self.listed.clone()) => return StreamEnd::Lost("it is no longer listed".to_owned()),
             opened = opening => opened,
         };
         let (first, mut reports) = match opened {
@@ -213,9 +213,9 @@ impl Subscription {
         }
     }
 
-    /// Polls the peer's `/queue` until it is time to try the stream again, or until a poll fails.
+    /// Polls `/queue` until it is time to try the stream again, or until a poll fails.
     async fn poll(&mut self) -> Result<(), String> {
-        let until = Instant::now() + STREAM_AGAIN;
+        let until = Instant::now() + RETRY_STREAM_AFTER;
         let mut ticks = interval(self.shared.poll_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -231,25 +231,25 @@ impl Subscription {
         }
     }
 
-    fn observe_stream(&mut self, told: pending::Report, first: bool) {
-        self.shared.listeners.observe(&self.interceptor, &told, first);
-        self.observe(report::report(told), ReportKind::Stream);
+    fn observe_stream(&mut self, report: pending::Report, first: bool) {
+        self.shared.open_ports.observe(&self.interceptor, &report, first);
+        self.observe(report::report(report), ReportKind::Stream);
     }
 
     fn observe(&mut self, report: Report, source: ReportKind) {
         self.shared.demand.observe(self.interceptor.as_str(), report);
         self.shared.metrics.reported(source);
-        if !self.heard {
-            self.heard = true;
+        if !self.connected {
+            self.connected = true;
             self.backoff.reset();
-            self.shared.peers.set(&self.interceptor, PeerState::Heard);
-            info!(?source, "interceptor is heard");
+            self.shared.peers.set(&self.interceptor, PeerState::Connected);
+            info!(?source, "receiving reports of interceptor");
         }
     }
 
-    fn lose(&mut self, reason: &str) {
-        if self.heard {
-            self.heard = false;
+    fn report_loss(&mut self, reason: &str) {
+        if self.connected {
+            self.connected = false;
             self.shared.demand.disconnect(self.interceptor.as_str());
         }
         if self
@@ -257,25 +257,24 @@ impl Subscription {
             .peers
             .set(&self.interceptor, PeerState::Unreachable(reason.to_owned()))
         {
-            warn!(reason, "interceptor cannot be reached");
+            warn!(reason, "cannot reach interceptor");
         }
     }
 }
 
-async fn connect(interceptor: &Interceptor) -> Result<Channel, tonic::transport::Error> {
+async fn connect(interceptor: &HostPort) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{interceptor}"))?.connect_timeout(CONNECT_TIMEOUT);
     let endpoint = endpoint
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
-    // Without this hyper begins to ping only when a frame arrives after the stream was opened, and an interceptor with
-    // nothing to report sends none.
+    // Otherwise hyper pings only after a frame has arrived on the open stream, and an interceptor without changes sends none.
     endpoint.keep_alive_while_idle(true).connect().await
 }
 
-type Reports = Streaming<pending::Report>;
+type ReportStream = Streaming<pending::Report>;
 
-/// The peer's stream, and its first report.
-async fn open(interceptor: &Interceptor) -> Result<(pending::Report, Reports), StreamEnd> {
+/// Opens the stream, and waits for its first report.
+async fn open(interceptor: &HostPort) -> Result<(pending::Report, ReportStream), StreamEnd> {
     let channel = connect(interceptor).await;
     let channel = channel.map_err(|error| StreamEnd::Lost(root_cause(&error)))?;
     match timeout(FIRST_REPORT_TIMEOUT, watch_reports(channel)).await {
@@ -287,8 +286,8 @@ async fn open(interceptor: &Interceptor) -> Result<(pending::Report, Reports), S
     }
 }
 
-async fn watch_reports(channel: Channel) -> Result<(pending::Report, Reports), Status> {
-    let mut client = PendingRequestsClient::new(channel).max_decoding_message_size(LARGEST_REPORT);
+async fn watch_reports(channel: Channel) -> Result<(pending::Report, ReportStream), Status> {
+    let mut client = PendingRequestsClient::new(channel).max_decoding_message_size(MAX_REPORT_SIZE);
     let mut reports = client.watch(WatchRequest {}).await?.into_inner();
     let first = reports.message().await?;
     Ok((
@@ -297,8 +296,8 @@ async fn watch_reports(channel: Channel) -> Result<(pending::Report, Reports), S
     ))
 }
 
-/// Waits until the interceptor is not listed. Nobody lists it any more when nobody can say so.
-async fn unlisted(mut listed: watch::Receiver<bool>) {
+/// Waits until the interceptor is no longer listed; a closed channel means the same.
+async fn wait_unlisted(mut listed: watch::Receiver<bool>) {
     let _ = listed.wait_for(|listed| !listed).await;
 }
 

@@ -1,8 +1,8 @@
-//! What one replica knows of the Lease, and what it may do about it: decisions only.
+//! Decides what one replica may do with the Lease, without I/O.
 //!
-//! The rules are those of Kubernetes' own programs, so that other candidates of the same Lease are understood: a Lease is
-//! free when nobody holds it, or when it has not changed for as long as its holder promised to renew it, by our own clock
-//! from when we saw the last change. The times that stand in it are for people: clocks of machines are never compared.
+//! The rules are those of client-go: a Lease is free when it has no holder, or when it has not changed for its lease duration,
+//! measured by our own clock since we saw the last change. The times in the Lease are informational: clocks of different
+//! machines are never compared.
 
 use std::time::Duration;
 
@@ -10,13 +10,12 @@ use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
-/// One replica's view of the Lease.
 #[derive(Debug)]
-pub struct Election {
+pub(super) struct Election {
     identity: String,
     duration: Duration,
     seen: Option<Seen>,
-    /// When the request began by which the Lease was last made ours. Nobody can have seen it earlier.
+    /// When the last request began that acquired or renewed the Lease. No other replica can have seen the change earlier.
     claimed: Option<Instant>,
 }
 
@@ -27,8 +26,8 @@ struct Seen {
 }
 
 impl Election {
-    /// `identity`: this process, and no other that ever was. `duration`: what it promises; in whole seconds.
-    pub fn new(identity: String, duration: Duration) -> Self {
+    /// `identity` must be unique for this process. `duration`: the lease duration, in whole seconds.
+    pub(super) fn new(identity: String, duration: Duration) -> Self {
         Self {
             identity,
             duration,
@@ -37,8 +36,8 @@ impl Election {
         }
     }
 
-    /// This is what the Lease says, as it was read; `None` when there is none.
-    pub fn observe(&mut self, spec: Option<LeaseSpec>, now: Instant) {
+    /// Records the Lease as it was read; `None` when it does not exist.
+    pub(super) fn observe(&mut self, spec: Option<LeaseSpec>, now: Instant) {
         if spec.as_ref().is_none_or(|spec| !self.is_ours(spec)) {
             self.claimed = None;
         }
@@ -47,8 +46,8 @@ impl Election {
         }
     }
 
-    /// What to write to get or to keep the Lease; `None` while it is somebody else's. `time` is for people.
-    pub fn claim(&self, now: Instant, time: &MicroTime) -> Option<LeaseSpec> {
+    /// The spec that acquires or renews the Lease; `None` while another replica holds it. `time` is informational.
+    pub(super) fn claim(&self, now: Instant, time: &MicroTime) -> Option<LeaseSpec> {
         let spec = self.seen.as_ref().map(|seen| seen.spec.clone());
         if self.held_until().is_some_and(|until| now < until) {
             return None;
@@ -66,14 +65,14 @@ impl Election {
         })
     }
 
-    /// The Lease is ours: this was written by a request that began at `asked`.
-    pub fn claimed(&mut self, spec: LeaseSpec, asked: Instant) {
+    /// Records that the Lease is ours by a request that began at `asked`.
+    pub(super) fn claimed(&mut self, spec: LeaseSpec, asked: Instant) {
         self.seen = Some(Seen { spec, since: asked });
         self.claimed = Some(asked);
     }
 
-    /// What to write to give the Lease up; `None` when it is not ours.
-    pub fn release(&self, time: &MicroTime) -> Option<LeaseSpec> {
+    /// The spec that releases the Lease; `None` when it is not ours.
+    pub(super) fn release(&self, time: &MicroTime) -> Option<LeaseSpec> {
         let seen = self.seen.as_ref().filter(|seen| self.is_ours(&seen.spec))?;
         Some(LeaseSpec {
             holder_identity: None,
@@ -83,19 +82,18 @@ impl Election {
         })
     }
 
-    /// Until when this replica leads, unless it renews: a third of the duration before anybody else could. `None` when it
-    /// does not lead.
-    pub fn leads_until(&self) -> Option<Instant> {
+    /// Until when this replica leads without a renewal: until a third of the lease duration before another replica could.
+    /// `None` when it does not lead.
+    pub(super) fn leads_until(&self) -> Option<Instant> {
         self.claimed.map(|asked| asked + self.duration * 2 / 3)
     }
 
-    /// Whether this replica leads.
-    pub fn leads(&self, now: Instant) -> bool {
+    pub(super) fn leads(&self, now: Instant) -> bool {
         self.leads_until().is_some_and(|until| now < until)
     }
 
-    /// When to look at the Lease again: every third of the duration, and at once when somebody else's runs out.
-    pub fn next(&self, now: Instant) -> Instant {
+    /// When to read the Lease again: after a third of the lease duration, or when the one of another holder expires.
+    pub(super) fn next(&self, now: Instant) -> Instant {
         let third = self.duration / 3;
         match self.claimed {
             Some(asked) => asked + third,
@@ -103,18 +101,18 @@ impl Election {
         }
     }
 
-    /// Until when somebody else holds it, as far as is known.
+    /// Until when another replica holds the Lease, as far as is known.
     fn held_until(&self) -> Option<Instant> {
         let seen = self.seen.as_ref()?;
         let holder = seen.spec.holder_identity.as_deref().unwrap_or_default();
         if holder.is_empty() || self.is_ours(&seen.spec) {
             return None;
         }
-        let promised = seen
+        let duration = seen
             .spec
             .lease_duration_seconds
             .and_then(|seconds| u64::try_from(seconds).ok());
-        Some(seen.since + promised.map_or(self.duration, Duration::from_secs))
+        Some(seen.since + duration.map_or(self.duration, Duration::from_secs))
     }
 
     fn is_ours(&self, spec: &LeaseSpec) -> bool {

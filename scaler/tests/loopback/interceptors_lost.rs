@@ -7,7 +7,7 @@ use keda_http_core::demand::Reading;
 use keda_http_core::target::TargetKey;
 use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::demand::{Measure, SharedDemand};
-use keda_http_scaler::interceptors::open_ports::Listeners;
+use keda_http_scaler::interceptors::open_ports::OpenPorts;
 use keda_http_scaler::interceptors::peers::Peers;
 use keda_http_scaler::interceptors::queue::QueueClient;
 use keda_http_scaler::interceptors::subscription::Subscriptions;
@@ -192,7 +192,7 @@ async fn a_peer_that_falls_silent_without_closing_is_noticed_within_seconds() {
 struct Subscribed {
     set: watch::Sender<Interceptors>,
     demand: SharedDemand,
-    listeners: Listeners,
+    listeners: OpenPorts,
     stop: CancellationToken,
     running: JoinHandle<Result<(), JoinError>>,
 }
@@ -204,12 +204,12 @@ impl Subscribed {
         let subscriptions = Subscriptions {
             demand: SharedDemand::new(Duration::from_secs(3600), Duration::from_secs(1)),
             peers: Peers::new(Readiness::new(), metrics.clone()),
-            listeners: Listeners::default(),
+            open_ports: OpenPorts::default(),
             metrics,
             queue: QueueClient::new(Duration::from_millis(5)).unwrap(),
             poll_every: Duration::from_millis(5),
         };
-        let (demand, listeners) = (subscriptions.demand.clone(), subscriptions.listeners.clone());
+        let (demand, listeners) = (subscriptions.demand.clone(), subscriptions.open_ports.clone());
         let stop = CancellationToken::new();
         let running = subscriptions.run(set.subscribe(), Readiness::new().register("list"), stop.clone());
         Self {

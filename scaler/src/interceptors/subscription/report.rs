@@ -1,4 +1,4 @@
-//! A report as it comes over the wire, as the fold takes it.
+//! Converts reports of the wire protocol.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use keda_http_core::demand::{Report, TargetReport};
 use keda_http_core::target::TargetKey;
 use keda_http_proto::pending;
 
-/// Keys are taken as they are: what an interceptor reports of targets that nobody asks about does no harm.
-pub fn report(report: pending::Report) -> Report {
+/// Keys are not checked: reports about targets that KEDA does not ask about do no harm.
+pub(super) fn report(report: pending::Report) -> Report {
     Report {
         boot: Some(report.boot_id),
         uptime: Duration::from_nanos(report.uptime_nanos),
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_is_taken_over() {
+    fn every_field_is_converted() {
         let wire = pending::Target {
             key: "shop/api:read".to_owned(),
             arrivals: 1,
