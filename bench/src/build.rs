@@ -37,7 +37,6 @@ impl Build {
         Ok(Self { directory })
     }
 
-    /// The path of one of its programs.
     pub fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

@@ -15,7 +15,6 @@ use anyhow::{Context, Result, bail};
 use crate::build::Builds;
 use crate::report::Report;
 
-/// A benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
     /// Time from a request at the interceptor to `true` on KEDA's stream.

@@ -12,16 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::content_length;
 
-/// A running collector.
 #[derive(Debug)]
 pub struct Collector {
-    /// Where it listens.
     pub address: SocketAddr,
     spans: Rc<Cell<usize>>,
 }
 
 impl Collector {
-    /// Serves in this process.
     pub async fn spawn() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let collector = Self {

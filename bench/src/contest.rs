@@ -28,22 +28,16 @@ const MOST_DRIFT: f64 = 0.25;
 /// A server in the contest. The first of them is the reference for drift.
 #[derive(Debug, Clone)]
 pub struct Contestant {
-    /// Its name in the table.
     pub name: String,
-    /// Where it listens.
     pub address: SocketAddr,
-    /// Its process.
     pub process: u32,
-    /// What is sent to it.
     pub request: Vec<u8>,
 }
 
-/// One server in one round.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Sample {
     /// CPU per request in microseconds, user and system, of the server's processes.
     pub cpu: f64,
-    /// Answered requests per second.
     pub rate: f64,
     /// CPU time over wall time.
     pub busy: f64,
@@ -53,7 +47,6 @@ pub struct Sample {
     pub p99: f64,
 }
 
-/// The rounds that count.
 #[derive(Debug, Serialize)]
 pub struct Rounds {
     names: Vec<String>,

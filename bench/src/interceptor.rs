@@ -11,12 +11,9 @@ use crate::manifests::Manifests;
 use crate::program::{self, Program};
 use crate::{client, cores};
 
-/// A running interceptor.
 #[derive(Debug)]
 pub struct Interceptor {
-    /// Its process.
     pub program: Program,
-    /// Where it takes requests.
     pub proxy: SocketAddr,
     /// Where it answers probes and streams its counters.
     pub admin: SocketAddr,
@@ -61,7 +58,6 @@ impl Interceptor {
         Ok(interceptor)
     }
 
-    /// Waits for `/readyz`.
     pub async fn until_ready(&mut self) -> Result<()> {
         let admin = self.admin;
         self.program

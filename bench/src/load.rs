@@ -17,29 +17,22 @@ use crate::program;
 /// How long the load runs before anything is measured.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// A load on one server.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Where the server listens.
     pub address: SocketAddr,
-    /// What each connection sends.
     pub request: Vec<u8>,
     /// How many connections, each with one request at a time.
     pub connections: usize,
 }
 
-/// The measurements of a load.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Answered requests.
     pub requests: usize,
     /// Answered requests before, in and after the measured time.
     pub all: usize,
-    /// The measured time.
     pub time: Duration,
     /// What the server's process and its children have used in it.
     pub cpu: Duration,
-    /// The time of each request.
     pub latencies: Vec<Duration>,
 }
 

@@ -8,22 +8,16 @@ use serde::Serialize;
 /// What a reader must know to compare figures.
 #[derive(Debug, Serialize)]
 pub struct Machine {
-    /// The model of its processors.
     pub processor: String,
-    /// How many it has.
     pub cores: usize,
-    /// Memory in MB of 1024 KB.
+    /// In MB of 1024 KB.
     pub memory: u64,
-    /// The kernel's release.
     pub kernel: String,
-    /// The compiler.
     pub rustc: String,
-    /// The day, in UTC.
     pub date: String,
 }
 
 impl Machine {
-    /// This one, today.
     pub fn here() -> Self {
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let models = values(&processors, "model name");

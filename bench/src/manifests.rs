@@ -9,7 +9,6 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The namespace of every object.
 pub const NAMESPACE: &str = "bench";
 
 /// A directory of manifests in a temporary place, with room beside it for what the programs write.
@@ -19,7 +18,6 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// An empty one.
     pub fn new() -> Result<Self> {
         let manifests = Self {
             root: tempfile::tempdir()?,
@@ -28,12 +26,10 @@ impl Manifests {
         Ok(manifests)
     }
 
-    /// What the programs read.
     pub fn directory(&self) -> PathBuf {
         self.root.path().join("manifests")
     }
 
-    /// Beside what they read.
     pub fn scratch(&self) -> &Path {
         self.root.path()
     }
@@ -74,7 +70,6 @@ pub fn route(name: &str, host: &str) -> Value {
     })
 }
 
-/// Its Service.
 pub fn service(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",

@@ -9,12 +9,10 @@ use anyhow::{Context, Result};
 use crate::program::{self, Program};
 use crate::{client, cores};
 
-/// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
     /// Its master process; the worker is its child.
     pub program: Program,
-    /// Where it listens.
     pub address: SocketAddr,
 }
 

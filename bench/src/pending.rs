@@ -18,7 +18,6 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Subscribes as a scaler does.
     pub async fn watch(interceptor: &Interceptor) -> Result<Self> {
         let channel = Endpoint::from_shared(format!("http://{}", interceptor.admin))?
             .connect()

@@ -21,7 +21,6 @@ pub struct Program {
     name: String,
     child: Child,
     log: PathBuf,
-    /// When it was started.
     pub started: Instant,
 }
 
@@ -46,7 +45,6 @@ impl Program {
         })
     }
 
-    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

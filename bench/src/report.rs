@@ -12,16 +12,12 @@ use crate::statistics::Spread;
 /// A figure and its goal, the value that it must not exceed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
-    /// What it is.
     pub what: String,
-    /// The figure.
     pub value: f64,
     /// The same figure of the earlier build, in a comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<f64>,
-    /// Its unit.
     pub unit: &'static str,
-    /// The goal, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub must: Option<f64>,
 }
@@ -33,23 +29,17 @@ pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
-/// Everything about one case.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The case.
     pub name: &'static str,
-    /// How it was measured.
     pub method: String,
     /// The figures; those with a goal make the last line.
     pub figures: Vec<Figure>,
-    /// More detail.
     pub tables: Vec<Table>,
-    /// Where it was measured.
     pub machine: Machine,
 }
 
 impl Table {
-    /// With these columns.
     pub fn new<const COLUMNS: usize>(head: [&str; COLUMNS]) -> Self {
         Self {
             head: head.map(str::to_owned).to_vec(),
@@ -57,7 +47,6 @@ impl Table {
         }
     }
 
-    /// Adds a row.
     pub fn row(&mut self, row: Vec<String>) {
         self.rows.push(row);
     }
@@ -98,7 +87,6 @@ impl Figure {
 }
 
 impl Report {
-    /// Without figures yet.
     pub fn new(name: &'static str, method: impl Into<String>) -> Self {
         Self {
             name,
@@ -109,7 +97,6 @@ impl Report {
         }
     }
 
-    /// Adds a figure with a goal.
     pub fn goal(&mut self, what: impl Into<String>, value: f64, unit: &'static str, must: f64) {
         self.figures.push(Figure {
             what: what.into(),
@@ -120,7 +107,6 @@ impl Report {
         });
     }
 
-    /// Adds a figure.
     pub fn figure(&mut self, what: impl Into<String>, value: f64, unit: &'static str) {
         self.figures.push(Figure {
             what: what.into(),

@@ -19,7 +19,6 @@ use crate::program::{self, Program};
 /// A running scaler and KEDA's connection to it.
 #[derive(Debug)]
 pub struct Scaler {
-    /// Its process.
     pub program: Program,
     client: ExternalScalerClient<Channel>,
 }
@@ -72,7 +71,6 @@ impl Scaler {
         Ok((Program::start("scaler", command, cores::PROGRAM, scratch)?, metrics))
     }
 
-    /// Opens KEDA's stream for a route.
     pub async fn stream(&self, route: &str) -> Result<Streaming<IsActiveResponse>> {
         let answer = self.client.clone().stream_is_active(scaled_object(route)).await;
         Ok(answer

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::layer::Layer;
 use crate::sha256;
 
-/// An image of one program.
 pub struct Image {
     /// `amd64` or `arm64`.
     pub architecture: &'static str,
@@ -27,9 +26,7 @@ pub struct Image {
     pub layers: Vec<Layer>,
 }
 
-/// An image that is written.
 pub struct Archive {
-    /// The archive.
     pub tar: Vec<u8>,
     /// The digest of its manifest, by which a registry knows the image unless a client compresses the layers on the way.
     pub digest: String,
@@ -40,7 +37,6 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 // Not compressed: whoever stores or sends it does that, and archives stay the same with every version of a compressor.
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// A blob, stored by its digest.
 #[derive(Default)]
 struct Blobs(BTreeMap<String, Vec<u8>>);
 

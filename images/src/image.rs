@@ -16,11 +16,9 @@ use crate::sbom::{self, Subject};
 /// User and group of the programs; no other user of a node has these numbers.
 const USER: &str = "65532:65532";
 
-/// The parts of an image.
 pub struct Request<'a> {
     /// The program's name, which is also its package's.
     pub program: &'a str,
-    /// The program.
     pub binary: Vec<u8>,
     /// The image's name with its tag, such as `localhost/keda-http-interceptor:0.1.0`.
     pub reference: &'a str,

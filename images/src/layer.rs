@@ -18,7 +18,6 @@ struct Entry {
 }
 
 impl Layer {
-    /// Adds a directory.
     #[must_use]
     pub fn directory(mut self, path: &str, mode: u32) -> Self {
         let (kind, content) = (EntryType::Directory, Vec::new());
@@ -26,7 +25,6 @@ impl Layer {
         self
     }
 
-    /// Adds a file.
     #[must_use]
     pub fn file(mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
         let (kind, content) = (EntryType::Regular, content.into());

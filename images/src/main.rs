@@ -1,13 +1,34 @@
 //! `keda-http-images PROGRAM BINARY REFERENCE DIRECTORY`: writes the image of a program of this workspace, as
 //! `DIRECTORY/PROGRAM.tar`, and beside it its bill of materials, `DIRECTORY/PROGRAM.cdx.json`.
+//!
+//! Images of the programs as OCI archives, written without a registry or a daemon, and their bills of materials.
+//!
+//! The same binary, version and time give the same bytes: files are sorted, their times are the given one, no name of
+//! the machine gets in, and the certificate authorities come from a crate of `Cargo.lock`.
+//!
+//! # Layout
+//!
+//! - `elf`: the architecture of a binary, and whether it is static
+//! - `layer`: files as a layer of an image
+//! - `archive`: layers and settings as an image, and the archive around it
+//! - `packages`: the packages that are linked into a program, from `cargo metadata`
+//! - `sbom`: the bill of materials as CycloneDX
+//! - `image`: all of it, for one program
+
+mod archive;
+mod elf;
+mod image;
+mod layer;
+mod packages;
+mod sbom;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
-use keda_http_images::image::{self, Request};
-use keda_http_images::packages::Metadata;
+use image::Request;
+use packages::Metadata;
 
 const USAGE: &str = "\
 keda-http-images PROGRAM BINARY REFERENCE DIRECTORY
@@ -121,4 +142,10 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
         error.trim()
     );
     String::from_utf8(output.stdout).with_context(|| program.to_owned())
+}
+
+/// The SHA-256 of something, in hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

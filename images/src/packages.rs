@@ -8,9 +8,7 @@ use serde::Deserialize;
 /// A package that is linked into the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// The name.
     pub name: String,
-    /// The version.
     pub version: String,
     /// The licences, as an SPDX expression.
     pub license: Option<String>,
@@ -21,7 +19,6 @@ pub struct Package {
 }
 
 impl Package {
-    /// The package URL.
     pub fn id(&self) -> String {
         format!("pkg:cargo/{}@{}", self.name, self.version)
     }

@@ -8,9 +8,7 @@ use crate::sha256;
 
 /// The image that the bill describes.
 pub struct Subject<'a> {
-    /// The image's name with its tag.
     pub reference: &'a str,
-    /// The digest of its manifest.
     pub digest: &'a str,
     /// When it was made, in seconds since 1970.
     pub time: u64,

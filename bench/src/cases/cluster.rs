@@ -33,7 +33,6 @@ const CHANGES: usize = 100;
 const WAKES: usize = 200;
 /// How many hosts are asked, spread over all, when the last one answers.
 const SAMPLED: usize = 200;
-/// How long each step may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// How often requests are sent while the API server is away.
 const KNOCK: Duration = Duration::from_millis(10);

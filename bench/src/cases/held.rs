@@ -101,7 +101,6 @@ async fn hold(interceptor: &Interceptor, count: usize) -> Result<Vec<Connection>
     Ok(clients)
 }
 
-/// Waits for every client's answer.
 async fn release(clients: Vec<Connection>, ready: Instant) -> Result<Released> {
     let mut answers = JoinSet::new();
     for mut client in clients {

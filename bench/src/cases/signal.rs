@@ -14,7 +14,6 @@ use crate::statistics::{percentile, sorted_milliseconds};
 
 const WAKES: usize = 200;
 
-/// How long `true` may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const METHOD: &str = "\

@@ -14,9 +14,7 @@ use crate::manifests::{self, host};
 /// How many objects are created at the same time.
 const AT_ONCE: usize = 32;
 
-/// Where an object is.
 pub struct Place {
-    /// Its namespace.
     pub namespace: String,
     /// The name that route, Service and slice share.
     pub name: String,
@@ -73,7 +71,6 @@ async fn all_of(client: &Client, place: &Place, apps: &[SocketAddr]) -> Result<(
     Ok(())
 }
 
-/// The EndpointSlice of a place.
 pub fn slice(place: &Place, endpoint: SocketAddr) -> Value {
     let mut slice = manifests::slice(&place.name, endpoint);
     slice["metadata"]["namespace"] = json!(place.namespace);
