@@ -47,6 +47,7 @@ keda-http-interceptor: holds HTTP requests while a workload starts from zero, an
 
   keda-http-interceptor [flags]    run the interceptor
 ",
+    makes_spans: true,
 };
 
 /// The interceptor.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::EXIT_USAGE;
 use crate::env::{EnvError, Environment};
 use crate::settings::{self, Settings, Table};
-use crate::telemetry::{LogConfig, LogLevel, MetricPush, Telemetry, Tracing, flags_help};
+use crate::telemetry::{
+    LogConfig, LogLevel, MetricPush, MetricSettings, SpanSettings, Telemetry, Tracing, flags_help, logs,
+};
 
 /// A program, as its help and its telemetry name it.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +21,8 @@ pub struct Program {
     pub service_name: &'static str,
     /// The first lines of its help: what it is for and how it is called.
     pub usage: &'static str,
+    /// Whether it makes spans, and so reads the variables about them.
+    pub makes_spans: bool,
 }
 
 /// What a process gives to its program. The default has no settings to show, and sends nothing.
@@ -45,6 +49,12 @@ pub struct Started<T> {
     pub telemetry: Telemetry,
 }
 
+struct TelemetrySettings {
+    filter: Option<String>,
+    spans: Option<SpanSettings>,
+    push: Option<MetricSettings>,
+}
+
 impl Program {
     /// Reads the flags of the logs and the settings, starts the telemetry, and logs the settings.
     ///
@@ -57,12 +67,15 @@ impl Program {
         reader: impl FnOnce(&Settings) -> T,
     ) -> Result<Started<T>, EnvError> {
         let logs = LogConfig::from_args(flags)?;
-        let (config, table) = settings::read(environment, reader)?;
-        let telemetry = Telemetry::start(self.service_name, &logs, environment)?;
+        let read = |settings: &Settings| (reader(settings), self.read_telemetry(settings));
+        let ((config, settings), table) = settings::read(environment, read)?;
+        let TelemetrySettings { filter, spans, push } = settings?;
+        let telemetry = Telemetry::start_with(self.service_name, &logs, filter, spans)?;
+        let push = push.map(|settings| MetricPush::new(self.service_name, settings));
         let process = Process {
             log_level: telemetry.log_level(),
             tracing: telemetry.tracing(),
-            push: MetricPush::from_environment(self.service_name, environment)?,
+            push: push.transpose()?,
             settings: Arc::new(table),
         };
         process.settings.log_notices();
@@ -77,13 +90,29 @@ impl Program {
 
     /// What `--help` prints.
     pub fn help<T>(&self, reader: impl FnOnce(&Settings) -> T) -> String {
-        let variables = settings::describe(reader).help();
+        let variables = self.table(reader).help();
         let usage = self.usage;
         format!(
             "{usage}\nSettings are environment variables. Durations are written as in Go: 500ms, 30s, 1m30s.\n\
              {variables}\nFlags\n{}",
             flags_help()
         )
+    }
+
+    /// All variables of the program, those of its telemetry included.
+    pub fn table<T>(&self, reader: impl FnOnce(&Settings) -> T) -> Table {
+        settings::describe(|settings| (reader(settings), self.read_telemetry(settings)))
+    }
+
+    fn read_telemetry(&self, settings: &Settings) -> Result<TelemetrySettings, EnvError> {
+        Ok(TelemetrySettings {
+            filter: logs::read_filter(&settings.section("Logs")),
+            push: MetricSettings::read(settings)?,
+            spans: match self.makes_spans {
+                true => SpanSettings::read(settings)?,
+                false => None,
+            },
+        })
     }
 
     /// Reports why the program ends, and returns its exit code.

@@ -3,45 +3,14 @@
 //! `tracing` is for logs only; spans are made with the OpenTelemetry API directly, because a subscriber that runs
 //! for every span costs several microseconds per request whether the span is sampled or not.
 //!
-//! # Variables
-//!
-//! Those of spans are read only when `OTEL_EXPORTER_OTLP_TRACES_ENABLED` is true, those of metrics when
-//! `OTEL_EXPORTER_OTLP_METRICS_ENABLED` is. One that cannot be used stops the start.
-//!
-//! | variable | default | meaning |
-//! | --- | --- | --- |
-//! | `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` | `console` | `console`, `http/protobuf` or `grpc`, in any case |
-//! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | port 4318 or 4317 of localhost | used as it is; gRPC takes `host:port` too |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | | in its absence; with HTTP `/v1/traces` is added |
-//! | `OTEL_EXPORTER_OTLP_[TRACES_]INSECURE` | `false` | whether a gRPC `host:port` is plain text; a scheme wins over it |
-//! | `OTEL_EXPORTER_OTLP_[TRACES_]HEADERS` | | `name=value,…`, percent-encoded; sent with every export |
-//! | `OTEL_EXPORTER_OTLP_[TRACES_]TIMEOUT` | `10000` | of one export, in milliseconds (`5` is 5 ms, not 5 s) |
-//! | `OTEL_EXPORTER_OTLP_[TRACES_]CERTIFICATE` | | PEM file of authorities to trust besides the system's |
-//! | `OTEL_TRACES_SAMPLER` | `parentbased_always_on` | also `always_on`, `always_off`, `traceidratio` and their `parentbased_` forms |
-//! | `OTEL_TRACES_SAMPLER_ARG` | `1` | the ratio, 0 to 1 |
-//! | `OTEL_PROPAGATORS` | `tracecontext,baggage` | also `b3`, `b3multi` and `none` |
-//! | `OTEL_BSP_SCHEDULE_DELAY` | `5000` | how long a span waits for others, in milliseconds |
-//! | `OTEL_BSP_MAX_QUEUE_SIZE` | `2048` | how many spans may wait; more are dropped |
-//! | `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` | `512` | how many are sent at once, at most the queue |
-//! | `OTEL_BSP_EXPORT_TIMEOUT` | `30000` | of one export and its repetitions, in milliseconds |
-//! | `OTEL_RESOURCE_ATTRIBUTES` | | `name=value,…`, percent-encoded; `service.name` is ignored |
-//!
-//! Metrics go by OTLP/HTTP only. They have the variables of all signals with the spans, and those of the table with
-//! `METRICS` in place of `TRACES`:
-//!
-//! | variable | default | meaning |
-//! | --- | --- | --- |
-//! | `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` | port 4318 of localhost | used as it is |
-//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | | in its absence; `/v1/metrics` is added |
-//! | `OTEL_EXPORTER_OTLP_[METRICS_]HEADERS`, `_TIMEOUT`, `_CERTIFICATE` | | as for spans |
-//! | `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL` | `http/protobuf` | nothing else; `OTEL_EXPORTER_OTLP_PROTOCOL` has no effect |
-//! | `OTEL_METRIC_EXPORT_INTERVAL` | `60000` | from one export to the next, in milliseconds |
+//! The readers of the `OTEL_*` variables say what these are for; `--help` and the chart's README list them.
 
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::env::{EnvError, Environment};
+use crate::settings::Settings;
 
 mod console;
 mod export;
@@ -59,7 +28,8 @@ pub use metrics::{Instruments, MetricPush, Pushing};
 pub use propagation::Propagation;
 pub use sampling::Sampling;
 
-use settings::SpanSettings;
+pub(crate) use metrics::MetricSettings;
+pub(crate) use settings::SpanSettings;
 
 /// How long a flush at the end may take.
 pub const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -91,12 +61,20 @@ impl Telemetry {
     /// # Errors
     /// When a variable cannot be used.
     pub fn start(service_name: &'static str, logs: &LogConfig, environment: &Environment) -> Result<Self, EnvError> {
+        let read = |settings: &Settings| (logs::read_filter(settings), SpanSettings::read(settings));
+        let ((filter, spans), _) = crate::settings::read(environment, read)?;
+        Self::start_with(service_name, logs, filter, spans?)
+    }
+
+    pub(crate) fn start_with(
+        service_name: &'static str,
+        logs: &LogConfig,
+        filter: Option<String>,
+        spans: Option<SpanSettings>,
+    ) -> Result<Self, EnvError> {
         crate::install_crypto_provider();
-        let log_level = logs::install(logs, environment)?;
-        let settings = SpanSettings::from_environment(environment)?;
-        let tracing = settings
-            .map(|settings| start_spans(service_name, settings))
-            .transpose()?;
+        let log_level = logs::install(logs, filter)?;
+        let tracing = spans.map(|settings| start_spans(service_name, settings)).transpose()?;
         Ok(Self { tracing, log_level })
     }
 

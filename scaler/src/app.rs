@@ -52,6 +52,7 @@ keda-http-scaler: KEDA's external scaler for HTTP.
   keda-http-scaler restore [flags]             point all autowired Services at the pods of their fallback Services, for
                                                good: before the scaler is removed, while it runs or after it has stopped
 ",
+    makes_spans: false,
 };
 
 /// The scaler.

@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::env::{EnvError, Environment};
+use crate::settings::{Kind, Settings};
 
 /// The flags of [`LogConfig::from_args`], each with one line of help.
 pub const FLAGS: [(&str, &str); 5] = [
@@ -269,10 +270,23 @@ fn parse(filter: &str) -> Result<EnvFilter, LogLevelError> {
         .map_err(|error| refused(error.to_string()))
 }
 
+/// The filter of `RUST_LOG`, which wins over the flags.
+pub(crate) fn read_filter(settings: &Settings) -> Option<String> {
+    settings
+        .variable("RUST_LOG", &FILTER, "What is logged; it wins over --zap-log-level")
+        .optional("that of the flags")
+}
+
+const FILTER: Kind<String> = Kind {
+    allowed: LEVELS,
+    parse: |text| parse(text).ok().map(|_| text.to_owned()),
+    show: String::clone,
+};
+
 /// The level of the logs of this process, which the first call installs.
-pub(super) fn install(config: &LogConfig, environment: &Environment) -> Result<LogLevel, EnvError> {
+pub(super) fn install(config: &LogConfig, filter: Option<String>) -> Result<LogLevel, EnvError> {
     static INSTALLED: OnceLock<LogLevel> = OnceLock::new();
-    let filter = environment.get("RUST_LOG").unwrap_or_else(|| config.filter.clone());
+    let filter = filter.unwrap_or_else(|| config.filter.clone());
     let parsed = parse(&filter).map_err(|_| EnvError::invalid("RUST_LOG", &filter, LEVELS))?;
     let level = INSTALLED.get_or_init(|| {
         let (reloadable, handle) = reload::Layer::new(parsed);

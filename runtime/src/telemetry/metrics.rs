@@ -27,7 +27,7 @@ mod settings;
 mod translation;
 
 use exposition::Unreadable;
-use settings::MetricSettings;
+pub(crate) use settings::MetricSettings;
 use translation::Translation;
 
 /// The longest answer that is looked at for what a collector has rejected.
@@ -77,17 +77,19 @@ impl MetricPush {
     /// # Errors
     /// When a variable cannot be used.
     pub fn from_environment(service_name: &'static str, environment: &Environment) -> Result<Option<Self>, EnvError> {
-        let Some(settings) = MetricSettings::from_environment(environment)? else {
-            return Ok(None);
-        };
+        let (settings, _) = crate::settings::read(environment, MetricSettings::read)?;
+        settings?.map(|settings| Self::new(service_name, settings)).transpose()
+    }
+
+    pub(crate) fn new(service_name: &'static str, settings: MetricSettings) -> Result<Self, EnvError> {
         crate::install_crypto_provider();
-        Ok(Some(Self {
+        Ok(Self {
             client: settings.collector.http_client()?,
             collector: settings.collector,
             interval: settings.interval,
             resource: settings.attributes.resource(service_name),
             start: SystemTime::now(),
-        }))
+        })
     }
 
     /// Exports from now on, on a thread of its own: a collector that is slow or gone disturbs nobody.

@@ -8,7 +8,8 @@ use http::header::{HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 
-use crate::env::{EnvError, Environment};
+use crate::env::EnvError;
+use crate::settings::{BOOLEAN, Kind, Settings, TEXT, Variable};
 
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const A_DAY_IN_MILLISECONDS: u64 = 24 * 60 * 60 * 1000;
@@ -30,12 +31,25 @@ impl Signal {
         format!("OTEL_EXPORTER_OTLP_{signal}_{setting}")
     }
 
-    /// Its variable for a setting if it is set, else that of all signals.
-    fn either(self, environment: &Environment, setting: &str) -> String {
-        let own = self.variable(setting);
-        match environment.get(&own) {
-            Some(_) => own,
-            None => format!("OTEL_EXPORTER_OTLP_{setting}"),
+    /// A setting by its own variable or that of all signals: which of them, and the value. `help` says what the
+    /// variables are for, and what applies without them.
+    fn read<'a, T>(self, settings: &'a Settings, setting: &str, kind: &'a Kind<T>, help: [&str; 2]) -> Read<T> {
+        let [help, absent] = help;
+        let conceal = |variable: Variable<'a, T>| match setting {
+            "HEADERS" => variable.secret(),
+            _ => variable,
+        };
+        let (own, of_all) = (self.variable(setting), format!("OTEL_EXPORTER_OTLP_{setting}"));
+        let variable = conceal(settings.variable(own.clone(), kind, format!("{help}, for {self}")));
+        match variable.optional(&format!("that of {of_all}")) {
+            Some(value) => (own, Some(value)),
+            // A value that cannot be used has been noted.
+            None if settings.is_set(&own) => (own, None),
+            None => {
+                let help = format!("{help}, for all signals");
+                let variable = conceal(settings.variable(of_all.clone(), kind, help));
+                (of_all, variable.optional(absent))
+            }
         }
     }
 
@@ -45,6 +59,18 @@ impl Signal {
             Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
         }
+    }
+}
+
+/// The variable that is set, or that of all signals, and its value.
+type Read<T> = (String, Option<T>);
+
+impl fmt::Display for Signal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Traces => "spans",
+            Self::Metrics => "metrics",
+        })
     }
 }
 
@@ -68,19 +94,16 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn from_environment(
-        signal: Signal,
-        protocol: Protocol,
-        environment: &Environment,
-    ) -> Result<Self, EnvError> {
-        let timeout = milliseconds(environment, &signal.either(environment, "TIMEOUT"))?;
+    pub(super) fn read(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<Self, EnvError> {
+        let help = ["For one export, in milliseconds", "10000"];
+        let (_, timeout) = signal.read(settings, "TIMEOUT", &MILLISECONDS, help);
         Ok(Self {
             signal,
             protocol,
-            endpoint: endpoint(signal, protocol, environment)?,
-            headers: headers(signal, environment)?,
+            endpoint: endpoint(signal, protocol, settings)?,
+            headers: headers(signal, settings)?,
             timeout: timeout.unwrap_or(Duration::from_secs(10)),
-            certificates: certificates(signal, environment)?,
+            certificates: certificates(signal, settings)?,
         })
     }
 
@@ -110,8 +133,10 @@ impl Collector {
 pub(super) struct Attributes(Vec<(String, String)>);
 
 impl Attributes {
-    pub(super) fn from_environment(environment: &Environment) -> Result<Self, EnvError> {
-        Ok(Self(pairs(environment, RESOURCE_ATTRIBUTES)?))
+    pub(super) fn read(settings: &Settings) -> Result<Self, EnvError> {
+        let help = "Attributes of the process, as name=value,…, percent-encoded; service.name is ignored";
+        let text = settings.variable(RESOURCE_ATTRIBUTES, &TEXT, help).optional("none");
+        Ok(Self(pairs(RESOURCE_ATTRIBUTES, &text.unwrap_or_default())?))
     }
 
     /// Who sends: the given attributes, and name and version of the service, which they cannot change.
@@ -131,56 +156,54 @@ impl Attributes {
 }
 
 /// A duration in milliseconds, as the OpenTelemetry specification says: `5` is five milliseconds, not seconds.
-pub(super) fn milliseconds(environment: &Environment, name: &str) -> Result<Option<Duration>, EnvError> {
-    let allowed = "a whole number of milliseconds, 1 to 86400000";
-    let number = in_range(environment, name, allowed, A_DAY_IN_MILLISECONDS)?;
-    Ok(number.map(Duration::from_millis))
-}
-
-pub(super) fn in_range(
-    environment: &Environment,
-    name: &str,
-    allowed: &str,
-    most: u64,
-) -> Result<Option<u64>, EnvError> {
-    environment.parsed(name, allowed, |text| {
-        let number = text.parse::<u64>().ok();
-        number.filter(|number| (1..=most).contains(number)).ok_or(())
-    })
-}
+pub(super) const MILLISECONDS: Kind<Duration> = Kind {
+    allowed: "a whole number of milliseconds, 1 to 86400000",
+    parse: |text| {
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| (1..=A_DAY_IN_MILLISECONDS).contains(number));
+        number.map(Duration::from_millis)
+    },
+    show: |value| value.as_millis().to_string(),
+};
 
 /// A signal's own endpoint is used as it is; the one of all signals is a base for HTTP (OTLP exporter specification).
-fn endpoint(signal: Signal, protocol: Protocol, environment: &Environment) -> Result<Uri, EnvError> {
-    let name = signal.either(environment, "ENDPOINT");
+fn endpoint(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<Uri, EnvError> {
+    let help = ["URL of the collector", "localhost, port 4318 for HTTP or 4317 for gRPC"];
+    let (name, text) = signal.read(settings, "ENDPOINT", &TEXT, help);
     let is_base = name == "OTEL_EXPORTER_OTLP_ENDPOINT";
     let path = signal.path();
-    let default_scheme = default_scheme(signal, environment)?;
-    let parsed = match protocol {
-        Protocol::Http => {
-            let allowed = format!("a URL such as http://collector:4318/{path}");
-            environment.parsed(&name, &allowed, |text| {
-                let url = url(text).ok_or(())?;
-                if is_base { below(&url, path) } else { Ok(url) }
-            })?
-        }
-        Protocol::Grpc => {
-            let allowed = "a URL such as http://collector:4317, or a host with a port such as collector:4317";
-            environment.parsed(&name, allowed, |text| grpc_url(text, default_scheme).ok_or(()))?
-        }
+    let default_scheme = default_scheme(signal, settings);
+    let Some(text) = text else {
+        return Ok(match (protocol, signal) {
+            (Protocol::Http, Signal::Traces) => Uri::from_static("http://localhost:4318/v1/traces"),
+            (Protocol::Http, Signal::Metrics) => Uri::from_static("http://localhost:4318/v1/metrics"),
+            (Protocol::Grpc, _) => Uri::from_static("http://localhost:4317"),
+        });
     };
-    Ok(parsed.unwrap_or_else(|| match (protocol, signal) {
-        (Protocol::Http, Signal::Traces) => Uri::from_static("http://localhost:4318/v1/traces"),
-        (Protocol::Http, Signal::Metrics) => Uri::from_static("http://localhost:4318/v1/metrics"),
-        (Protocol::Grpc, _) => Uri::from_static("http://localhost:4317"),
-    }))
+    let (parsed, allowed) = match protocol {
+        Protocol::Http if is_base => (url(&text).and_then(|url| below(&url, path)), http_url(path)),
+        Protocol::Http => (url(&text), http_url(path)),
+        Protocol::Grpc => (
+            grpc_url(&text, default_scheme),
+            "a URL such as http://collector:4317, or a host with a port such as collector:4317".to_owned(),
+        ),
+    };
+    parsed.ok_or_else(|| EnvError::invalid(&name, &text, &allowed))
+}
+
+fn http_url(path: &str) -> String {
+    format!("a URL such as http://collector:4318/{path}")
 }
 
 /// What a gRPC endpoint without a scheme means.
-fn default_scheme(signal: Signal, environment: &Environment) -> Result<&'static str, EnvError> {
-    let insecure = environment
-        .boolean(&signal.either(environment, "INSECURE"))?
-        .unwrap_or(false);
-    Ok(if insecure { "http" } else { "https" })
+fn default_scheme(signal: Signal, settings: &Settings) -> &'static str {
+    let help = ["Plain text when a gRPC endpoint has no scheme", "false"];
+    match signal.read(settings, "INSECURE", &BOOLEAN, help).1 {
+        Some(true) => "http",
+        Some(false) | None => "https",
+    }
 }
 
 fn url(text: &str) -> Option<Uri> {
@@ -210,16 +233,17 @@ fn grpc_url(text: &str, default_scheme: &str) -> Option<Uri> {
     format!("{}://{}", url.scheme_str()?, url.authority()?).parse().ok()
 }
 
-fn below(base: &Uri, path: &str) -> Result<Uri, ()> {
+fn below(base: &Uri, path: &str) -> Option<Uri> {
     let mut parts = base.clone().into_parts();
     let joined = format!("{}/{path}", base.path().trim_end_matches('/'));
-    parts.path_and_query = Some(joined.parse().map_err(|_| ())?);
-    Uri::from_parts(parts).map_err(|_| ())
+    parts.path_and_query = Some(joined.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Headers often carry secrets, so an error shows only the name of the one that cannot be used.
-fn headers(signal: Signal, environment: &Environment) -> Result<Vec<(HeaderName, HeaderValue)>, EnvError> {
-    let variable = signal.either(environment, "HEADERS");
+fn headers(signal: Signal, settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>, EnvError> {
+    let help = ["Headers of each export, as name=value,…, percent-encoded", "none"];
+    let (variable, text) = signal.read(settings, "HEADERS", &TEXT, help);
     let header = |(name, value): (String, String)| {
         let parsed = (name.parse::<HeaderName>(), HeaderValue::try_from(value));
         let (Ok(parsed_name), Ok(mut value)) = parsed else {
@@ -228,14 +252,17 @@ fn headers(signal: Signal, environment: &Environment) -> Result<Vec<(HeaderName,
         value.set_sensitive(true);
         Ok((parsed_name, value))
     };
-    pairs(environment, &variable)?.into_iter().map(header).collect()
+    pairs(&variable, &text.unwrap_or_default())?
+        .into_iter()
+        .map(header)
+        .collect()
 }
 
 const PAIRS: &str = "a comma list of name=value, with %XX for characters that have a meaning";
 
 /// `name=value,name=value`, values percent-encoded.
-fn pairs(environment: &Environment, variable: &str) -> Result<Vec<(String, String)>, EnvError> {
-    let pair = |entry: &String| {
+fn pairs(variable: &str, text: &str) -> Result<Vec<(String, String)>, EnvError> {
+    let pair = |entry: &str| {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         let (name, value) = (name.trim(), percent_decoded(value.trim()));
         match value {
@@ -243,7 +270,8 @@ fn pairs(environment: &Environment, variable: &str) -> Result<Vec<(String, Strin
             _ => Err(EnvError::invalid(variable, &format!("{name}=…"), PAIRS)),
         }
     };
-    environment.list(variable).iter().map(pair).collect()
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(pair).collect()
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -260,12 +288,17 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn certificates(signal: Signal, environment: &Environment) -> Result<Option<Vec<u8>>, EnvError> {
-    environment.parsed(
-        &signal.either(environment, "CERTIFICATE"),
-        "the path of a readable file of certificates in PEM format",
-        |path| std::fs::read(path).ok().filter(|text| contains_pem(text)).ok_or(()),
-    )
+fn certificates(signal: Signal, settings: &Settings) -> Result<Option<Vec<u8>>, EnvError> {
+    let help = [
+        "PEM file of a CA bundle to trust, in addition to the system's",
+        "the system's only",
+    ];
+    let (variable, path) = signal.read(settings, "CERTIFICATE", &TEXT, help);
+    let read = |path: String| {
+        let text = std::fs::read(&path).ok().filter(|text| contains_pem(text));
+        text.ok_or_else(|| EnvError::invalid(&variable, &path, "the path of a readable file in PEM format"))
+    };
+    path.map(read).transpose()
 }
 
 fn contains_pem(text: &[u8]) -> bool {

@@ -4,7 +4,7 @@ use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 
-use crate::env::{EnvError, Environment};
+use crate::settings::{Kind, Settings};
 
 mod b3;
 mod baggage;
@@ -33,20 +33,14 @@ impl Propagation {
     };
 
     /// The default is `tracecontext,baggage`.
-    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, EnvError> {
-        const NAME: &str = "OTEL_PROPAGATORS";
-        let allowed = "a comma list of tracecontext, baggage, b3, b3multi and none";
-        let given = environment.parsed(NAME, allowed, |_| {
-            let names = environment.list(NAME);
-            names
-                .iter()
-                .try_fold(Self::NONE, |propagation, name| propagation.with(name).ok_or(()))
-        })?;
-        Ok(given.unwrap_or(Self {
-            trace_context: true,
-            baggage: true,
-            ..Self::NONE
-        }))
+    pub(crate) fn read(settings: &Settings) -> Self {
+        settings
+            .variable("OTEL_PROPAGATORS", &KIND, "Headers that carry the trace context")
+            .default(Self {
+                trace_context: true,
+                baggage: true,
+                ..Self::NONE
+            })
     }
 
     fn with(mut self, name: &str) -> Option<Self> {
@@ -61,6 +55,32 @@ impl Propagation {
         Some(self)
     }
 }
+
+const KIND: Kind<Propagation> = Kind {
+    allowed: "a comma list of tracecontext, baggage, b3, b3multi and none",
+    parse: |text| {
+        let mut names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.try_fold(Propagation::NONE, Propagation::with)
+    },
+    show: |propagation| {
+        let names = [
+            (propagation.trace_context, "tracecontext"),
+            (propagation.baggage, "baggage"),
+            (propagation.b3, "b3"),
+            (propagation.b3_multi, "b3multi"),
+        ];
+        let names: Vec<_> = names
+            .iter()
+            .filter(|(is_on, _)| *is_on)
+            .map(|(_, name)| *name)
+            .collect();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(",")
+        }
+    },
+};
 
 /// What the caller of a request says about the trace that the request belongs to.
 #[derive(Debug, Clone, Default, PartialEq)]

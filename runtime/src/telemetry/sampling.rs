@@ -5,7 +5,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{Sampler, SamplingResult, ShouldSample};
 
 use super::propagation::{Caller, DecisionWithoutSpan};
-use crate::env::{EnvError, Environment};
+use crate::settings::{Kind, Settings};
 
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
@@ -26,21 +26,24 @@ enum Root {
 }
 
 impl Sampling {
-    /// The default is `parentbased_always_on`; the ratio of the ratio samplers is 1 unless told.
-    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, EnvError> {
-        let allowed = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or \
-                       parentbased_traceidratio";
-        let named = environment.parsed(SAMPLER, allowed, |name| by_name(&name.to_ascii_lowercase()).ok_or(()))?;
-        let (parent_based, root) = named.unwrap_or((true, Root::Always));
+    /// The default is `parentbased_always_on`; the ratio of the ratio samplers is 1 by default.
+    pub(crate) fn read(settings: &Settings) -> Self {
+        let (parent_based, root) = settings
+            .variable(SAMPLER, &KIND, "Which spans are exported")
+            .default((true, Root::Always));
+        let argument = settings
+            .only_if(matches!(root, Root::Ratio))
+            .variable(ARGUMENT, &RATIO, "The share of traces that the ratio samplers choose")
+            .default(1.0);
         let root_ratio = match root {
             Root::Always => 1.0,
             Root::Never => 0.0,
-            Root::Ratio => ratio(environment)?,
+            Root::Ratio => argument,
         };
-        Ok(Self {
+        Self {
             parent_based,
             root_ratio,
-        })
+        }
     }
 
     /// Whether a server span for this caller may be sampled: `false` saves making one. `true` is not final, because the
@@ -111,21 +114,33 @@ fn by_name(name: &str) -> Option<(bool, Root)> {
     }
 }
 
-fn ratio(environment: &Environment) -> Result<f64, EnvError> {
-    let parse = |text: &str| match text.parse::<f64>() {
-        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
-        _ => Err(()),
-    };
-    let ratio = environment.parsed(ARGUMENT, "a ratio, 0 to 1", parse)?;
-    Ok(ratio.unwrap_or(1.0))
-}
+const KIND: Kind<(bool, Root)> = Kind {
+    allowed: "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or \
+              parentbased_traceidratio",
+    parse: |name| by_name(&name.to_ascii_lowercase()),
+    show: |(parent_based, root)| {
+        let root = match root {
+            Root::Always => "always_on",
+            Root::Never => "always_off",
+            Root::Ratio => "traceidratio",
+        };
+        format!("{}{root}", if *parent_based { "parentbased_" } else { "" })
+    },
+};
+const RATIO: Kind<f64> = Kind {
+    allowed: "a ratio, 0 to 1",
+    parse: |text| text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio)),
+    show: f64::to_string,
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::{EnvError, Environment};
+    use crate::settings;
 
     fn read(variables: &[(&str, &str)]) -> Result<Sampling, EnvError> {
-        Sampling::from_environment(&Environment::of(variables.iter().copied()))
+        Ok(settings::read(&Environment::of(variables.iter().copied()), Sampling::read)?.0)
     }
 
     #[test]

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use super::otlp::{Attributes, Collector, Protocol, Signal, in_range, milliseconds};
+use super::otlp::{Attributes, Collector, MILLISECONDS, Protocol, Signal};
 use super::propagation::Propagation;
 use super::sampling::Sampling;
-use crate::env::{EnvError, Environment};
+use crate::env::EnvError;
+use crate::settings::{BOOLEAN, Kind, Settings};
 
 const ENABLED: &str = "OTEL_EXPORTER_OTLP_TRACES_ENABLED";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
-const MOST_SPANS: u64 = 1 << 20;
+const MOST_SPANS: usize = 1 << 20;
 
 /// Everything about spans that is read from the environment.
 #[derive(Debug)]
-pub(super) struct SpanSettings {
+pub(crate) struct SpanSettings {
     pub(super) destination: Destination,
     pub(super) propagation: Propagation,
     pub(super) sampling: Sampling,
@@ -44,59 +45,91 @@ pub(super) struct Batch {
 }
 
 impl SpanSettings {
-    /// `None` when spans are off, which is the default; nothing else is read then.
-    pub(super) fn from_environment(environment: &Environment) -> Result<Option<Self>, EnvError> {
-        if !environment.boolean(ENABLED)?.unwrap_or(false) {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            destination: Destination::from_environment(environment)?,
-            propagation: Propagation::from_environment(environment)?,
-            sampling: Sampling::from_environment(environment)?,
-            batch: Batch::from_environment(environment)?,
-            attributes: Attributes::from_environment(environment)?,
-        }))
+    /// `None` when spans are off, which is the default; all other variables are then only described.
+    pub(crate) fn read(settings: &Settings) -> Result<Option<Self>, EnvError> {
+        let settings = settings.section("Tracing, named as OpenTelemetry does; not read while it is off");
+        let is_on = settings.variable(ENABLED, &BOOLEAN, "Export spans").default(false);
+        let settings = settings.only_if(is_on);
+        let read = Self {
+            destination: Destination::read(&settings)?,
+            propagation: Propagation::read(&settings),
+            sampling: Sampling::read(&settings),
+            batch: Batch::read(&settings),
+            attributes: Attributes::read(&settings)?,
+        };
+        Ok(is_on.then_some(read))
     }
 }
 
 impl Destination {
-    fn from_environment(environment: &Environment) -> Result<Self, EnvError> {
-        let parse = |text: &str| match text.to_ascii_lowercase().as_str() {
-            "console" => Ok(None),
-            "http/protobuf" => Ok(Some(Protocol::Http)),
-            "grpc" => Ok(Some(Protocol::Grpc)),
-            _ => Err(()),
-        };
-        let protocol = environment.parsed(PROTOCOL, "console, http/protobuf or grpc", parse)?;
-        match protocol.flatten() {
-            None => Ok(Self::Console),
-            Some(protocol) => {
-                let collector = Collector::from_environment(Signal::Traces, protocol, environment)?;
-                Ok(Self::Collector(collector))
-            }
-        }
+    fn read(settings: &Settings) -> Result<Self, EnvError> {
+        let protocol = settings
+            .variable(
+                PROTOCOL,
+                &DESTINATION,
+                "Where spans go: the standard output, or a collector by one of two protocols",
+            )
+            .default(None);
+        let collector = settings.only_if(protocol.is_some());
+        let collector = Collector::read(Signal::Traces, protocol.unwrap_or(Protocol::Grpc), &collector)?;
+        Ok(protocol.map_or(Self::Console, |_| Self::Collector(collector)))
     }
 }
 
 impl Batch {
-    fn from_environment(environment: &Environment) -> Result<Self, EnvError> {
-        let queue = spans(environment, "OTEL_BSP_MAX_QUEUE_SIZE")?.unwrap_or(2048);
-        let size = spans(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE")?.unwrap_or(512);
-        let delay = milliseconds(environment, "OTEL_BSP_SCHEDULE_DELAY")?;
-        let timeout = milliseconds(environment, "OTEL_BSP_EXPORT_TIMEOUT")?;
-        Ok(Self {
-            delay: delay.unwrap_or(Duration::from_secs(5)),
+    fn read(settings: &Settings) -> Self {
+        let queue = settings
+            .variable(
+                "OTEL_BSP_MAX_QUEUE_SIZE",
+                &SPANS,
+                "How many spans may wait for their export; more are dropped",
+            )
+            .default(2048);
+        let size = settings
+            .variable(
+                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+                &SPANS,
+                "How many spans are exported at once",
+            )
+            .default(512);
+        let delay = settings.variable(
+            "OTEL_BSP_SCHEDULE_DELAY",
+            &MILLISECONDS,
+            "How long a span waits for others, in milliseconds",
+        );
+        let timeout = settings.variable(
+            "OTEL_BSP_EXPORT_TIMEOUT",
+            &MILLISECONDS,
+            "For one export and its repetitions, in milliseconds",
+        );
+        Self {
+            delay: delay.default(Duration::from_secs(5)),
             queue,
             size: size.min(queue),
-            timeout: timeout.unwrap_or(Duration::from_secs(30)),
-        })
+            timeout: timeout.default(Duration::from_secs(30)),
+        }
     }
 }
 
-fn spans(environment: &Environment, name: &str) -> Result<Option<usize>, EnvError> {
-    let number = in_range(environment, name, "a number of spans, 1 to 1048576", MOST_SPANS)?;
-    Ok(number.and_then(|number| usize::try_from(number).ok()))
-}
+const DESTINATION: Kind<Option<Protocol>> = Kind {
+    allowed: "console, http/protobuf or grpc",
+    parse: |text| match text.to_ascii_lowercase().as_str() {
+        "console" => Some(None),
+        "http/protobuf" => Some(Some(Protocol::Http)),
+        "grpc" => Some(Some(Protocol::Grpc)),
+        _ => None,
+    },
+    show: |protocol| match protocol {
+        None => "console".to_owned(),
+        Some(Protocol::Http) => "http/protobuf".to_owned(),
+        Some(Protocol::Grpc) => "grpc".to_owned(),
+    },
+};
+const SPANS: Kind<usize> = Kind {
+    allowed: "a number of spans, 1 to 1048576",
+    parse: |text| text.parse().ok().filter(|number| (1..=MOST_SPANS).contains(number)),
+    show: usize::to_string,
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::env::{EnvError, Environment};
-use crate::telemetry::otlp::{Attributes, Collector, Protocol, Signal, milliseconds};
+use crate::env::EnvError;
+use crate::settings::{BOOLEAN, Kind, Settings, TEXT};
+use crate::telemetry::otlp::{Attributes, Collector, MILLISECONDS, Protocol, Signal};
 
 const ENABLED: &str = "OTEL_EXPORTER_OTLP_METRICS_ENABLED";
 const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
@@ -12,7 +13,7 @@ const HTTP: &str = "http/protobuf";
 
 /// Everything about the push that is read from the environment.
 #[derive(Debug)]
-pub(super) struct MetricSettings {
+pub(crate) struct MetricSettings {
     pub(super) collector: Collector,
     /// From one export to the next.
     pub(super) interval: Duration,
@@ -20,48 +21,60 @@ pub(super) struct MetricSettings {
 }
 
 impl MetricSettings {
-    /// `None` when the push is off, which is the default; nothing else is read then.
-    pub(super) fn from_environment(environment: &Environment) -> Result<Option<Self>, EnvError> {
-        if !environment.boolean(ENABLED)?.unwrap_or(false) {
-            return Ok(None);
-        }
-        check_protocol(environment)?;
-        let interval = milliseconds(environment, INTERVAL)?;
-        Ok(Some(Self {
-            collector: Collector::from_environment(Signal::Metrics, Protocol::Http, environment)?,
-            interval: interval.unwrap_or(Duration::from_secs(60)),
-            attributes: Attributes::from_environment(environment)?,
-        }))
+    /// `None` when the push is off, which is the default; all other variables are then only described.
+    pub(crate) fn read(settings: &Settings) -> Result<Option<Self>, EnvError> {
+        let settings = settings.section("Push of metrics, named as OpenTelemetry does; not read while it is off");
+        let help = "Push metrics by OTLP/HTTP, in addition to serving them";
+        let is_on = settings.variable(ENABLED, &BOOLEAN, help).default(false);
+        let settings = settings.only_if(is_on);
+        check_protocol(&settings);
+        let interval = "From one export to the next, in milliseconds";
+        let interval = settings.variable(INTERVAL, &MILLISECONDS, interval);
+        let read = Self {
+            interval: interval.default(Duration::from_secs(60)),
+            collector: Collector::read(Signal::Metrics, Protocol::Http, &settings)?,
+            attributes: Attributes::read(&settings)?,
+        };
+        Ok(is_on.then_some(read))
     }
 }
 
 /// Metrics go by HTTP only, as upstream's. Whoever asks for anything else by the name for metrics must know; the name for
 /// all signals may be meant for others that share the environment, so it does not stop the start.
-fn check_protocol(environment: &Environment) -> Result<(), EnvError> {
-    let is_http = |text: &str| text.eq_ignore_ascii_case(HTTP);
-    let parse = |text: &str| if is_http(text) { Ok(()) } else { Err(()) };
-    let own = environment.parsed(&Signal::Metrics.variable("PROTOCOL"), HTTP, parse)?;
-    let of_all = environment.get(PROTOCOL_OF_ALL).filter(|text| !is_http(text));
-    if let (None, Some(protocol)) = (own, of_all) {
-        tracing::warn!(protocol, "{PROTOCOL_OF_ALL} has no effect: metrics are sent by {HTTP}");
-    }
-    Ok(())
+fn check_protocol(settings: &Settings) {
+    settings
+        .variable(Signal::Metrics.variable("PROTOCOL"), &PROTOCOL, "Protocol of the push")
+        .default(());
+    settings
+        .variable(PROTOCOL_OF_ALL, &TEXT, "Protocol of all signals")
+        .without_effect("metrics are pushed by http/protobuf, and spans have a variable of their own");
 }
+
+const PROTOCOL: Kind<()> = Kind {
+    allowed: HTTP,
+    parse: |text| text.eq_ignore_ascii_case(HTTP).then_some(()),
+    show: |()| HTTP.to_owned(),
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::Environment;
+    use crate::settings;
 
     fn read(variables: &[(&str, &str)]) -> Result<MetricSettings, EnvError> {
         let on = [(ENABLED, "true")];
         let environment = Environment::of(on.iter().chain(variables).copied());
-        Ok(MetricSettings::from_environment(&environment)?.expect("the push is on"))
+        Ok(read_from(&environment)?.expect("the push is on"))
+    }
+
+    fn read_from(environment: &Environment) -> Result<Option<MetricSettings>, EnvError> {
+        settings::read(environment, MetricSettings::read)?.0
     }
 
     #[test]
     fn the_push_is_off_unless_told() {
-        let off =
-            |value| MetricSettings::from_environment(&Environment::of([(ENABLED, value), (INTERVAL, "nonsense")]));
+        let off = |value| read_from(&Environment::of([(ENABLED, value), (INTERVAL, "nonsense")]));
         assert!(off("").unwrap().is_none());
         assert!(off("false").unwrap().is_none());
         let error = off("yes").unwrap_err().to_string();

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::env::Environment;
+use crate::settings;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -33,7 +35,9 @@ fn traceparent(text: &str) -> Option<SpanContext> {
 
 #[test]
 fn propagators_by_name() {
-    let read = |text: &str| Propagation::from_environment(&Environment::of([("OTEL_PROPAGATORS", text)]));
+    let read = |text: &str| {
+        settings::read(&Environment::of([("OTEL_PROPAGATORS", text)]), Propagation::read).map(|(read, _)| read)
+    };
     let default = read("").unwrap();
     assert!(default.trace_context && default.baggage && !default.b3 && !default.b3_multi);
     assert_eq!(read("tracecontext, baggage,b3,b3multi"), Ok(ALL));

@@ -1,11 +1,17 @@
 use http::header::{HeaderName, HeaderValue};
 
 use super::*;
+use crate::env::Environment;
+use crate::settings;
 
 fn read(variables: &[(&str, &str)]) -> Result<SpanSettings, EnvError> {
     let on = [(ENABLED, "true")];
     let environment = Environment::of(on.iter().chain(variables).copied());
-    Ok(SpanSettings::from_environment(&environment)?.expect("spans are on"))
+    Ok(read_from(&environment)?.expect("spans are on"))
+}
+
+fn read_from(environment: &Environment) -> Result<Option<SpanSettings>, EnvError> {
+    settings::read(environment, SpanSettings::read)?.0
 }
 
 fn collector(variables: &[(&str, &str)]) -> Result<Collector, EnvError> {
@@ -29,7 +35,7 @@ const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 #[test]
 fn spans_are_off_unless_told() {
-    let off = |value| SpanSettings::from_environment(&Environment::of([(ENABLED, value), (PROTOCOL, "nonsense")]));
+    let off = |value| read_from(&Environment::of([(ENABLED, value), (PROTOCOL, "nonsense")]));
     assert!(off("").unwrap().is_none());
     assert!(off("false").unwrap().is_none());
     assert!(
