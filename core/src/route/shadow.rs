@@ -23,10 +23,10 @@ pub fn shadowed<'a>(
     }
     let mut shadowed = BTreeMap::new();
     for route in routes {
-        let winners = conditions(host, route)
+        let mut winners = conditions(host, route)
             .into_iter()
             .filter_map(|condition| first.get(&condition));
-        if let Some(winner) = winners.filter(|winner| winner.key != route.key).next() {
+        if let Some(winner) = winners.find(|winner| winner.key != route.key) {
             shadowed.insert(route.key.clone(), winner.key.clone());
         }
     }

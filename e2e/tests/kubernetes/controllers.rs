@@ -58,6 +58,7 @@ impl Leading {
             kinds: Kind::ALL.into_iter().collect(),
             own_config_maps: None,
             autowired: false,
+            slices_of: None,
         };
         tasks.spawn(feed::feed(
             cluster::open(client.clone(), settings),

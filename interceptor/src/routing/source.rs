@@ -56,6 +56,7 @@ impl Objects {
             kinds: KINDS.into_iter().collect(),
             own_config_maps: Some((own_namespace.clone(), own.into())),
             autowired: false,
+            slices_of: None,
         };
         Self {
             source: cluster::open(client, settings),

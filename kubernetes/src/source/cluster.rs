@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Freshness, Source};
+use crate::endpoints::ServiceKey;
 use crate::object::Kind;
 use gathering::{Gathering, NEWS, Outlet};
 use pacing::Pacing;
@@ -52,6 +53,8 @@ pub struct ClusterSettings {
     pub kinds: BTreeSet<Kind>,
     /// ConfigMaps that are wanted besides, whoever refers to them: a namespace, and names in it.
     pub own_config_maps: Option<(String, Vec<String>)>,
+    /// The Service whose EndpointSlices are wanted, whoever refers to it.
+    pub slices_of: Option<ServiceKey>,
     /// Whether namespaces with EndpointSlices of autowire are watched too, when they have no routes any more.
     pub autowired: bool,
 }

@@ -33,6 +33,7 @@ pub fn open(client: kube::Client, namespace: &str, watch_namespace: Option<Strin
             .collect(),
         own_config_maps,
         autowired: autowire,
+        slices_of: None,
     };
     cluster::open(client, settings)
 }

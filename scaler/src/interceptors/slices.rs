@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
 use keda_http_kubernetes::endpoints::{is_ready, is_terminating};
+use keda_http_kubernetes::index::Index;
+use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 
 use super::HostPort;
 
@@ -29,6 +31,8 @@ pub struct Pod {
 /// The fold.
 #[derive(Debug)]
 pub struct Slices {
+    /// The namespace of the admin Service.
+    namespace: String,
     /// The admin port by the settings.
     port: u16,
     /// By the slices' names.
@@ -50,30 +54,42 @@ struct Listed {
 /// The name of the admin port in upstream's Services.
 const ADMIN: &str = "admin";
 
+impl Index for Slices {
+    type Effect = ObjectId;
+
+    fn apply(&mut self, object: &Object) -> Vec<ObjectId> {
+        let Object::EndpointSlice(slice) = object else {
+            return Vec::new();
+        };
+        let id = object.id();
+        self.slices.insert(id.name.clone(), listed(slice, self.port));
+        vec![id]
+    }
+
+    fn delete(&mut self, id: &ObjectId) -> Vec<ObjectId> {
+        let gone = (id.kind == Kind::EndpointSlice).then(|| self.slices.remove(&id.name));
+        gone.flatten().map(|_| id.clone()).into_iter().collect()
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<ObjectId> {
+        let names = self.slices.keys().filter(|_| kind == Kind::EndpointSlice);
+        let id = |name: &String| ObjectId {
+            kind,
+            namespace: self.namespace.clone(),
+            name: name.clone(),
+        };
+        names.map(id).collect()
+    }
+}
+
 impl Slices {
     /// Nothing is listed. `port`: where a slice has neither this port nor one by the name `admin`, this one is used.
-    pub fn new(port: u16) -> Self {
+    pub fn new(namespace: &str, port: u16) -> Self {
         Self {
+            namespace: namespace.to_owned(),
             port,
             slices: BTreeMap::new(),
         }
-    }
-
-    /// The slices are exactly these.
-    pub fn reset(&mut self, slices: &[EndpointSlice]) {
-        self.slices.clear();
-        slices.iter().for_each(|slice| self.apply(slice));
-    }
-
-    /// The slice is new or has changed.
-    pub fn apply(&mut self, slice: &EndpointSlice) {
-        let name = slice.metadata.name.clone().unwrap_or_default();
-        self.slices.insert(name, listed(slice, self.port));
-    }
-
-    /// The slice is gone.
-    pub fn delete(&mut self, name: &str) {
-        self.slices.remove(name);
     }
 
     /// All pods, each once, in a stable order. A pod that is listed more than once, by other addresses or because its

@@ -162,3 +162,11 @@ async fn a_service_without_addresses_is_told_by_its_name() {
     server.put(SLICES, slice("one", 9090, &[("10.0.0.1", Some(false))]));
     found.told("").await;
 }
+
+#[tokio::test]
+async fn slices_that_cannot_be_read_at_the_start_are_not_taken_for_none() {
+    let server = ApiServer::start(&[]).await;
+    let found = Running::against(&server);
+    found.told("API server, EndpointSlices").await;
+    assert!(found.interceptors.borrow().is_none());
+}

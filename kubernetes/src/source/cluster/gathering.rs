@@ -14,6 +14,7 @@ use super::known::Known;
 use super::selection::Selection;
 use super::troubles::Troubles;
 use super::watch::{Access, News, Watch};
+use crate::endpoints::{SERVICE_NAME, ServiceKey};
 use crate::object::{Kind, ObjectId};
 use crate::source::{Change, nothing};
 use crate::wired;
@@ -129,8 +130,14 @@ impl Gathering {
         }
         if self.settings.autowired {
             self.start(Selection {
-                label: Some(wired::SELECTOR),
+                label: Some(wired::SELECTOR.into()),
                 ..Selection::all(Kind::EndpointSlice, self.settings.watch_namespace.clone())
+            });
+        }
+        if let Some(ServiceKey { namespace, name }) = self.settings.slices_of.clone() {
+            self.start(Selection {
+                label: Some(format!("{SERVICE_NAME}={name}").into()),
+                ..Selection::all(Kind::EndpointSlice, Some(namespace))
             });
         }
         let (namespace, names) = self.settings.own_config_maps.clone().unwrap_or_default();
@@ -228,7 +235,7 @@ impl Gathering {
                 for kind in [Kind::Service, Kind::EndpointSlice, Kind::ConfigMap] {
                     if self.settings.kinds.contains(&kind) {
                         self.start(Selection {
-                            label: (kind == Kind::ConfigMap).then_some(RESPONSE_BODIES),
+                            label: (kind == Kind::ConfigMap).then_some(RESPONSE_BODIES.into()),
                             ..Selection::all(kind, Some(namespace.clone()))
                         });
                     }
@@ -310,7 +317,7 @@ impl Gathering {
 
 fn role(selection: &Selection) -> Role {
     match selection.kind {
-        Kind::EndpointSlice if selection.label == Some(wired::SELECTOR) => Role::Marks,
+        Kind::EndpointSlice if selection.label.as_deref() == Some(wired::SELECTOR) => Role::Marks,
         kind if makes_demand(kind) => Role::Routes,
         _ => Role::Others,
     }

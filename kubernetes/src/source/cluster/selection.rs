@@ -1,5 +1,7 @@
 //! Which objects a watch is about, and where the API server serves them.
 
+use std::borrow::Cow;
+
 use kube::api::{DynamicObject, ListParams, WatchParams};
 use kube::core::{ApiResource, Request, Resource};
 
@@ -15,7 +17,7 @@ pub struct Selection {
     /// The one object of this name.
     pub name: Option<String>,
     /// Those with this label.
-    pub label: Option<&'static str>,
+    pub label: Option<Cow<'static, str>>,
 }
 
 impl Selection {
@@ -37,7 +39,7 @@ impl Selection {
     /// Asks for a page of the list.
     pub fn list(&self, page: u32, continue_token: Option<String>) -> Result<http::Request<Vec<u8>>, kube::Error> {
         let parameters = ListParams {
-            label_selector: self.label.map(str::to_owned),
+            label_selector: self.label.as_deref().map(str::to_owned),
             field_selector: self.fields(),
             limit: Some(page),
             continue_token,
@@ -51,7 +53,7 @@ impl Selection {
     /// Asks for what changes after a version, for so many seconds.
     pub fn watch(&self, version: &str, seconds: u32) -> Result<http::Request<Vec<u8>>, kube::Error> {
         let parameters = WatchParams {
-            label_selector: self.label.map(str::to_owned),
+            label_selector: self.label.as_deref().map(str::to_owned),
             field_selector: self.fields(),
             timeout: Some(seconds),
             ..WatchParams::default()

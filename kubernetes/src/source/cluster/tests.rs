@@ -33,10 +33,9 @@ const PACING: Pacing = Pacing {
 
 fn everything() -> ClusterSettings {
     ClusterSettings {
-        watch_namespace: None,
         kinds: Kind::ALL.into_iter().collect(),
         own_config_maps: Some(("keda".into(), vec!["listeners".into()])),
-        autowired: false,
+        ..ClusterSettings::default()
     }
 }
 
@@ -377,8 +376,7 @@ async fn only_what_is_wanted_is_watched() {
     let settings = ClusterSettings {
         watch_namespace: Some("shop".into()),
         kinds: [Kind::InterceptorRoute, Kind::HttpScaledObject].into(),
-        own_config_maps: None,
-        autowired: false,
+        ..ClusterSettings::default()
     };
     let mut watched = Watched::open(server, settings);
     assert_eq!(watched.next().await, ["first InterceptorRoute shop/a"]);

@@ -14,9 +14,11 @@ fn admin(name: &str, endpoints: &Value) -> EndpointSlice {
 }
 
 fn pods(slices: &[EndpointSlice]) -> Vec<Pod> {
-    let mut fold = Slices::new(9090);
-    fold.reset(slices);
-    fold.pods()
+    let mut index = Slices::new("keda", 9090);
+    for slice in slices {
+        index.apply(&Object::EndpointSlice(Box::new(slice.clone())));
+    }
+    index.pods()
 }
 
 fn interceptors(slices: &[EndpointSlice]) -> Vec<String> {
@@ -108,14 +110,20 @@ fn the_port_is_the_configured_one_else_the_one_by_the_name_admin() {
 #[test]
 fn slices_come_change_and_go() {
     let endpoints = |address: &str| json!([{"addresses": [address]}]);
-    let mut fold = Slices::new(9090);
-    fold.apply(&admin("one", &endpoints("10.0.0.1")));
-    fold.apply(&admin("two", &endpoints("10.0.0.2")));
-    assert_eq!(fold.pods().len(), 2);
-    fold.apply(&admin("one", &endpoints("10.0.0.3")));
-    fold.delete("two");
-    fold.delete("unknown");
-    assert_eq!(fold.pods()[0].interceptor.as_str(), "10.0.0.3:9090");
-    fold.reset(&[]);
-    assert!(fold.pods().is_empty());
+    let object = |name: &str, address: &str| Object::EndpointSlice(Box::new(admin(name, &endpoints(address))));
+    let id = |name: &str| ObjectId {
+        kind: Kind::EndpointSlice,
+        namespace: "keda".to_owned(),
+        name: name.to_owned(),
+    };
+    let mut index = Slices::new("keda", 9090);
+    index.apply(&object("one", "10.0.0.1"));
+    index.apply(&object("two", "10.0.0.2"));
+    assert_eq!(index.pods().len(), 2);
+    index.apply(&object("one", "10.0.0.3"));
+    index.delete(&id("two"));
+    index.delete(&id("unknown"));
+    assert_eq!(index.pods()[0].interceptor.as_str(), "10.0.0.3:9090");
+    index.reset(Kind::EndpointSlice, &[]);
+    assert!(index.pods().is_empty());
 }

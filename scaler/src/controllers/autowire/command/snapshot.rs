@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use keda_http_kubernetes::endpoints::SERVICE_NAME;
+use keda_http_kubernetes::index::Index;
+use keda_http_kubernetes::object::Object;
 use keda_http_kubernetes::source::{Change, Source, cluster};
 use keda_http_kubernetes::wired;
 use kube::api::ListParams;
@@ -114,8 +116,10 @@ impl ClusterReader {
         let listed = slices.list(&selection).await;
         let listed =
             listed.with_context(|| format!("EndpointSlices of Service {}/{}", admin.namespace, admin.service))?;
-        let mut slices = Slices::new(admin.port);
-        slices.reset(&listed.items);
+        let mut slices = Slices::new(&admin.namespace, admin.port);
+        for slice in listed.items {
+            slices.apply(&Object::EndpointSlice(Box::new(slice)));
+        }
         let pods = slices.pods().into_iter();
         Ok(InterceptorPods(
             pods.map(|pod| ListeningPod { pod, open: None }).collect(),
