@@ -196,7 +196,7 @@ impl Proxy {
             if let Some(span) = record.span() {
                 span.call(&request.method().clone(), connection.address(), request.headers_mut());
             }
-            let copy = HeadCopy::new(&request, &connection);
+            let copy = HeadCopy::new(&request);
             let error = match exchange(&mut connection, request, limits).await {
                 Ok(mut response) => {
                     connection.answered();
@@ -282,8 +282,8 @@ impl Proxy {
             Some(_) => ColdStartOutcome::timeout,
         };
         route.metrics.observe_cold_start(outcome, held.elapsed());
-        let arrived = record.pending().map_or(record.arrived().into_std(), Pending::arrived);
         let signalled = record.pending().and_then(Pending::signalled);
+        let arrived = record.arrived().into_std();
         if let Some(span) = record.span() {
             span.waited(arrived, signalled, stages, error.map(ToString::to_string));
         }
@@ -381,7 +381,8 @@ fn note_failed_call(error: &ExchangeError, route: &BoundRoute, record: &mut Reco
     if let Some(span) = record.span() {
         span.call_failed(&error.to_string());
     }
-    if error.blames_endpoint(route.request.is_some_and(|limit| record.elapsed() >= limit)) {
+    let limit_passed = route.request.is_some_and(|limit| record.elapsed() >= limit);
+    if error.blames_endpoint(connection.is_reused(), limit_passed) {
         connection.failed();
     }
 }

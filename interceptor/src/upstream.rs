@@ -128,11 +128,11 @@ impl Upstream {
     fn reuse(&self, picked: PickedEndpoint) -> Result<Connection, PickedEndpoint> {
         let pool = picked.pool(self.worker);
         let found = match picked.protocol {
-            AppProtocol::Http1 => pool.take().map(|(sender, idle)| (Sender::Http1(sender), idle)),
-            AppProtocol::H2c => pool.shared().map(|sender| (Sender::Http2(sender), Duration::ZERO)),
+            AppProtocol::Http1 => pool.take().map(Sender::Http1),
+            AppProtocol::H2c => pool.shared().map(Sender::Http2),
         };
         match found {
-            Some((sender, idle)) => Ok(Connection::new(sender, picked, self.worker, Some(idle))),
+            Some(sender) => Ok(Connection::new(sender, picked, self.worker, true)),
             None => Err(picked),
         }
     }
@@ -184,7 +184,7 @@ impl Upstream {
                 if let Sender::Http2(sender) = &sender {
                     endpoint.pool(self.worker).share(sender);
                 }
-                Opened::Connected(Connection::new(sender, picked, self.worker, None))
+                Opened::Connected(Connection::new(sender, picked, self.worker, false))
             }
             Err(error) => {
                 drop(picked);

@@ -150,13 +150,15 @@ impl ExchangeError {
         }
     }
 
-    /// Whether the endpoint is to be ejected for it. What a client does, or leaves undone, is not held against the
-    /// endpoint: otherwise one client could keep all others away from it, and out of their sessions. `limit_passed` is
-    /// whether the route's own limit is the deadline that has passed, and not one that the client has set.
-    pub(crate) fn blames_endpoint(&self, limit_passed: bool) -> bool {
+    /// Whether the endpoint is to be ejected for it. That a `reused` connection closes says nothing: servers close idle
+    /// ones. What a client does, or leaves undone, is not held against the endpoint either: otherwise one client could
+    /// keep all others away from it, and out of their sessions. `limit_passed` is whether the route's own limit is the
+    /// deadline that has passed, and not one that the client has set.
+    pub(crate) fn blames_endpoint(&self, reused: bool, limit_passed: bool) -> bool {
         match self {
-            Self::Unsent(_) | Self::Late(_) => true,
-            Self::Broken(error) => !error.is_user(),
+            Self::Unsent(_) => !reused,
+            Self::Broken(error) => !reused && !error.is_user(),
+            Self::Late(_) => true,
             Self::Deadline => limit_passed,
             Self::BadResponse(_) | Self::ClientGone => false,
         }

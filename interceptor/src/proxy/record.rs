@@ -35,11 +35,15 @@ impl Record {
         pending: Option<Pending>,
         span: Option<Box<RequestSpan>>,
     ) -> Self {
+        // One look at the clock is enough for both.
+        let started = pending
+            .as_ref()
+            .map_or_else(Instant::now, |pending| pending.arrived().into());
         Self {
             metrics,
             method: Method::of(method),
             pending,
-            started: Instant::now(),
+            started,
             status: None,
             cold: false,
             span,

@@ -1,20 +1,19 @@
 //! Whether a request is sent again, and what is sent then.
 //!
 //! A request that comes back unsent is sent over another connection, whatever it is. One that may have been seen is
-//! only sent again when it is safe to be seen twice (RFC 9110 section 9.2.2) and has no body; its head is copied before
-//! it is sent, since hyper keeps what it has taken. A request that got a response, even one that cannot be read, is
+//! only sent again when it is safe to be seen twice (RFC 9110 section 9.2.2) and has no body: servers close idle
+//! connections whenever they like, also while a request is on its way to them. The head of such a request is copied
+//! before it is sent, since hyper keeps what it has taken (0.2 to 0.4 µs for 4 to 11 headers). A request that got a response, even one that cannot be read, is
 //! not sent again.
 
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Uri, Version, header};
-use keda_http_kubernetes::endpoints::AppProtocol;
 use tokio::time::Instant;
 
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::ExchangeError;
 use crate::proxy::record::Record;
-use crate::upstream::connection::Connection;
 use crate::upstream::request_body::RequestBody;
 
 /// Requests that were sent and not answered are sent again this often.
@@ -23,8 +22,6 @@ const REPLAYS: u32 = 3;
 const COLD_REPLAYS: Duration = Duration::from_secs(10);
 /// How long connections that close before they take the request are put up with.
 const UNSENT_LIMIT: Duration = Duration::from_secs(60);
-/// Servers close idle connections after seconds; one that was in use a moment ago is not being closed.
-const SETTLED: Duration = Duration::from_millis(100);
 
 /// A copy of a request without a body that may be sent a second time.
 pub(crate) struct HeadCopy {
@@ -35,14 +32,10 @@ pub(crate) struct HeadCopy {
 }
 
 impl HeadCopy {
-    /// `None` when the request must not be sent twice, or is not likely to have to be.
-    pub(crate) fn new(request: &Request<RequestBody>, connection: &Connection) -> Option<Self> {
-        // A shared connection may be told to go away between any two requests.
-        let exclusive = connection.protocol() == AppProtocol::Http1;
-        let settled = exclusive && connection.idle().is_some_and(|idle| idle < SETTLED);
+    /// `None` when the request must not be sent twice.
+    pub(crate) fn new(request: &Request<RequestBody>) -> Option<Self> {
         let repeatable = request.method().is_idempotent() && request.body().is_empty();
-        let upgrade = request.headers().contains_key(header::UPGRADE);
-        (repeatable && !settled && !upgrade).then(|| Self {
+        (repeatable && !request.headers().contains_key(header::UPGRADE)).then(|| Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),

@@ -1,7 +1,5 @@
 //! A connection to an endpoint in the hands of one request.
 
-use std::time::Duration;
-
 use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -18,25 +16,24 @@ pub(crate) struct Connection {
     sender: Sender,
     endpoint: PickedEndpoint,
     worker: usize,
-    idle: Option<Duration>,
+    reused: bool,
     last: bool,
 }
 
 impl Connection {
-    /// A connection of `worker`; `idle` is for how long it was idle before, `None` when it is new.
-    pub(crate) fn new(sender: Sender, endpoint: PickedEndpoint, worker: usize, idle: Option<Duration>) -> Self {
+    /// A connection of `worker`, which has carried requests before when it is `reused`.
+    pub(crate) fn new(sender: Sender, endpoint: PickedEndpoint, worker: usize, reused: bool) -> Self {
         Self {
             sender,
             endpoint,
             worker,
-            idle,
+            reused,
             last: false,
         }
     }
 
-    /// For how long it was idle before this request; `None` when it is new.
-    pub(crate) fn idle(&self) -> Option<Duration> {
-        self.idle
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
     }
 
     /// It is closed after this request instead of going back to the pool.

@@ -58,13 +58,13 @@ impl Pool {
         })
     }
 
-    /// An idle HTTP/1.1 connection, and for how long it was idle.
-    pub(crate) fn take(&self) -> Option<(http1::SendRequest<RequestBody>, Duration)> {
+    /// An idle HTTP/1.1 connection.
+    pub(crate) fn take(&self) -> Option<http1::SendRequest<RequestBody>> {
         let mut idle = self.inner.get()?.idle.lock();
         loop {
-            let Idle { sender, since } = idle.pop()?;
+            let Idle { sender, .. } = idle.pop()?;
             if sender.is_ready() {
-                return Some((sender, since.elapsed()));
+                return Some(sender);
             }
         }
     }
