@@ -1,6 +1,6 @@
 //! The whole program, without its process: bind, run, drain.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use keda_http_kubernetes::source::Source;
 use keda_http_runtime::process::{Process, Program};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use keda_http_runtime::telemetry::Pushing;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Listen, RouteDefaults, ShutdownConfig};
+use crate::config::{Config, RouteDefaults, ShutdownConfig};
 use crate::counters::pending::PendingRequests;
 use crate::counters::report::{self, Reporter};
 use crate::proxy::Proxy;
@@ -28,15 +27,13 @@ use crate::routing::staleness::Staleness;
 use crate::routing::wanted_listeners::WantedListeners;
 use crate::routing::{Ownership, Routing, RoutingSettings};
 use crate::server::listeners::{ListenerControl, ScopedListener};
+use crate::server::sockets::{bind_shared, bind_tokio};
 use crate::server::worker::{Lifetime, Worker};
 use crate::telemetry::metrics::{Metrics, SERVICE_NAME};
 use crate::telemetry::spans::Spans;
 use crate::upstream::Upstream;
 use crate::upstream::backends::Backends;
 use crate::upstream::endpoint::PoolSettings;
-
-/// How many connections may wait to be accepted, per worker: a burst of first requests must not be turned away.
-const BACKLOG: i32 = 4096;
 
 /// How help and telemetry name the interceptor.
 pub const PROGRAM: Program = Program {
@@ -242,6 +239,7 @@ impl Bound {
             upstream: Upstream {
                 worker,
                 connect_timeout: self.config.timeouts.connect,
+                header_names: self.config.responses.header_names,
             },
             cold_start_header: self.config.responses.cold_start_header,
             log_requests: self.config.responses.log_requests,
@@ -258,6 +256,7 @@ impl Bound {
             scoped,
             proxy: proxy(number),
             head_timeout: self.config.timeouts.request_head,
+            header_names: self.config.responses.header_names,
             lifetime: lifetime.clone(),
         };
         listeners.into_iter().zip(scoped).enumerate().map(worker).collect()
@@ -356,49 +355,4 @@ async fn drain(
     anyhow::ensure!(well.context("workers")?, "a worker has panicked");
     tracing::info!("drained");
     Ok(())
-}
-
-/// A listener for each worker on one port. A given port is first bound without sharing, so that one that another
-/// process shares is refused, too.
-pub(crate) fn bind_shared(listen: &Listen, port: u16) -> Result<Vec<std::net::TcpListener>> {
-    if listen.workers == 1 {
-        return Ok(vec![bind(listen.address, port, false)?]);
-    }
-    if port != 0 {
-        drop(bind(listen.address, port, false)?);
-    }
-    let first = bind(listen.address, port, true)?;
-    let port = first.local_addr()?.port();
-    let others = (1..listen.workers).map(|_| bind(listen.address, port, true));
-    std::iter::once(Ok(first)).chain(others).collect()
-}
-
-fn bind_tokio(listen: &Listen, port: u16) -> Result<TcpListener> {
-    Ok(TcpListener::from_std(bind(listen.address, port, false)?)?)
-}
-
-/// `::` takes IPv4 too; where the machine has no IPv6 it means all of IPv4.
-fn bind(address: IpAddr, port: u16, shared: bool) -> Result<std::net::TcpListener> {
-    let socket = match Socket::new(
-        Domain::for_address((address, port).into()),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    ) {
-        Err(_) if address.is_ipv6() && address.is_unspecified() => {
-            return bind(Ipv4Addr::UNSPECIFIED.into(), port, shared);
-        }
-        socket => socket?,
-    };
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    let address = SocketAddr::new(address, port);
-    socket
-        .bind(&address.into())
-        .with_context(|| format!("cannot bind {address}"))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

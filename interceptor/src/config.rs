@@ -131,6 +131,18 @@ pub struct ResponseConfig {
     pub cold_start_header: bool,
     /// False by default, as upstream.
     pub log_requests: bool,
+    /// Lower by default, as hyper keeps names; the Go add-on writes Title-Case, which costs a look at each byte.
+    pub header_names: HeaderNameCase,
+}
+
+/// How header names are written on HTTP/1.1, to clients and to endpoints. Names mean the same in any case (RFC 9110
+/// section 5.1), but old clients compare them byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderNameCase {
+    /// `content-type`, as in HTTP/2.
+    Lower,
+    /// `Content-Type`, as the Go add-on writes them.
+    Title,
 }
 
 impl Config {
@@ -324,6 +336,19 @@ impl ShutdownConfig {
     }
 }
 
+const HEADER_NAME_CASE: Kind<HeaderNameCase> = Kind {
+    allowed: "lower (content-type) or title (Content-Type, as the Go add-on)",
+    parse: |text| match text {
+        "lower" => Some(HeaderNameCase::Lower),
+        "title" => Some(HeaderNameCase::Title),
+        _ => None,
+    },
+    show: |case| match case {
+        HeaderNameCase::Lower => "lower".to_owned(),
+        HeaderNameCase::Title => "title".to_owned(),
+    },
+};
+
 impl ResponseConfig {
     fn read(settings: &Settings) -> Self {
         Self {
@@ -337,6 +362,13 @@ impl ResponseConfig {
             log_requests: settings
                 .variable("KEDA_HTTP_LOG_REQUESTS", &BOOLEAN, "Log each request")
                 .default(false),
+            header_names: settings
+                .variable(
+                    "KEDA_HTTP_HEADER_NAME_CASE",
+                    &HEADER_NAME_CASE,
+                    "How header names are written on HTTP/1.1, in requests and responses",
+                )
+                .default(HeaderNameCase::Lower),
         }
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod listeners;
 pub mod memory;
+pub(crate) mod sockets;
 mod stream;
 pub mod worker;

@@ -16,6 +16,7 @@ use keda_http_core::session::EndpointId;
 use keda_http_kubernetes::endpoints::AppProtocol;
 use tokio::time::Instant;
 
+use crate::config::HeaderNameCase;
 use crate::counters::pending::{Pending, Waiting};
 use crate::upstream::backends::Backend;
 use crate::upstream::connect::{DialError, Sender};
@@ -41,6 +42,8 @@ pub(crate) struct Upstream {
     pub(crate) worker: usize,
     /// For one dial; zero is no limit.
     pub(crate) connect_timeout: Duration,
+    /// How header names are written on HTTP/1.1.
+    pub(crate) header_names: HeaderNameCase,
 }
 
 /// What a request wants to be connected to.
@@ -178,7 +181,7 @@ impl Upstream {
         if endpoint.is_ejected() && backend.has_alternative(&endpoint) {
             return Opened::Gone;
         }
-        match connect::dial(&endpoint.address, endpoint.protocol, self.connect_timeout).await {
+        match connect::dial(&endpoint.address, endpoint.protocol, self).await {
             Ok(sender) => {
                 permit.proven();
                 if let Sender::Http2(sender) = &sender {

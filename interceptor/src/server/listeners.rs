@@ -148,7 +148,7 @@ impl ListenerControl {
     fn start(&self, port: u16, service: &ServiceRef) -> anyhow::Result<Open> {
         let (close, sockets) = (self.close.child_token(), TaskTracker::new());
         let scope = Scope::new(service.clone().into());
-        let shares = crate::app::bind_shared(&self.listen, port)?;
+        let shares = crate::server::sockets::bind_shared(&self.listen, port)?;
         for (listener, worker) in shares.into_iter().zip(&self.workers) {
             let share = ScopedListener {
                 listener,

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::HeaderNameCase;
 use crate::inbound::client::Client;
 use crate::inbound::http2::Http2Io;
 use crate::inbound::{self, ClientIo};
@@ -61,6 +62,8 @@ pub struct Worker {
     pub proxy: Proxy,
     /// For the head of a request, from its first byte.
     pub head_timeout: Duration,
+    /// How header names are written on HTTP/1.1.
+    pub(crate) header_names: HeaderNameCase,
     /// When it ends.
     pub lifetime: Lifetime,
 }
@@ -90,7 +93,7 @@ impl Worker {
         let server = Arc::new(Server {
             proxy: self.proxy,
             head_timeout: self.head_timeout,
-            http1: http1_builder(),
+            http1: http1_builder(self.header_names),
             http2: http2_builder(),
         });
         let connections = server.proxy.pipes.tracker.clone();
@@ -138,11 +141,12 @@ fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-fn http1_builder() -> http1::Builder {
+fn http1_builder(header_names: HeaderNameCase) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .auto_date_header(false)
         .header_read_timeout(None)
+        .title_case_headers(header_names == HeaderNameCase::Title)
         .max_header_size(inbound::MAX_HEAD_BYTES);
     builder
 }

@@ -9,6 +9,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keda_http_kubernetes::endpoints::{Address, AppProtocol};
 use tokio::net::TcpStream;
 
+use crate::config::HeaderNameCase;
+use crate::upstream::Upstream;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::resolve;
 use crate::upstream::stream::EndpointStream;
@@ -61,30 +63,31 @@ pub(crate) enum DialError {
     },
 }
 
-/// Opens a connection; `timeout` is for one socket, zero is none. Of the sockets behind a name the first that answers is
+/// Opens a connection; the timeout is for one socket, zero is none. Of the sockets behind a name the first that answers is
 /// taken.
-pub(crate) async fn dial(address: &Address, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+pub(crate) async fn dial(address: &Address, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
     match address {
-        Address::Socket(socket) => dial_socket(*socket, protocol, timeout).await,
+        Address::Socket(socket) => dial_socket(*socket, protocol, upstream).await,
         // Apart, since few endpoints are names and every dial would carry it.
-        Address::Name { host, port } => Box::pin(dial_name(host, *port, protocol, timeout)).await,
+        Address::Name { host, port } => Box::pin(dial_name(host, *port, protocol, upstream)).await,
     }
 }
 
-async fn dial_name(host: &str, port: u16, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+async fn dial_name(host: &str, port: u16, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
     let (first, others) = resolve::sockets(host, port).await?;
-    let mut dialled = dial_socket(first, protocol, timeout).await;
+    let mut dialled = dial_socket(first, protocol, upstream).await;
     for socket in others {
         if dialled.is_ok() {
             break;
         }
-        dialled = dial_socket(socket, protocol, timeout).await;
+        dialled = dial_socket(socket, protocol, upstream).await;
     }
     dialled
 }
 
-async fn dial_socket(address: SocketAddr, protocol: AppProtocol, timeout: Duration) -> Result<Sender, DialError> {
+async fn dial_socket(address: SocketAddr, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
     let connecting = TcpStream::connect(address);
+    let timeout = upstream.connect_timeout;
     let connected = if timeout.is_zero() {
         Ok(connecting.await)
     } else {
@@ -96,17 +99,18 @@ async fn dial_socket(address: SocketAddr, protocol: AppProtocol, timeout: Durati
     // Without it small requests wait for acknowledgements; a failure only costs speed.
     let _ = stream.set_nodelay(true);
     let handshake = match protocol {
-        AppProtocol::Http1 => handshake_http1(stream).await,
+        AppProtocol::Http1 => handshake_http1(stream, upstream.header_names).await,
         AppProtocol::H2c => handshake_http2(stream).await,
     };
     handshake.map_err(|source| DialError::Handshake { address, source })
 }
 
-async fn handshake_http1(stream: TcpStream) -> Result<Sender, hyper::Error> {
+async fn handshake_http1(stream: TcpStream, header_names: HeaderNameCase) -> Result<Sender, hyper::Error> {
     let (sender, connection) = http1::Builder::new()
         // As a proxy must read them (RFC 9112 sections 5.1 and 5.2).
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
+        .title_case_headers(header_names == HeaderNameCase::Title)
         .max_header_size(MAX_HEAD_BYTES)
         .handshake(TokioIo::new(EndpointStream::new(stream)))
         .await?;

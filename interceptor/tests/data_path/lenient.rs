@@ -159,3 +159,37 @@ async fn a_half_close_long_after_the_request_is_a_client_that_leaves() {
         assert_eq!(client.read_to_end().await, "");
     }
 }
+
+#[tokio::test]
+async fn fault_b10_header_names_are_written_in_the_case_that_is_set() {
+    for (case, names) in [
+        (
+            "lower",
+            ["x-mine: ", "x-forwarded-for: ", "content-type: ", "content-length: "],
+        ),
+        (
+            "title",
+            ["X-Mine: ", "X-Forwarded-For: ", "Content-Type: ", "Content-Length: "],
+        ),
+    ] {
+        let interceptor = Interceptor::with(&[("KEDA_HTTP_HEADER_NAME_CASE", case)]).await;
+        let app = raw_app(|_, mut raw| async move {
+            let head = raw.read_until("\r\n\r\n").await;
+            let length = head.len();
+            raw.write(&format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\nCONTENT-TYPE: x\r\ncontent-length: {length}\r\n\r\n{head}"
+            ))
+            .await;
+        })
+        .await;
+        interceptor.serve("api", app).await;
+        let answer = interceptor
+            .send("GET / HTTP/1.1\r\nHost: api.example\r\nx-MINE: 1\r\nConnection: close\r\n\r\n")
+            .await
+            .read_to_end()
+            .await;
+        for name in names {
+            assert!(answer.contains(&format!("\r\n{name}")), "{name}: {answer}");
+        }
+    }
+}
