@@ -299,7 +299,7 @@ impl Background {
         let control = tokio::spawn(ended.clone().run_until_cancelled_owned(self.control.run()));
         let routing = tokio::spawn(self.routing.run(self.source, self.initial));
         let failed = tokio::select! {
-            () = crate::server::memory::give_back_after_crowds(self.connections) => "memory is no longer returned to the system",
+            () = crate::server::memory::release_after_bursts(self.connections) => "memory is no longer returned to the system",
             () = close_idle(self.backends, self.idle_timeout) => "idle connections are no longer closed",
             ((), ()) = async { tokio::join!(admin, metrics) } => "the admin and metrics ports are closed",
             never = self.staleness.watch() => match never {},

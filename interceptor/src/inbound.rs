@@ -1,18 +1,18 @@
-//! The client's side of a connection: what hyper may read from it, and how long a request head may take.
+//! Client connections: checks the bytes that clients send before hyper and h2 read them.
 //!
 //! # Layout
 //!
-//! - [`framing`]: follows the client's bytes and finds what must not be let through.
-//! - [`ClientIo`]: the stream hyper serves. It stops such bytes, so that hyper answers 400 and closes.
+//! - [`framing`]: follows the bytes of HTTP/1 and finds the first one that must not pass.
+//! - [`ClientIo`]: the stream that HTTP/1 is served on. It stops such bytes, so that hyper answers 400 and closes.
 //! - [`http2`]: the stream that HTTP/2 is served on, which counts frames by the rules of [`flood`].
 //! - [`rewrite`]: valid heads that hyper would refuse.
-//! - [`client`]: what is known of a connection, for the requests that come over it.
+//! - [`client`]: a connection, as its requests see it.
 //!
 //! # Half-closed connections
 //!
-//! A client may end its side after its request and still read the answer, as `nc -N` does. Its FIN cannot be told from
-//! the one of a client that has gone. What tells them apart is when it comes: within [`HALF_CLOSE`] of the request's last
-//! bytes it is a half-close, and the request is answered; later it is a client that leaves, and its request ends at once.
+//! A client may close its sending side after a request and still read the response, as `nc -N` does. Its FIN looks like
+//! that of a client that leaves. The difference is the time: within [`HALF_CLOSE`] of the request's last bytes it is a
+//! half-close, and the request is answered; later it is a client that leaves, and its request ends at once.
 
 pub mod client;
 mod flood;
@@ -37,28 +37,28 @@ use flood::FrameKind;
 use framing::{Framing, Violation, ViolationKind};
 use rewrite::{ExtraHeaders, Rewrite};
 
-/// The largest request head we take, in bytes. hyper enforces it (`max_header_size`) and answers 431.
+/// The largest request head, in bytes. hyper enforces it (`max_header_size`) and answers 431.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// How soon after a request a FIN is a half-close. Both leave the client's machine within microseconds of each other;
-/// nobody who gives up waiting is that quick.
+/// A FIN within this time after a request is a half-close: such a client sends both within microseconds, and a client
+/// that gives up is not that quick.
 pub const HALF_CLOSE: Duration = Duration::from_millis(10);
 
-/// What hyper reads in place of a bad byte in a request head. It refuses a NUL wherever it stands, but looks for it
-/// only once a blank line has come.
+/// What hyper reads in place of a bad byte in a request head. hyper refuses a NUL anywhere in a head, but parses the
+/// head only once it has read a blank line.
 const POISON: &[u8] = b"\0\r\n\r\n";
 
-/// How much of what a client has sent is thrown away, at most, when its connection is shut down.
+/// Limits for the unread bytes that are discarded when a connection is shut down.
 const MAX_DISCARDED_READS: usize = 16;
 const DISCARDED_READ_BYTES: usize = 4096;
 
-/// A client's connection as hyper may see it: the stream `S` without the bytes of malformed HTTP/1.
+/// A client's HTTP/1 connection without the bytes of malformed messages.
 ///
 /// - In a request head, the first bad byte and all after it are replaced by something hyper answers 400 to, then by the
 ///   end of the stream.
-/// - In a request body, reading fails with [`io::ErrorKind::InvalidData`] and the [`ViolationKind`] inside: the body's
-///   reader gets an error, never an end. hyper closes the connection after the response, but does not announce it:
-///   whoever answers such a request adds `Connection: close`.
+/// - In a request body, the read fails with [`io::ErrorKind::InvalidData`] and the [`ViolationKind`] inside: the body's
+///   reader gets an error, never an end of the body. hyper closes the connection after the response, but does not
+///   announce it: whoever answers such a request adds `Connection: close`.
 /// - A request head that stays incomplete for `head_timeout` fails the read with [`io::ErrorKind::TimedOut`]. A
 ///   connection that is silent before its first request or between two is not limited.
 ///
@@ -70,8 +70,8 @@ pub struct ClientIo<S> {
     observed: Arc<Observed>,
     refusal: Refusal,
     rewrite: Option<Box<Rewrite>>,
-    /// When the client has sent something last.
-    last_read: Instant,
+    /// When it was first seen that the client has sent nothing more, not even a FIN.
+    silent_since: Option<Instant>,
     head_timeout: Option<Duration>,
     /// Exists only while a head is incomplete and the client silent.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -83,18 +83,19 @@ pub struct ClientIo<S> {
 pub struct Observed {
     /// Request heads that are complete.
     heads: AtomicU64,
-    /// The last of these asks for an upgrade: no other head follows, and nothing is checked any more.
+    /// The last of these asks for an upgrade: no other head follows, and the rest is not checked.
     upgrade: AtomicBool,
-    /// The client has closed its side and still reads.
+    /// The client has closed its sending side and still reads.
     half_closed: AtomicBool,
-    /// Requests whose head has lines that went around hyper, by number; the length is kept apart for a quick look.
+    /// Header lines that went around hyper, by the number of their request.
     extra: Mutex<Vec<(u64, ExtraHeaders)>>,
-    extras: AtomicUsize,
-    /// Why the connection is ended, when it is.
+    /// The length of `extra`, so that the lock is rarely taken.
+    extra_length: AtomicUsize,
+    /// Why the connection is ended, if the client is the reason.
     refused: OnceLock<Refused>,
 }
 
-/// What a client is refused for before it has sent a whole request.
+/// Why a connection is ended before its bytes become a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("{0}")]
@@ -112,7 +113,7 @@ impl Observed {
         self.upgrade.load(Ordering::Relaxed) && number >= self.heads.load(Ordering::Relaxed)
     }
 
-    /// Why the connection is ended, when its bytes are the reason.
+    /// Why the connection is ended, if the client's bytes are the reason.
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.refused.get().copied()
     }
@@ -121,30 +122,30 @@ impl Observed {
         let _ = self.refused.set(refused);
     }
 
-    /// Whether the client has closed its side after the request of this number, and waits for its answer.
+    /// Whether the client has closed its sending side after the request of this number.
     pub fn is_last(&self, number: u64) -> bool {
         self.half_closed.load(Ordering::Relaxed) && number >= self.heads.load(Ordering::Relaxed)
     }
 
-    /// The client has closed its side so soon after its request that it waits for the answer.
+    /// Notes that the client has closed its sending side and waits for the response.
     pub fn half_close(&self) {
         self.half_closed.store(true, Ordering::Relaxed);
     }
 
-    /// Takes the header lines of the request of this number that hyper was not given.
+    /// Removes and returns the header lines of the request of this number that went around hyper.
     pub fn take_extra(&self, number: u64) -> Option<ExtraHeaders> {
-        if self.extras.load(Ordering::Relaxed) == 0 {
+        if self.extra_length.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let mut extra = self.extra.lock();
         let at = extra.iter().position(|(of, _)| *of == number)?;
-        self.extras.fetch_sub(1, Ordering::Relaxed);
+        self.extra_length.fetch_sub(1, Ordering::Relaxed);
         Some(extra.swap_remove(at).1)
     }
 
     fn add_extra(&self, number: u64, lines: ExtraHeaders) {
         if !lines.is_empty() {
-            self.extras.fetch_add(1, Ordering::Relaxed);
+            self.extra_length.fetch_add(1, Ordering::Relaxed);
             self.extra.lock().push((number, lines));
         }
     }
@@ -158,7 +159,7 @@ impl Observed {
 #[derive(Debug)]
 enum Refusal {
     None,
-    /// What is left to read of [`POISON`].
+    /// The unread rest of [`POISON`].
     Head(&'static [u8]),
     Body(ViolationKind),
 }
@@ -172,7 +173,7 @@ impl<S> ClientIo<S> {
             observed,
             refusal: Refusal::None,
             rewrite: None,
-            last_read: Instant::now(),
+            silent_since: None,
             head_timeout,
             deadline: None,
         }
@@ -182,7 +183,7 @@ impl<S> ClientIo<S> {
     fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let heads = self.framing.heads();
         let checked = self.framing.push(&buf.filled()[before..]);
-        self.note_heads(heads);
+        self.publish_heads(heads);
         match checked {
             Ok(None) => Ok(()),
             Ok(Some((offset, from))) => {
@@ -201,15 +202,15 @@ impl<S> ClientIo<S> {
         }
     }
 
-    /// `before` are the complete heads as they were.
-    fn note_heads(&mut self, before: u64) {
+    /// Publishes new complete heads; `before` is their former number.
+    fn publish_heads(&mut self, before: u64) {
         if self.framing.heads() != before {
             self.deadline = None;
             self.observed.update(&self.framing);
         }
     }
 
-    /// Adds to the head that is rewritten, up to its end; what has come after it is followed later.
+    /// Adds to the head that is being rewritten, up to its end. The bytes after it are checked when hyper reads them.
     fn collect(&mut self, bytes: &[u8]) {
         let Some(Rewrite::Collecting { from, mut head }) = self.rewrite.take().map(|rewrite| *rewrite) else {
             return;
@@ -231,11 +232,11 @@ impl<S> ClientIo<S> {
                 return self.refuse_head(Refused::HeaderLine);
             };
             self.observed.add_extra(self.framing.heads(), extra);
-            self.note_heads(heads);
+            self.publish_heads(heads);
             let (ready, ahead) = (ready.into(), Bytes::copy_from_slice(&bytes[taken..]));
             Rewrite::Ready { ready, ahead }
         } else if head.len() > MAX_HEAD_BYTES {
-            // hyper says so.
+            // hyper answers 431.
             let (ready, ahead) = (head.into(), Bytes::new());
             Rewrite::Ready { ready, ahead }
         } else {
@@ -249,21 +250,21 @@ impl<S> ClientIo<S> {
         self.refusal = Refusal::Head(POISON);
     }
 
-    /// Reads what is ready of a rewritten head and what has come behind it. Whether something was read.
+    /// Reads from the rewritten head, then the bytes that arrived with it. Returns whether anything was read.
     fn read_rewritten(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
         let before = buf.filled().len();
         let Some(Rewrite::Ready { ready, ahead }) = self.rewrite.as_deref_mut() else {
             return Ok(false);
         };
         if !ready.is_empty() {
-            Rewrite::give(ready, buf);
+            Rewrite::fill(ready, buf);
             return Ok(true);
         }
         if ahead.is_empty() {
             self.rewrite = None;
             return Ok(false);
         }
-        Rewrite::give(ahead, buf);
+        Rewrite::fill(ahead, buf);
         self.inspect(buf, before)?;
         Ok(buf.filled().len() > before)
     }
@@ -276,7 +277,7 @@ impl<S> ClientIo<S> {
             return self.read_refusal(buf);
         }
         self.refusal = Refusal::Body(violation.kind);
-        // What came before the bad byte is still to be read; the next read fails.
+        // hyper reads the bytes before the bad one; the next read fails.
         if violation.offset == 0 {
             self.read_refusal(buf)
         } else {
@@ -297,7 +298,7 @@ impl<S> ClientIo<S> {
         Ok(())
     }
 
-    /// The client is silent: only a head that has begun has a deadline.
+    /// Only a head that has begun has a deadline.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(timeout) = self.head_timeout.filter(|_| self.framing.is_inside_head()) else {
             return Poll::Pending;
@@ -308,35 +309,37 @@ impl<S> ClientIo<S> {
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the request head is not complete in time",
+            "the request head was not complete in time",
         )))
     }
 }
 
 impl<S: AsyncRead + Unpin> ClientIo<S> {
-    /// Whether hyper is to be told of it: not when all that came is part of a head that is rewritten.
+    /// Reads from the stream. Returns whether hyper must see the result: not if all bytes belong to a head that is
+    /// being rewritten.
     fn poll_read_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = buf.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) if buf.filled().len() == before => self.poll_end(),
             Poll::Ready(Ok(())) => {
-                self.last_read = Instant::now();
+                self.silent_since = None;
                 self.inspect(buf, before)?;
                 Poll::Ready(Ok(buf.filled().len() > before))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
+                self.silent_since.get_or_insert_with(Instant::now);
                 ready!(self.poll_deadline(cx))?;
                 Poll::Pending
             }
         }
     }
 
-    /// The client has closed its side: hyper is told, unless the client still waits for an answer.
+    /// Passes the end of the stream to hyper, unless the client still waits for a response.
     fn poll_end(&mut self) -> Poll<io::Result<bool>> {
         let observed = &self.observed;
         if self.framing.is_between_requests() && self.framing.heads() > 0 {
-            if self.last_read.elapsed() < HALF_CLOSE {
+            if self.silent_since.is_none_or(|since| since.elapsed() < HALF_CLOSE) {
                 observed.half_close();
             }
             if observed.half_closed.load(Ordering::Relaxed) {
@@ -346,7 +349,7 @@ impl<S: AsyncRead + Unpin> ClientIo<S> {
         Poll::Ready(Ok(true))
     }
 
-    /// Reads on in a head that is rewritten: how many bytes.
+    /// Reads more of a head that is being rewritten. Returns the number of bytes.
     fn poll_collect(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut space = [0; DISCARDED_READ_BYTES];
         let mut buf = ReadBuf::new(&mut space);
@@ -415,8 +418,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 }
 
-/// Throws away what has already come. Closing a socket with unread bytes resets the connection, and a reset can take
-/// away the response (a 400, say) before the client has read it.
+/// Discards bytes that have already arrived. Closing a socket with unread bytes resets the connection, and the client
+/// may lose a response (for example a 400) that it has not read yet.
 fn discard_received(stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) {
     let mut space = [0; DISCARDED_READ_BYTES];
     for _ in 0..MAX_DISCARDED_READS {

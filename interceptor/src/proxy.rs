@@ -172,7 +172,10 @@ impl Proxy {
         let preferred = session.as_ref().and_then(|session| session.asked);
         let http1 = request.version() < Version::HTTP_2;
         let deadline = route.deadline(request.headers());
-        let upgrade = client.asks_for_upgrade().then(|| Upgrade::take(&mut request)).flatten();
+        let upgrade = client
+            .asks_for_upgrade()
+            .then(|| Upgrade::from_request(&mut request))
+            .flatten();
         fit_headers(&mut request, upgrade.as_ref(), client)?;
         let limits = Limits {
             deadline,
@@ -312,7 +315,7 @@ impl Proxy {
                     false,
                 );
             };
-            upgrade.join(&mut response, connection, record, &self.pipes);
+            upgrade.start_tunnel(&mut response, connection, record, &self.pipes);
             return response.map(|_| ResponseBody::own(""));
         }
         headers::remove_hop_by_hop(response.headers_mut());
@@ -371,7 +374,7 @@ fn fit_headers(
     headers::remove_hop_by_hop(request.headers_mut());
     headers::add_forwarded(request.headers_mut(), &client.facts)?;
     if let Some(upgrade) = upgrade {
-        upgrade.ask(request.headers_mut());
+        upgrade.add_to(request.headers_mut());
     }
     Ok(())
 }

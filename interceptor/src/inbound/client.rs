@@ -1,4 +1,4 @@
-//! What is known of one client connection, for all requests that come over it.
+//! A client connection, as its requests see it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::inbound::Observed;
 
-/// What every request of one client connection has in common.
+/// What endpoints are told about a client.
 pub struct ClientFacts {
     /// The client's address, as it is appended to `X-Forwarded-For`.
     pub forwarded_for: HeaderValue,
@@ -24,22 +24,20 @@ pub struct ClientFacts {
     pub scheme: HeaderValue,
 }
 
-/// A client connection. Lives inside the connection's own task, so never longer than its socket.
+/// A client connection. It is owned by the connection's task, so it never outlives the socket.
 pub struct Client {
-    /// Where it comes from.
     pub peer: SocketAddr,
-    /// What endpoints are told of it.
     pub facts: ClientFacts,
-    /// What its bytes have shown, for HTTP/1.
+    /// What its bytes have shown so far.
     pub observed: Arc<Observed>,
-    /// Requests that have begun, for HTTP/1: they begin one after another, each after the former's response.
+    /// HTTP/1 requests that have begun. Each begins after the response to the one before.
     requests: AtomicU64,
-    /// The autowired Service it came through, when it came by that one's own listener.
+    /// The autowired Service whose own listener accepted the connection.
     pub scope: Option<Scope>,
     socket: RawFd,
 }
 
-/// How a client has ended its side.
+/// How a connection ended.
 enum End {
     Fin,
     Reset,
@@ -61,7 +59,7 @@ impl Client {
         }
     }
 
-    /// An HTTP/1 request begins to be answered: it is counted, and gets the header lines that hyper was not given.
+    /// Counts an HTTP/1 request that begins, and adds the header lines that went around hyper.
     pub fn begin_request<B>(&self, request: &mut Request<B>) {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         for (name, value) in self.observed.take_extra(number).into_iter().flatten() {
@@ -69,20 +67,20 @@ impl Client {
         }
     }
 
-    /// Whether the client has closed its side and waits only for the answer to the request that has begun last.
+    /// Whether the client has closed its sending side and waits for the response to the current request.
     pub fn has_sent_all(&self) -> bool {
         self.observed.is_last(self.requests.load(Ordering::Relaxed))
     }
 
-    /// Whether the request that is being answered may switch protocols. Its response is then either a 101 or the
-    /// connection's last: what follows was not checked.
+    /// Whether the current request asks for an upgrade. Its response must be a 101 or the connection's last one,
+    /// because the bytes that follow are not checked.
     pub fn asks_for_upgrade(&self) -> bool {
         self.observed.asks_for_upgrade(self.requests.load(Ordering::Relaxed))
     }
 
-    /// Waits until the client has gone: until its FIN comes, later than `grace` from now (before that it is a half-close,
-    /// see [`crate::inbound`]). While a request with a body is held nobody reads from the connection, so its end would not
-    /// be noticed; the socket is watched by itself instead, without reading.
+    /// Waits until the client leaves: until a reset, or a FIN later than `grace` from now (an earlier one is a
+    /// half-close, see [`crate::inbound`]). While a request with a body is held, hyper does not read from the
+    /// connection, so the socket is watched here, without reading.
     pub async fn gone(&self, grace: Duration) {
         let since = Instant::now();
         match self.watch().await {
@@ -90,7 +88,7 @@ impl Client {
             Ok(End::Fin | End::Reset) => return,
             Err(_) => {}
         }
-        // Without a descriptor to watch with, the end is noticed when the body is read.
+        // Without a second descriptor the end is noticed only when the body is read.
         std::future::pending::<()>().await;
     }
 
@@ -104,7 +102,7 @@ impl Client {
             if ready.is_read_closed() {
                 return Ok(End::Fin);
             }
-            // What has come is left unread; only what comes next is to wake us.
+            // Nothing is read; only new bytes are to wake this task.
             let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     }
@@ -115,7 +113,7 @@ impl Client {
         Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
     }
 
-    /// Another descriptor of the same socket: the event queue takes each descriptor only once.
+    /// A second descriptor, because epoll accepts each descriptor only once.
     fn second_descriptor(&self) -> io::Result<OwnedFd> {
         self.socket().try_clone_to_owned()
     }

@@ -1,24 +1,26 @@
-//! HTTP/2 frames that cost a client nothing and us work: PING and SETTINGS ask for an answer, WINDOW_UPDATE and PRIORITY
-//! for bookkeeping. h2 takes any number of them, so they are counted on their way to it.
+//! Limits for HTTP/2 frames that cost a client nothing and the server work: PING and SETTINGS require a reply,
+//! WINDOW_UPDATE and PRIORITY bookkeeping. h2 accepts any number of them, so they are counted before h2 reads them.
 //!
 //! Each kind has an allowance. It grows back with time, and with each frame of a request or a response, since honest
 //! clients acknowledge and adjust in proportion to these.
 
 use tokio::time::Instant;
 
-/// RFC 9113 section 3.4; it has been recognised when the connection is served.
+/// The length of the preface (RFC 9113 section 3.4), which comes before the first frame.
 const PREFACE_BYTES: u32 = 24;
 /// RFC 9113 section 4.1.
 const HEADER_BYTES: usize = 9;
-/// For each HEADERS or DATA frame of either side; as many WINDOW_UPDATEs as Envoy allows for each DATA frame.
+/// Control frames allowed for each HEADERS or DATA frame of either side; Envoy allows as many WINDOW_UPDATEs for each
+/// DATA frame.
 const PER_MESSAGE_FRAME: u32 = 10;
-/// More often than this nobody pings to learn whether we are alive, or adjusts anything.
+/// Control frames allowed per second without any request; keep-alive needs far fewer.
 const PER_SECOND: u32 = 100;
+/// Control frames of one kind in a burst; Envoy allows as many.
 const MOST: u32 = 1_000;
-/// Each of them changes all streams.
+/// Fewer SETTINGS, since each of them may change all streams.
 const MOST_SETTINGS: u32 = 100;
 
-/// What a frame is to us.
+/// Control frames are counted by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
     Priority,
@@ -26,7 +28,7 @@ pub(crate) enum FrameKind {
     Settings,
     Ping,
     WindowUpdate,
-    /// DATA without data, and kinds that a client has no use for.
+    /// DATA without data, and all other kinds.
     Other,
 }
 
@@ -48,11 +50,11 @@ impl FrameKind {
     }
 }
 
-/// What the header of a frame says.
+/// A frame, as far as its header says.
 enum Frame {
     /// A part of a request or a response.
     Message,
-    /// The rest of a message's head; h2 limits these.
+    /// The rest of a head; h2 limits these itself.
     Continuation,
     Control(FrameKind),
 }
@@ -71,7 +73,7 @@ impl Frames {
         self.filled == 0 && self.skip == 0
     }
 
-    /// Follows `bytes` up to the end of a frame's header or of a frame: how many of them that is.
+    /// Follows `bytes` up to the end of a frame header or of a frame. Returns their number.
     fn advance(&mut self, bytes: &[u8]) -> (usize, Option<Frame>) {
         if self.skip > 0 {
             let skipped = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
@@ -112,14 +114,14 @@ fn frame(kind: u8, flags: u8, length: u32) -> Frame {
 pub(super) struct FloodGuard {
     received: Frames,
     sent: Frames,
-    /// Of each kind, what has not been made up for yet.
+    /// The used part of the allowance of each kind.
     used: [u32; FrameKind::ALL.len()],
     refilled: Instant,
     flood: Option<FrameKind>,
 }
 
 impl FloodGuard {
-    /// A connection that has sent nothing yet, not even the preface.
+    /// The start of a connection, before the preface.
     pub(super) fn new() -> Self {
         let received = Frames {
             skip: PREFACE_BYTES,
@@ -134,12 +136,12 @@ impl FloodGuard {
         }
     }
 
-    /// The kind that there are too many of.
+    /// The kind of frame that exceeded its allowance.
     pub(super) fn flood(&self) -> Option<FrameKind> {
         self.flood
     }
 
-    /// Follows what the client sends: where the frame ends that is one too many.
+    /// Follows received bytes. Returns the end of the frame that exceeds an allowance.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
@@ -157,7 +159,7 @@ impl FloodGuard {
         None
     }
 
-    /// Follows what the client is sent.
+    /// Follows sent bytes.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {
@@ -170,7 +172,7 @@ impl FloodGuard {
     }
 
     fn earn(&mut self) {
-        self.give_back(PER_MESSAGE_FRAME);
+        self.restore(PER_MESSAGE_FRAME);
     }
 
     fn spend(&mut self, kind: FrameKind) {
@@ -188,11 +190,11 @@ impl FloodGuard {
         if tenths > 0 {
             self.refilled = Instant::now();
             let tenths = u32::try_from(tenths).unwrap_or(u32::MAX);
-            self.give_back(tenths.saturating_mul(PER_SECOND / 10));
+            self.restore(tenths.saturating_mul(PER_SECOND / 10));
         }
     }
 
-    fn give_back(&mut self, number: u32) {
+    fn restore(&mut self, number: u32) {
         for used in &mut self.used {
             *used = used.saturating_sub(number);
         }

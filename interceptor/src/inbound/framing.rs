@@ -1,18 +1,19 @@
-//! Where messages begin and end in the bytes a client sends, checked without parsing them a second time.
+//! Follows where HTTP/1 messages begin and end in the bytes of a client, without parsing them a second time.
 //!
-//! hyper reads the requests. It is lenient where two parsers can come to disagree about where a message ends: it takes
-//! a bare LF for a line end, lets `Transfer-Encoding` silently win over `Content-Length`, and serves an HTTP/1.1
-//! request without `Host`. [`Framing`] follows the same bytes and names the first one that must not be let through.
+//! hyper parses the requests, and is lenient where two parsers can disagree about the end of a message: it accepts a
+//! bare LF as a line end, lets `Transfer-Encoding` silently win over `Content-Length`, and serves an HTTP/1.1 request
+//! without `Host`. [`Framing`] follows the same bytes and reports the first one that must not pass.
 //!
-//! What hyper already refuses by itself is left to it: the grammar of the request line and of names and values (so also
+//! Not checked here is what hyper refuses itself: the grammar of the request line and of names and values (so also
 //! white space before a colon), a head that is too large.
 //!
 //! # Upgrades
 //!
-//! After an HTTP/1.1 request with `Connection: upgrade` and an `Upgrade`, what follows may be another protocol, so it is
-//! **not checked**. Whoever serves such a request must either switch (101) or close the connection after its response:
-//! then nothing unchecked is ever read as HTTP. The request's own body is still checked. [`Framing::asks_for_upgrade`]
-//! is the only place that decides this; the proxy asks it by way of [`super::client::Client`].
+//! After an HTTP/1.1 request with `Connection: upgrade` and an `Upgrade`, what follows may be another protocol, so it
+//! is **not checked**. Whoever serves such a request must either switch (101) or close the connection after its
+//! response: then nothing unchecked is ever read as HTTP. The request's own body is still checked.
+//! [`Framing::asks_for_upgrade`] is the only place that decides this; the proxy asks it by way of
+//! [`super::client::Client`].
 //!
 //! An `Upgrade` that lists `h2c` does not count: HTTP/2 must not be tunnelled past routing, so it is to be ignored, as
 //! RFC 9110 section 7.8 allows. Nor does `CONNECT`, which is to be refused. After both the connection stays HTTP/1.
@@ -32,20 +33,19 @@ pub(super) use target::{Class, Part};
 
 use super::rewrite::{From, PLAIN_LINES};
 
-/// The first byte that must not be let through.
+/// The first byte that must not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{kind}")]
 pub struct Violation {
-    /// Where it is in the bytes of this [`Framing::push`].
+    /// Its position in the bytes of this [`Framing::push`].
     pub offset: usize,
-    /// What is wrong.
     pub kind: ViolationKind,
 }
 
-/// What is wrong with the bytes of a client. Section numbers are RFC 9112's.
+/// What is wrong with the bytes. Section numbers are those of RFC 9112.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ViolationKind {
-    /// Section 2.2: only CRLF ends a line for us.
+    /// Section 2.2: only CRLF ends a line here.
     #[error("a line ends in LF without CR")]
     BareLf,
     /// Section 2.2.
@@ -69,13 +69,14 @@ pub enum ViolationKind {
     /// Section 3.2.
     #[error("a request has more than one Host")]
     RepeatedHost,
-    /// Section 6.2: digits only, at most 2^63 - 1, since many apps read it into a signed number. A list of lengths is refused too, as RFC 9110 section 8.6 allows.
+    /// Section 6.2: digits only, at most 2^63 - 1, since many apps read it into a signed number. A list of lengths is
+    /// refused too, as RFC 9110 section 8.6 allows.
     #[error("Content-Length is not a number")]
     ContentLength,
     /// Section 6.3. Lines that repeat the same length are allowed.
     #[error("Content-Length lines differ")]
     ConflictingLengths,
-    /// Section 6.1: we understand `chunked`, once, and nothing else.
+    /// Section 6.1: only `chunked`, once, is understood.
     #[error("Transfer-Encoding is not exactly chunked")]
     TransferEncoding,
     /// Section 6.1: such a message may come from a peer that does not know chunks.
@@ -109,10 +110,10 @@ pub struct Framing {
     place: Place,
     /// The current line has a byte before its line end.
     line_begun: bool,
-    /// The current line's CR has come, its LF has not.
+    /// The last byte was the CR of the current line.
     after_cr: bool,
     heads: u64,
-    /// The current head is rewritten on its way to hyper.
+    /// The current head is being rewritten (see [`super::rewrite`]).
     is_rewritten: bool,
     head: Head,
     field: Field,
@@ -128,11 +129,11 @@ enum Place {
         tail: u64,
     },
     Fields,
-    /// A body of known length: this many bytes are to come.
+    /// A body of known length, with the number of bytes that are missing.
     Body(u64),
     Chunk(Chunk),
     Trailers,
-    /// What comes after a request to upgrade.
+    /// After a request that asks for an upgrade.
     Unchecked,
 }
 
@@ -150,7 +151,7 @@ impl Default for Framing {
 }
 
 impl Framing {
-    /// A connection that has sent nothing yet.
+    /// The start of a connection.
     pub fn new() -> Self {
         Self {
             place: Place::REQUEST_LINE,
@@ -163,12 +164,12 @@ impl Framing {
         }
     }
 
-    /// Follows the next bytes of the connection, split anywhere. Where a head begins to need a rewrite, it stops before
-    /// that byte and says why; the head's rest is then to be pushed again.
+    /// Follows the next bytes of the connection, split anywhere. If a head needs a rewrite, this stops before the first
+    /// byte concerned and returns its position; the rest of the head must then be pushed again.
     ///
     /// # Errors
     ///
-    /// The first byte that must not be let through. All bytes before it are good.
+    /// The first byte that must not pass. All bytes before it are valid.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Option<(usize, From)>, Violation> {
         let mut offset = 0;
         let was_rewritten = self.is_rewritten;
@@ -194,7 +195,7 @@ impl Framing {
         }
     }
 
-    /// Whether a request head has begun and its blank line has not come.
+    /// Whether a request head has begun and is not complete.
     pub fn is_inside_head(&self) -> bool {
         match self.place {
             Place::RequestLine { .. } => self.line_begun,
@@ -208,22 +209,22 @@ impl Framing {
         matches!(self.place, Place::Body(_) | Place::Chunk(_) | Place::Trailers)
     }
 
-    /// Whether all that has come are complete messages, and HTTP/1 goes on.
+    /// Whether all messages so far are complete, and the next bytes are HTTP/1 again.
     pub fn is_between_requests(&self) -> bool {
         matches!(self.place, Place::RequestLine { .. }) && !self.line_begun && !self.after_cr
     }
 
-    /// Whether the bytes that come next may be another protocol's: a request to upgrade is complete.
+    /// Whether the next bytes may belong to another protocol, because a request that asks for an upgrade is complete.
     pub fn is_unchecked(&self) -> bool {
         matches!(self.place, Place::Unchecked)
     }
 
-    /// Whether the last complete head asks for an upgrade, so that nothing is checked after its message.
+    /// Whether the last complete head asks for an upgrade. Nothing is checked after its message.
     pub fn asks_for_upgrade(&self) -> bool {
         self.is_unchecked() || (self.is_inside_body() && self.head.asks_for_upgrade())
     }
 
-    /// How many request heads are complete.
+    /// The number of complete request heads.
     pub fn heads(&self) -> u64 {
         self.heads
     }
@@ -250,7 +251,7 @@ impl Framing {
         }
     }
 
-    /// Part of a line, without its line end. How much of it was followed: all, up to where a rewrite must begin.
+    /// Follows part of a line, without its line end. Returns how much: all, or up to where a rewrite must begin.
     fn text(&mut self, text: &[u8]) -> Result<usize, Violation> {
         let Some(&first) = text.first() else { return Ok(0) };
         let begins = !self.line_begun;
@@ -360,7 +361,7 @@ impl Framing {
     }
 }
 
-/// How many of `rest` belong to the `remaining` bytes.
+/// The number of bytes of `rest` that belong to the `remaining` bytes.
 fn upto(remaining: u64, rest: &[u8]) -> usize {
     usize::try_from(remaining).map_or(rest.len(), |remaining| remaining.min(rest.len()))
 }

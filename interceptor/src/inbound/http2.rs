@@ -1,4 +1,4 @@
-//! The stream that an HTTP/2 client is served on.
+//! The stream that HTTP/2 is served on.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::flood::FloodGuard;
 use super::{Observed, Refused, discard_received};
 
-/// A head that goes on for longer than h2 allows: it answers with GOAWAY and ENHANCE_YOUR_CALM, and closes. HEADERS
-/// without END_HEADERS, then as many empty CONTINUATIONs as it takes.
+/// What h2 reads in place of a flood: a head with more CONTINUATION frames than h2 allows. h2 answers with GOAWAY and
+/// ENHANCE_YOUR_CALM, and closes the connection.
 const TOO_LONG_HEAD: [u8; 9 * 17] = {
     const HEADERS: u8 = 1;
     const CONTINUATION: u8 = 9;
@@ -25,19 +25,19 @@ const TOO_LONG_HEAD: [u8; 9 * 17] = {
     frames
 };
 
-/// A client's HTTP/2 connection. One that sends too many frames of a kind (see [`super::flood`]) is ended by h2, with
+/// A client's HTTP/2 connection. One that sends too many frames of a kind (see [`super::flood`]) is ended with
 /// ENHANCE_YOUR_CALM.
 #[derive(Debug)]
 pub(crate) struct Http2Io<S> {
     stream: S,
     guard: FloodGuard,
     observed: Arc<Observed>,
-    /// What is left to read of [`TOO_LONG_HEAD`], once there was a flood.
+    /// The unread rest of [`TOO_LONG_HEAD`], after a flood.
     refusal: Option<&'static [u8]>,
 }
 
 impl<S> Http2Io<S> {
-    /// A connection of which nothing has been read, not even the preface.
+    /// Wraps a connection before its preface is read.
     pub(crate) fn new(stream: S, observed: Arc<Observed>) -> Self {
         Self {
             stream,

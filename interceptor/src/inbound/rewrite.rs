@@ -1,10 +1,10 @@
-//! Request heads that are valid and that hyper refuses: they are changed on their way to it, without a change of meaning.
+//! Rewrites valid request heads that hyper refuses, without a change of meaning.
 //!
-//! - hyper takes at most 100 header lines without an allocation for each request. The lines beyond [`PLAIN_LINES`] that
-//!   hyper does not need itself go around it, as [`ExtraHeaders`].
-//! - [`http::Uri`] refuses some bytes in targets that other servers take; they are percent-encoded.
+//! - hyper accepts more than 100 header lines only with an allocation for each request. Lines beyond [`PLAIN_LINES`]
+//!   that hyper does not need itself go around it, as [`ExtraHeaders`].
+//! - [`http::Uri`] refuses some bytes in targets that other servers accept; they are percent-encoded.
 //!
-//! Both are rare, so a head is collected only from where the need for it shows.
+//! Both are rare, so a head is collected only from the first byte concerned.
 
 use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, header};
@@ -12,42 +12,42 @@ use tokio::io::ReadBuf;
 
 use super::framing::{Class, Part};
 
-/// Header lines that hyper is given before others go around it.
+/// The number of header lines after which others go around hyper. It leaves room for those that hyper needs.
 pub(super) const PLAIN_LINES: u16 = 90;
-/// More header lines than this in one head are an attack: hyper is given them and refuses them.
+/// Lines that may go around hyper. A head with more is an attack: hyper gets the rest and refuses it.
 const MAX_LINES: usize = 2_000;
 
-/// Header lines of one request that went around hyper, in their order.
+/// Header lines of one request that went around hyper, in order.
 pub(crate) type ExtraHeaders = Vec<(HeaderName, HeaderValue)>;
 
-/// Where in a head the need shows.
+/// Where a rewrite begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
     /// In this part of the request line.
     Target(Part),
-    /// At the beginning of the header line after [`PLAIN_LINES`].
+    /// At the start of the header line after [`PLAIN_LINES`].
     Lines,
 }
 
-/// The state of a head that is rewritten.
+/// The state of a rewrite.
 #[derive(Debug)]
 pub(super) enum Rewrite {
-    /// What has come of it, from where the need shows; the framing has followed all of it.
+    /// The head so far, from where the rewrite begins; the framing has followed all of it.
     Collecting { from: From, head: Vec<u8> },
-    /// What is to be read: first what is ready, then what has come after it and is not followed yet.
+    /// The rewritten head, then the bytes that arrived with it, which the framing has not followed yet.
     Ready { ready: Bytes, ahead: Bytes },
 }
 
 impl Rewrite {
-    /// Hands out as much as there is room for.
-    pub(super) fn give(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
-        let given = bytes.len().min(buf.remaining());
-        buf.put_slice(&bytes[..given]);
-        bytes.advance(given);
+    /// Moves as many bytes as fit into `buf`.
+    pub(super) fn fill(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
+        let moved = bytes.len().min(buf.remaining());
+        buf.put_slice(&bytes[..moved]);
+        bytes.advance(moved);
     }
 }
 
-/// The rest of a head, from where the need shows, as hyper is to see it; `None` when a header line is malformed.
+/// Rewrites a head from where the rewrite begins. `None` if a header line is malformed.
 pub(super) fn rewrite(from: From, head: &[u8]) -> Option<(Vec<u8>, ExtraHeaders)> {
     let mut out = Vec::with_capacity(head.len() + 16);
     let (mut lines, mut plain) = (head, PLAIN_LINES);
@@ -96,7 +96,7 @@ fn parse(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     Some((name, value))
 }
 
-/// What hyper reads to know the message's length, its connection's end, and what it must answer.
+/// hyper reads these to learn the length of the body, and how to treat the connection.
 fn is_for_hyper(name: &HeaderName) -> bool {
     [
         header::CONNECTION,

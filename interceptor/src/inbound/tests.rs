@@ -4,6 +4,7 @@ mod harness;
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -427,6 +428,7 @@ async fn fault_b8_a_fin_soon_after_a_request_is_a_half_close() {
         if !sent.is_empty() {
             assert_eq!(io.read(&mut read).await.unwrap(), sent.len());
         }
+        assert!(io.read(&mut read).now_or_never().is_none());
         sleep(wait).await;
         client.shutdown().await.unwrap();
         let end = timeout(GENEROUS, io.read(&mut read)).await;

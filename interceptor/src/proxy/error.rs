@@ -129,7 +129,7 @@ impl ProxyError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(InvalidRequest::Connect) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Invalid(InvalidRequest::Circle) => StatusCode::LOOP_DETECTED,
+            Self::Invalid(InvalidRequest::ForwardingLoop) => StatusCode::LOOP_DETECTED,
             Self::Invalid(_) | Self::BadBody(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::Starting | Self::Draining | Self::Unavailable | Self::TooManyPending => {

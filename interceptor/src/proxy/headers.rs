@@ -1,6 +1,7 @@
-//! Headers on their way through: hop-by-hop ones stay behind, forwarded ones are added, the URI fits the protocol.
+//! Header rules of a proxy: hop-by-hop headers are removed, forwarding headers are added, and a request gets the form
+//! of the endpoint's protocol.
 //!
-//! Bytes that are not ours to change pass as they came: query strings are not rewritten, no encoding is asked for.
+//! Everything else passes unchanged: paths and queries are not rewritten, and no `Accept-Encoding` is added.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Uri, Version, uri};
@@ -9,20 +10,19 @@ use keda_http_kubernetes::endpoints::AppProtocol;
 
 use crate::inbound::client::ClientFacts;
 
-/// Tells a client that its request waited for a cold start.
+/// On responses: whether the request waited for a cold start.
 pub const COLD_START: HeaderName = HeaderName::from_static("x-keda-http-cold-start");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// How the client came, in the word of whoever is before us.
+/// The client's scheme, as the outermost proxy knows it.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// A request that cannot be passed on.
+/// Why a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
-    /// Nothing says which host is meant.
     #[error("the request has no Host")]
     NoHost,
     /// RFC 9110 section 7.2.
@@ -37,19 +37,17 @@ pub enum InvalidRequest {
     /// RFC 9110 section 8.6.
     #[error("the Content-Length is not a number, too large, or not the only one")]
     BadLength,
-    /// Tunnels are not our business.
     #[error("CONNECT is not supported")]
     Connect,
-    /// It comes back to us again and again.
-    #[error("the request has passed more than {MAX_HOPS} proxies, so it goes round in a circle")]
-    Circle,
+    #[error("the request has passed more than {MAX_HOPS} proxies; it is in a forwarding loop")]
+    ForwardingLoop,
 }
 
-/// How many proxies a request may have passed by its `X-Forwarded-For`. No sensible chain is that long, and each time a
-/// request comes round it has one more.
+/// Entries of `X-Forwarded-For` a request may have. No sensible chain of proxies is that long, and each pass through a
+/// loop adds one.
 const MAX_HOPS: usize = 32;
 
-/// The elements of a comma-separated header, as bytes: what is not text must not hide what stands beside it.
+/// The elements of a comma-separated header, as bytes: an element that is not text must not hide the others.
 fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).into_iter();
     lines
@@ -57,8 +55,8 @@ fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
         .map(<[u8]>::trim_ascii)
 }
 
-/// Removes what concerns one connection only: the headers that `Connection` names, and the well-known ones.
-/// `Trailer` stays, since trailers are passed on; `TE` stays when it is `trailers`.
+/// Removes the headers that belong to one connection (RFC 9110 section 7.6.1): those that `Connection` names, and the
+/// well-known ones. `Trailer` stays, since trailers are forwarded; `TE` stays when it contains `trailers`.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         remove_named_by_connection(headers);
@@ -84,7 +82,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
-    // Naming these would cut the request from its target or its body.
+    // Without these the request would lose its target or its body.
     const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TE, header::TRAILER];
     let options = elements(headers, &header::CONNECTION);
     let named: Vec<HeaderName> = options
@@ -97,11 +95,11 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds who asked for what: `X-Forwarded-For` is appended to, `-Host` and `-Proto` are kept when they are there,
-/// `Forwarded` is dropped (it would contradict them).
+/// Adds forwarding headers: the client is appended to `X-Forwarded-For`; `X-Forwarded-Host` and `-Proto` are added when
+/// they are missing. `Forwarded` is removed, because it would contradict them.
 ///
 /// # Errors
-/// [`InvalidRequest::Circle`] when it has been forwarded too often.
+/// [`InvalidRequest::ForwardingLoop`] when the request has passed too many proxies.
 pub fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts) -> Result<(), InvalidRequest> {
     headers.remove(header::FORWARDED);
     let forwarded_for = match headers.get_all(X_FORWARDED_FOR).iter().next() {
@@ -127,13 +125,13 @@ fn append_forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> Result<Hea
         list.extend_from_slice(b", ");
     }
     if memchr::memchr_iter(b',', &list).count() > MAX_HOPS {
-        return Err(InvalidRequest::Circle);
+        return Err(InvalidRequest::ForwardingLoop);
     }
     list.extend_from_slice(client.as_bytes());
     Ok(HeaderValue::from_bytes(&list).unwrap_or_else(|_| client.clone()))
 }
 
-/// Gives the request the form that an endpoint's protocol wants: origin form and `Host` for HTTP/1.1, a full URI
+/// Gives a request the form that the endpoint's protocol requires: origin form and `Host` for HTTP/1.1, a full URI
 /// without `Host` for HTTP/2.
 pub fn fit_protocol<B: Body>(request: &mut Request<B>, protocol: AppProtocol) {
     match protocol {
@@ -148,7 +146,7 @@ fn fit_http1<B: Body>(request: &mut Request<B>) {
     }
     *request.version_mut() = Version::HTTP_11;
     if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
-        // Said explicitly, since a method that rarely has a body would be sent without one.
+        // Without it, hyper would send no body with a method that rarely has one.
         request
             .headers_mut()
             .insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

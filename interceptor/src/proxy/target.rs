@@ -1,7 +1,7 @@
-//! What a request is for: its target and its host are checked, and afterwards `Host` alone says which host is meant.
+//! Checks the target, the host and the length of a request; afterwards `Host` names the only host.
 //!
-//! The servers hyper and h2 read requests with take more than the standards allow. Whatever an app might read in another
-//! way than the routes do is refused here, for both protocols.
+//! hyper and h2 accept more than the standards allow. Requests that an app could read in another way than the routes do
+//! are refused here, for both protocols.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -11,11 +11,11 @@ use http::{Method, Request, Version};
 
 use super::headers::InvalidRequest;
 
-/// The largest `Content-Length`: what a signed 64-bit number holds, since many apps read it into one.
+/// The largest `Content-Length`, in bytes: many apps read it into a signed 64-bit number.
 const MAX_LENGTH: u64 = i64::MAX as u64;
 
-/// Checks target, host and length of a request. `local` is the address that the client has connected to: an HTTP/1.0
-/// request needs no `Host` (RFC 9112 section 3.2) and is then for that address.
+/// Checks target, host and length of a request. `local` is the address that the client connected to: it
+/// is the host of an HTTP/1.0 request without `Host`, which is valid (RFC 9112 section 3.2).
 pub(crate) fn settle<B>(
     request: &mut Request<B>,
     local: impl FnOnce() -> Option<SocketAddr>,
@@ -84,8 +84,8 @@ fn host_of<B>(authority: &Authority, request: &Request<B>) -> Result<HeaderValue
     HeaderValue::from_str(host).map_err(|_| InvalidRequest::BadHost)
 }
 
-/// RFC 9110 section 7.2: `uri-host [ ":" port ]`, where a name is needed (section 4.2.1). Without percent-encoding, with
-/// which no host is known.
+/// RFC 9110 section 7.2: `uri-host [ ":" port ]` with a name that is not empty (section 4.2.1). Percent-encoding is
+/// refused: no real host needs it.
 fn is_host(value: &[u8]) -> bool {
     let (is_name, port) = if let Some(rest) = value.strip_prefix(b"[") {
         let end = memchr::memchr(b']', rest).unwrap_or(rest.len());
@@ -103,7 +103,7 @@ fn is_of_name(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte)
 }
 
-/// Nothing, or a colon and a number of a port, which may be missing.
+/// Nothing, or a colon and a port number, which may be empty.
 fn is_port(text: &[u8]) -> bool {
     let number = match text {
         [] | [b':'] => return true,

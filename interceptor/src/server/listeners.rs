@@ -1,8 +1,8 @@
-//! The listeners of autowired Services: one for each Service port, on every worker, opened and closed as the scaler's leader
-//! writes them down.
+//! The listeners of autowired Services: one for each Service port, on every worker, opened and closed as the scaler's
+//! leader publishes them.
 //!
-//! A listener that closes takes no new connections; what is on those it has taken finishes, for the Service that they came
-//! through.
+//! A listener that closes accepts no new connections. Requests on the connections it has accepted finish, and still
+//! belong to the same Service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -21,36 +21,35 @@ use crate::config::Listen;
 use crate::routing::wanted_listeners::WantedListeners;
 
 const PROBLEM: &str = "listeners";
-/// How long after a port could not be opened it is tried again: who has it may go.
+/// Pause before a port that could not be opened is tried again: another process may release it.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A worker's share of a listener.
 pub struct ScopedListener {
-    /// Its socket.
     pub listener: TcpListener,
-    /// Whose traffic it takes.
+    /// The Service whose traffic arrives here.
     pub scope: Scope,
-    /// Cancelled when it is to be closed: what is there finishes, and clients are asked to leave.
+    /// Cancelled to close the listener gracefully: open requests finish.
     pub close: CancellationToken,
-    /// Held as long as the socket is open.
+    /// Dropped when the socket is closed.
     pub open: TaskTrackerToken,
 }
 
-/// Where a worker is given listeners.
+/// Sends listeners to a worker.
 pub type ListenerSender = mpsc::UnboundedSender<ScopedListener>;
 
-/// The ports that are open now.
+/// The ports of autowired Services that are open.
 pub type OpenPorts = BTreeSet<u16>;
 
-/// Opens and closes.
+/// Opens and closes the listeners of all workers.
 pub struct ListenerControl {
     listen: Listen,
     wanted: watch::Receiver<Listeners>,
     workers: Vec<ListenerSender>,
-    /// With it all of them close.
+    /// Closes all listeners.
     close: CancellationToken,
     open: BTreeMap<u16, Open>,
-    told: watch::Sender<OpenPorts>,
+    open_ports: watch::Sender<OpenPorts>,
     problems: Vec<String>,
     readiness: Readiness,
 }
@@ -58,12 +57,12 @@ pub struct ListenerControl {
 struct Open {
     service: ServiceRef,
     close: CancellationToken,
-    /// The shares of all workers.
+    /// The sockets of all workers.
     sockets: TaskTracker,
 }
 
 impl ListenerControl {
-    /// Nothing is open yet. `workers` are where each worker takes its share; with `close` all listeners close.
+    /// A control with no listener open. `workers` has one sender per worker; `close` closes all listeners.
     pub fn new(
         listen: Listen,
         wanted: &WantedListeners,
@@ -77,18 +76,18 @@ impl ListenerControl {
             workers,
             close,
             open: BTreeMap::new(),
-            told: watch::Sender::default(),
+            open_ports: watch::Sender::default(),
             problems: Vec::new(),
             readiness,
         }
     }
 
-    /// The ports that are open, and their changes.
+    /// The open ports, and their changes.
     pub fn open_ports(&self) -> watch::Receiver<OpenPorts> {
-        self.told.subscribe()
+        self.open_ports.subscribe()
     }
 
-    /// Opens and closes until nobody wants anything any more.
+    /// Runs until the sender of wanted listeners is dropped.
     pub async fn run(mut self) {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
@@ -106,20 +105,20 @@ impl ListenerControl {
         }
     }
 
-    /// A port that is to be another Service's takes nothing more for the former one before it is opened again.
+    /// Waits until each unwanted port is closed, so that it can be opened again for another Service.
     async fn close_unwanted(&mut self, wanted: &Listeners) {
         let stays = |port: &u16, open: &Open| wanted.get(port) == Some(&open.service);
         let (open, unwanted) = std::mem::take(&mut self.open)
             .into_iter()
             .partition(|(port, open)| stays(port, open));
         self.open = open;
-        self.tell_ports();
+        self.publish_open_ports();
         let unwanted: BTreeMap<u16, Open> = unwanted;
         for (port, open) in unwanted {
             open.close.cancel();
             open.sockets.close();
             open.sockets.wait().await;
-            tracing::info!(port, service = %open.service, "the listener of an autowired Service is closed");
+            tracing::info!(port, service = %open.service, "closed the listener of an autowired Service");
         }
     }
 
@@ -129,12 +128,12 @@ impl ListenerControl {
             if self.open.contains_key(port) {
                 continue;
             }
-            match self.start(*port, service) {
+            match self.open(*port, service) {
                 Ok(open) => {
-                    tracing::info!(port, %service, "a listener of an autowired Service is open");
+                    tracing::info!(port, %service, "opened a listener for an autowired Service");
                     self.open.insert(*port, open);
                 }
-                Err(error) => problems.push(format!("port {port} for {service} cannot be opened: {error:#}")),
+                Err(error) => problems.push(format!("cannot open port {port} for {service}: {error:#}")),
             }
         }
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
@@ -142,21 +141,21 @@ impl ListenerControl {
         }
         self.readiness.set_problems(PROBLEM, problems.clone());
         self.problems = problems;
-        self.tell_ports();
+        self.publish_open_ports();
     }
 
-    fn start(&self, port: u16, service: &ServiceRef) -> anyhow::Result<Open> {
+    fn open(&self, port: u16, service: &ServiceRef) -> anyhow::Result<Open> {
         let (close, sockets) = (self.close.child_token(), TaskTracker::new());
         let scope = Scope::new(service.clone().into());
-        let shares = crate::server::sockets::bind_shared(&self.listen, port)?;
-        for (listener, worker) in shares.into_iter().zip(&self.workers) {
+        let sockets_of_workers = crate::server::sockets::bind_shared(&self.listen, port)?;
+        for (listener, worker) in sockets_of_workers.into_iter().zip(&self.workers) {
             let share = ScopedListener {
                 listener,
                 scope: scope.clone(),
                 close: close.clone(),
                 open: sockets.token(),
             };
-            // A worker that has ended ends the process.
+            // The send fails only when a worker has ended, which ends the process.
             let _ = worker.send(share);
         }
         Ok(Open {
@@ -166,12 +165,12 @@ impl ListenerControl {
         })
     }
 
-    fn tell_ports(&self) {
+    fn publish_open_ports(&self) {
         let ports: OpenPorts = self.open.keys().copied().collect();
-        self.told.send_if_modified(|told| {
-            let changed = *told != ports;
+        self.open_ports.send_if_modified(|published| {
+            let changed = *published != ports;
             if changed {
-                *told = ports;
+                *published = ports;
             }
             changed
         });

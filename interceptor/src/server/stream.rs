@@ -62,7 +62,7 @@ async fn protocol_by_preface(stream: &TcpStream, limit: Duration) -> io::Result<
         if length == PREFACE.len() {
             return Ok(Protocol::Http2);
         }
-        // What was looked at is still there; only what comes next is to wake us.
+        // The bytes are still unread; only new ones are to wake this task.
         let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
         tokio::time::timeout_at(deadline, stream.readable()).await??;

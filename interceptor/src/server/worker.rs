@@ -28,51 +28,49 @@ use crate::proxy::response_body::ResponseBody;
 use crate::server::listeners::ScopedListener;
 use crate::server::stream::{Protocol, Stream};
 
-/// Header fields of one HTTP/2 request in all; HTTP/1.1 heads are limited alike.
+/// Bytes of all header fields of one HTTP/2 request; the same limit as for HTTP/1.1.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// Requests one HTTP/2 connection may have open.
+/// Open requests of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1000;
-/// A silent HTTP/2 client is asked for a sign of life, so that a dead one does not hold its requests.
+/// Silence after which an HTTP/2 client gets a PING, so that the requests of a dead client end.
 const H2_KEEPALIVE: Duration = Duration::from_secs(30);
-/// The same for HTTP/1.1, by the kernel.
+/// Silence after which the kernel probes a connection of either protocol.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Pause after a failed accept, which happens when descriptors run out: the backlog keeps the others meanwhile.
+/// Pause after a failed accept, which happens when descriptors run out; new connections wait in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// For answers to requests that are held at the cut.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time to answer held requests after the drain timeout.
+const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// How and when a worker ends.
 #[derive(Clone)]
 pub struct Lifetime {
-    /// Stop accepting; finish what is there.
+    /// Stops accepting; open requests finish.
     pub close: CancellationToken,
-    /// What is held is refused, and what is left is cut.
+    /// Refuses held requests and closes all connections.
     pub cut: CancellationToken,
-    /// Cancelled when a worker has ended, for whatever reason.
+    /// Cancelled when any worker has ended.
     pub ended: CancellationToken,
 }
 
 /// A worker that has not started.
 pub struct Worker {
-    /// Its share of the listening socket.
+    /// Its own socket on the proxy port.
     pub listener: std::net::TcpListener,
-    /// Its shares of the listeners of autowired Services, as they are opened.
+    /// Its sockets on the ports of autowired Services, as they are opened.
     pub scoped: mpsc::UnboundedReceiver<ScopedListener>,
-    /// What it handles requests with.
     pub proxy: Proxy,
-    /// For the head of a request, from its first byte.
+    /// Limit for the head of a request, from its first byte.
     pub head_timeout: Duration,
     /// How header names are written on HTTP/1.1.
     pub(crate) header_names: HeaderNameCase,
-    /// When it ends.
     pub lifetime: Lifetime,
 }
 
 impl Worker {
-    /// Starts the thread. It ends when every connection has, or at the cut.
+    /// Starts the thread. It ends when all connections have ended, or shortly after [`Lifetime::cut`].
     ///
     /// # Errors
-    /// When the thread or its runtime cannot be made.
+    /// When the thread or its runtime cannot be created.
     pub fn start(self, number: usize) -> io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = self.lifetime.ended.clone().drop_guard();
@@ -83,7 +81,7 @@ impl Worker {
                 if let Err(error) = runtime.block_on(self.run()) {
                     tracing::error!(%error, "worker ended");
                 }
-                // What was not finished at the cut is dropped here, not waited for.
+                // Tasks that are left after the cut are dropped, not waited for.
                 runtime.shutdown_background();
             })
     }
@@ -97,9 +95,9 @@ impl Worker {
             http2: http2_builder(),
         });
         let connections = server.proxy.pipes.tracker.clone();
-        let taking = connections.spawn(take_scoped(self.scoped, server.clone()));
+        let scoped = connections.spawn(serve_scoped(self.scoped, server.clone()));
         server.listen(listener, None, &self.lifetime.close).await;
-        taking.abort();
+        scoped.abort();
         connections.close();
         if self
             .lifetime
@@ -108,15 +106,15 @@ impl Worker {
             .await
             .is_none()
         {
-            // Requests that were held are told to come back; no others end that soon.
-            let _ = tokio::time::timeout(LAST_WORDS, connections.wait()).await;
+            // Held requests get 503 at once; other requests do not end that soon.
+            let _ = tokio::time::timeout(CUT_GRACE, connections.wait()).await;
         }
         Ok(())
     }
 }
 
-/// Listens for autowired Services, too.
-async fn take_scoped(mut shares: mpsc::UnboundedReceiver<ScopedListener>, server: Arc<Server>) {
+/// Serves the listeners of autowired Services as they are opened.
+async fn serve_scoped(mut shares: mpsc::UnboundedReceiver<ScopedListener>, server: Arc<Server>) {
     while let Some(share) = shares.recv().await {
         match TcpListener::from_std(share.listener) {
             Ok(listener) => {
@@ -127,13 +125,13 @@ async fn take_scoped(mut shares: mpsc::UnboundedReceiver<ScopedListener>, server
                     drop(share.open);
                 });
             }
-            Err(error) => tracing::warn!(%error, service = %share.scope, "a listener cannot be used"),
+            Err(error) => tracing::warn!(%error, service = %share.scope, "cannot use a listener"),
         }
     }
 }
 
-/// Options that make the connection quick and a dead peer noticed; without them it still works.
-fn prepare(stream: &TcpStream) {
+/// Sets options for latency and for the detection of dead peers. A connection works without them.
+fn set_options(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new()
         .with_time(TCP_KEEPALIVE)
@@ -162,7 +160,7 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// What all connections of a worker share.
+/// Shared by all connections of a worker.
 struct Server {
     proxy: Proxy,
     head_timeout: Duration,
@@ -171,40 +169,40 @@ struct Server {
 }
 
 impl Server {
-    /// Accepts until it is to close; then what is there finishes.
+    /// Accepts connections until `close`.
     async fn listen(self: &Arc<Self>, listener: TcpListener, scope: Option<Scope>, close: &CancellationToken) {
-        let take = |(stream, peer)| self.take(stream, peer, scope.clone(), close.clone());
+        let serve = |(stream, peer)| self.spawn(stream, peer, scope.clone(), close.clone());
         let accepting = async {
             loop {
                 match listener.accept().await {
-                    Ok(accepted) => take(accepted),
+                    Ok(accepted) => serve(accepted),
                     Err(error) => {
-                        tracing::warn!(%error, "a connection was not accepted");
+                        tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }
             }
         };
         let _: Option<()> = close.run_until_cancelled(accepting).await;
-        // What the kernel has accepted for us would be reset with the listener.
+        // The kernel would reset the connections in the backlog together with the listener.
         while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-            take(accepted);
+            serve(accepted);
         }
     }
 
-    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, scope: Option<Scope>, close: CancellationToken) {
-        prepare(&stream);
+    fn spawn(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, scope: Option<Scope>, close: CancellationToken) {
+        set_options(&stream);
         let stream = Stream::Plain(stream);
         let client = Client::new(&stream, peer, stream.scheme(), scope);
         let serving = self.clone().serve(stream, client, close);
         self.proxy.pipes.tracker.spawn(serving);
     }
 
-    /// Serves a connection by the protocol its first bytes speak. Errors end it and concern nobody else.
+    /// Serves one connection. Its errors end only this connection.
     async fn serve(self: Arc<Self>, stream: Stream, client: Client, close: CancellationToken) {
         let (peer, observed) = (client.peer, client.observed.clone());
         let protocol = close.run_until_cancelled(stream.protocol(self.head_timeout)).await;
-        // One that has spoken when the listener closes is served; a silent one is not waited for.
+        // When the listener closes, a connection is served if bytes have arrived; a silent one is closed.
         let protocol = protocol.or_else(|| stream.protocol(self.head_timeout).now_or_never());
         let served = match protocol {
             Some(Ok(Protocol::Http2)) => self.clone().serve_http2(stream, client, close).await,
@@ -241,7 +239,7 @@ impl Server {
         let served = std::future::poll_fn(|cx| {
             let served = connection.as_mut().poll(cx);
             if served.is_pending() && client.has_sent_all() {
-                // The answer that is being given is the last.
+                // The current response is the last one.
                 connection.as_mut().graceful_shutdown();
                 return connection.as_mut().poll(cx);
             }

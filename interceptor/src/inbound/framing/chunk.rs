@@ -21,7 +21,7 @@ pub(super) enum Chunk {
     SizeLf {
         size: u64,
     },
-    /// This many bytes of data are to come.
+    /// The number of bytes of data that are missing.
     Data(u64),
     DataCr,
     DataLf,

@@ -8,7 +8,7 @@ use super::head::Head;
 pub(super) enum Field {
     #[default]
     Begin,
-    /// The line begins with this many bytes of the name, and has no others.
+    /// All bytes so far are the beginning of this name; their number.
     Name(Name, u8),
     /// Nothing in this line matters, or nothing more.
     Other,
@@ -30,7 +30,7 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// The only name that `first` can begin; [`Field::rename`] turns to `Connection` when it shows.
+    /// The name that begins with `first`. `Connection` is assumed to be `Content-Length` up to its fourth byte.
     fn beginning_with(first: u8) -> Option<Self> {
         match first.to_ascii_lowercase() {
             b'c' => Some(Self::ContentLength),
@@ -111,7 +111,7 @@ impl Field {
     }
 }
 
-/// A value, or one of a list of values, compared with a lower-case word; white space around it is ignored.
+/// A value, or one element of a list, compared with a lower-case word. White space around it is ignored.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Element {
     /// It agrees with this many bytes of the word.

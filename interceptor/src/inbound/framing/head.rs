@@ -2,7 +2,7 @@
 
 use super::ViolationKind;
 
-/// Gathered line by line, judged at the blank line.
+/// Collected line by line, judged at the blank line.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     is_http11: bool,
@@ -21,13 +21,13 @@ pub(super) struct Head {
 /// What follows a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// So many bytes, possibly none.
+    /// In bytes.
     Length(u64),
     Chunked,
 }
 
 impl Head {
-    /// Takes the end of the request line, see [`last_eight`].
+    /// Reads the version from the last eight bytes of the request line.
     pub(super) fn end_request_line(&mut self, tail: u64) -> Result<(), ViolationKind> {
         self.is_http11 = match &tail.to_be_bytes() {
             b"HTTP/1.1" => true,

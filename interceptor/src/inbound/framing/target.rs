@@ -1,6 +1,6 @@
-//! The request line, followed as far as its target matters (RFC 9112 section 3.2).
+//! The parts of a request line, and which bytes its target may contain (RFC 9112 section 3.2).
 
-/// What the next byte of a request line belongs to.
+/// The part of a request line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::inbound) enum Part {
     #[default]
@@ -11,21 +11,21 @@ pub(in crate::inbound) enum Part {
     Version,
 }
 
-/// What a byte means where it stands.
+/// What happens to a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::inbound) enum Class {
     /// It passes.
     Plain,
-    /// With it another part begins.
+    /// Another part begins after it.
     Next(Part),
-    /// Not allowed in a URI, but sent by real clients and unambiguous: it is percent-encoded, since hyper refuses it.
+    /// Not allowed in a URI, but sent by real clients and unambiguous: it is percent-encoded, because hyper refuses it.
     Encode,
-    /// No URI contains it (RFC 3986): not ASCII, or the mark of a fragment, which hyper would cut off silently.
+    /// Not allowed in a target (RFC 3986): not ASCII, or the `#` of a fragment, which hyper would drop silently.
     Refuse,
 }
 
 impl Part {
-    /// What `byte` means in this part.
+    /// What happens to `byte` in this part.
     pub(in crate::inbound) fn class(self, byte: u8) -> Class {
         match (self, byte) {
             (Self::Method, b' ') => Class::Next(Self::Path),
@@ -37,7 +37,7 @@ impl Part {
         }
     }
 
-    /// Skips what passes: the first byte that does not, and this part's or the next one's name for it.
+    /// Skips bytes that pass. Returns the position and class of the first byte that does not.
     pub(super) fn skip(&mut self, text: &[u8]) -> Option<(usize, Class)> {
         if *self == Self::Version {
             return None;

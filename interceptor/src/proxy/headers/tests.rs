@@ -177,16 +177,19 @@ fn a_body_of_unknown_length_is_sent_in_chunks_whatever_the_method() {
 }
 
 #[test]
-fn a_request_that_was_forwarded_too_often_goes_round_in_a_circle() {
+fn a_request_that_was_forwarded_too_often_is_in_a_loop() {
     let mut map = HeaderMap::new();
     for _ in 0..=MAX_HOPS {
         add_forwarded(&mut map, &client()).unwrap();
     }
-    assert_eq!(add_forwarded(&mut map, &client()), Err(InvalidRequest::Circle));
+    assert_eq!(add_forwarded(&mut map, &client()), Err(InvalidRequest::ForwardingLoop));
     // However the list is cut into lines.
     let mut lines = HeaderMap::new();
     for _ in 0..=MAX_HOPS {
         lines.append(X_FORWARDED_FOR, HeaderValue::from_static("::1"));
     }
-    assert_eq!(add_forwarded(&mut lines, &client()), Err(InvalidRequest::Circle));
+    assert_eq!(
+        add_forwarded(&mut lines, &client()),
+        Err(InvalidRequest::ForwardingLoop)
+    );
 }
