@@ -64,7 +64,7 @@ pub async fn serve(
 }
 
 /// `POST /mutate`.
-pub fn router(scaler_address: String) -> Router {
+fn router(scaler_address: String) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
         .layer(DefaultBodyLimit::max(MAX_BODY))

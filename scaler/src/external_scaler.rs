@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::demand::SharedDemand;
 use crate::interceptors::peers::Peers;
 use crate::metrics::Metrics;
-use crate::objects::Objects;
+use crate::objects::ScalingObjects;
 use activity::ActivityStream;
 use specs::SpecStream;
 use subject::{Metric, Subject};
@@ -27,7 +27,7 @@ use subject::{Metric, Subject};
 #[derive(Clone)]
 pub struct Service {
     pub(crate) demand: SharedDemand,
-    pub(crate) objects: Objects,
+    pub(crate) objects: ScalingObjects,
     /// Which interceptors are reachable, for the error when there is no data.
     pub(crate) peers: Peers,
     pub(crate) metrics: Metrics,

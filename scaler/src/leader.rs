@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const RELEASE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// This replica as a candidate for the Lease.
-pub struct Candidate {
+pub struct LeaseCandidate {
     leases: Api<Lease>,
     name: String,
     duration: Duration,
@@ -53,7 +53,11 @@ enum LeaseError {
 
 /// Runs the controllers whenever and as long as this replica leads, until `stop`. After they have stopped, the Lease is
 /// released.
-pub(crate) async fn run_while_leading(mut candidate: Candidate, controllers: Controllers, stop: CancellationToken) {
+pub(crate) async fn run_while_leading(
+    mut candidate: LeaseCandidate,
+    controllers: Controllers,
+    stop: CancellationToken,
+) {
     let leading = watch::Sender::new(false);
     let work = controllers.run_all(leading.subscribe(), stop);
     tokio::select! {
@@ -63,7 +67,7 @@ pub(crate) async fn run_while_leading(mut candidate: Candidate, controllers: Con
     candidate.release().await;
 }
 
-impl Candidate {
+impl LeaseCandidate {
     /// A candidate for the Lease in this namespace.
     pub fn new(
         client: kube::Client,

@@ -1,25 +1,31 @@
-//! KEDA's external scaler: hears from every interceptor what is pending, and tells KEDA at once who must be awake.
+//! KEDA's external scaler: it receives the pending requests of every interceptor, and tells KEDA at once which workloads
+//! must be active.
 //!
 //! # Layout
 //!
 //! In the order in which a report travels:
 //!
-//! - [`interceptors`]: who they are, as a set that is published through a watch.
-//! - [`interceptors::peers`]: how each of them is doing: streaming, polled, or not reachable and why.
-//! - [`interceptors::open_ports`]: on which ports they take the traffic of autowired Services.
-//! - [`interceptors::subscription`]: one task per interceptor, which keeps its reports coming; [`interceptors::queue`] reads peers that only have `GET /queue`.
-//! - [`demand`]: the reports of all interceptors folded, and a signal to those who wait for a target's rising edge.
-//! - [`objects`]: upstream's objects, which say what their targets are scaled by.
-//! - [`external_scaler::subject`]: what a call of KEDA is about, worked out once from its metadata.
-//! - [`external_scaler`]: KEDA's gRPC service: translation only. [`external_scaler::activity`] and [`external_scaler::specs`] are its two streams.
+//! - [`interceptors`]: the set of interceptors, which is published through a watch.
+//!   - [`interceptors::subscription`]: one task per interceptor receives its reports; [`interceptors::queue`] polls
+//!     interceptors that only have `GET /queue`.
+//!   - [`interceptors::peers`]: the connection state of each interceptor.
+//!   - [`interceptors::open_ports`]: the ports on which they accept the traffic of autowired Services.
+//! - [`demand`]: the combined demand of all interceptors, and a signal for streams that wait for a rising edge.
+//! - `objects`: the scaling settings of InterceptorRoutes and HTTPScaledObjects.
+//! - `external_scaler`: KEDA's gRPC service. Its `subject` is what a call is about, `activity` and `specs` are its streams.
 //!
-//! - [`leader`]: which replica leads. [`controllers`]: what only the leader does.
-//! - [`controllers::autowire`]: leads Services through the data path, and back.
-//! - [`admission`]: the webhook that turns `kedify-http` into what KEDA can use; [`admission::certificates`] are its own.
+//! What only one replica does:
 //!
-//! Around it: [`command`] (what the program was called for), [`config`] (settings), [`app`] (what is bound, started, and stopped in which order), [`metrics`] and [`admin`].
+//! - [`leader`]: the election by a Lease. [`controllers`]: what the leader runs, [`controllers::autowire`] among them.
+//!
+//! Besides:
+//!
+//! - [`admission`]: the webhook that converts `kedify-http` triggers for KEDA, with its
+//!   [certificates](admission::certificates).
+//! - [`app`]: binds, starts and stops all parts. [`command`]: the command line. [`config`]: the settings.
+//! - [`metrics`], `admin` (the port for metrics and probes), `events` (Kubernetes Events) and `root_cause` (of errors).
 
-pub mod admin;
+pub(crate) mod admin;
 pub mod admission;
 pub mod app;
 pub mod command;
@@ -27,9 +33,9 @@ pub mod config;
 pub mod controllers;
 pub mod demand;
 pub(crate) mod events;
-pub mod external_scaler;
+pub(crate) mod external_scaler;
 pub mod interceptors;
 pub mod leader;
 pub mod metrics;
-pub mod objects;
+pub(crate) mod objects;
 pub(crate) mod root_cause;

@@ -45,7 +45,7 @@ struct Instruments {
 
 /// How a report was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ReportKind {
+pub(crate) enum ReportKind {
     /// On the gRPC stream.
     Stream,
     /// By polling `/queue`.
@@ -63,7 +63,7 @@ impl EncodeLabelValue for ReportKind {
 
 /// A stream that KEDA holds open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum StreamKind {
+pub(crate) enum StreamKind {
     /// `StreamIsActive`
     StreamIsActive,
     /// `StreamMetricSpec`
@@ -86,7 +86,7 @@ struct ControllerLabels {
 }
 
 /// A stream counts as open until this is dropped.
-pub struct OpenStream {
+pub(crate) struct OpenStream {
     gauge: Gauge,
 }
 
@@ -98,7 +98,7 @@ impl Drop for OpenStream {
 
 impl Metrics {
     /// A poll of `/queue` has ended.
-    pub fn fetched(&self, took: Duration, failed: bool) {
+    pub(crate) fn fetched(&self, took: Duration, failed: bool) {
         self.instruments.fetch_duration.observe(took.as_secs_f64());
         if failed {
             self.instruments.fetch_errors.inc();
@@ -106,7 +106,7 @@ impl Metrics {
     }
 
     /// How many interceptors there are, and how many of them cannot be reached.
-    pub fn interceptors(&self, total: usize, unreachable: usize) {
+    pub(crate) fn interceptors(&self, total: usize, unreachable: usize) {
         self.instruments.endpoints.set(i64::try_from(total).unwrap_or(i64::MAX));
         self.instruments
             .unreachable
@@ -114,30 +114,30 @@ impl Metrics {
     }
 
     /// A report was applied.
-    pub fn reported(&self, source: ReportKind) {
+    pub(crate) fn reported(&self, source: ReportKind) {
         self.instruments.reports.get_or_create(&ReportLabels { source }).inc();
     }
 
     /// KEDA opened a stream.
-    pub fn stream_opened(&self, rpc: StreamKind) -> OpenStream {
+    pub(crate) fn stream_opened(&self, rpc: StreamKind) -> OpenStream {
         let gauge = self.instruments.streams.get_or_create_owned(&StreamLabels { rpc });
         gauge.inc();
         OpenStream { gauge }
     }
 
     /// A `true` was sent to KEDA, `delay` after its cause.
-    pub fn signalled(&self, delay: Duration) {
+    pub(crate) fn signalled(&self, delay: Duration) {
         self.instruments.signals.inc();
         self.instruments.signal_delay.observe(delay.as_secs_f64());
     }
 
     /// Whether this replica is the leader.
-    pub fn leads(&self, leads: bool) {
+    pub(crate) fn leads(&self, leads: bool) {
         self.instruments.leader.set(i64::from(leads));
     }
 
     /// A controller failed and is started again.
-    pub fn controller_failed(&self, controller: &'static str) {
+    pub(crate) fn controller_failed(&self, controller: &'static str) {
         self.instruments
             .controller_failures
             .get_or_create(&ControllerLabels { controller })
@@ -145,7 +145,7 @@ impl Metrics {
     }
 
     /// What is pushed: the same, with upstream's scope.
-    pub fn pushed(&self) -> Pushed {
+    pub(crate) fn pushed(&self) -> Pushed {
         Pushed {
             scope: "keda-external-scaler",
             registry: self.registry.clone(),

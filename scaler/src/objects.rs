@@ -20,7 +20,7 @@ const FIRST_READING: Duration = Duration::from_secs(15);
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Objects {
+pub struct ScalingObjects {
     state: Arc<Mutex<ObjectState>>,
     changes: watch::Sender<()>,
     origin: Origin,
@@ -46,7 +46,7 @@ enum Origin {
 #[error("KEDA_HTTP_MANIFESTS: {0}")]
 pub struct ObjectsError(#[from] DirectoryError);
 
-impl Objects {
+impl ScalingObjects {
     /// Without any objects.
     pub fn none() -> Self {
         let objects = Self::new(Origin::Nowhere);
@@ -54,7 +54,7 @@ impl Objects {
         objects
     }
 
-    /// The objects of the API server: none is known before [`Objects::follow`] runs.
+    /// The objects of the API server: none is known before [`ScalingObjects::follow`] runs.
     pub fn from_cluster() -> Self {
         Self::new(Origin::Cluster)
     }

@@ -11,7 +11,7 @@ use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::config::{AdminService, ControllersConfig};
 use keda_http_scaler::interceptors::discovery::{self, Discovery};
 use keda_http_scaler::interceptors::slices::Pod;
-use keda_http_scaler::leader::{self, Candidate};
+use keda_http_scaler::leader::{self, LeaseCandidate};
 use keda_http_scaler::metrics::Metrics;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -64,7 +64,7 @@ impl Replica {
             cluster_domain: "cluster.local".to_owned(),
         };
         let readiness = Readiness::new();
-        let mut candidate = Candidate::new(client, namespace, &config, readiness.clone(), Metrics::default());
+        let mut candidate = LeaseCandidate::new(client, namespace, &config, readiness.clone(), Metrics::default());
         let leads = watch::Sender::new(false);
         let leading = leads.subscribe();
         let (release, released) = oneshot::channel();

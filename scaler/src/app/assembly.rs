@@ -23,9 +23,9 @@ use crate::interceptors::peers::Peers;
 use crate::interceptors::queue::QueueClient;
 use crate::interceptors::subscription::Subscriptions;
 use crate::interceptors::{self, Interceptors};
-use crate::leader::Candidate;
+use crate::leader::LeaseCandidate;
 use crate::metrics::Metrics;
-use crate::objects::Objects;
+use crate::objects::ScalingObjects;
 
 /// All that the scaler consists of, before anything runs.
 pub(super) struct Parts {
@@ -33,7 +33,7 @@ pub(super) struct Parts {
     pub(super) finder: Finder,
     pub(super) subscriptions: Subscriptions,
     pub(super) service: Service,
-    pub(super) leadership: Option<(Candidate, Controllers)>,
+    pub(super) leadership: Option<(LeaseCandidate, Controllers)>,
     /// What controllers and the webhook work with, where there is an API server.
     pub(super) context: Option<Context>,
 }
@@ -142,16 +142,16 @@ async fn reach(config: &ClusterConfig) -> Result<Cluster> {
     })
 }
 
-async fn objects(from: &ObjectsFrom, cluster: Option<&Cluster>) -> Result<(Objects, Option<Source>)> {
+async fn objects(from: &ObjectsFrom, cluster: Option<&Cluster>) -> Result<(ScalingObjects, Option<Source>)> {
     Ok(match from {
-        ObjectsFrom::Nowhere => (Objects::none(), None),
+        ObjectsFrom::Nowhere => (ScalingObjects::none(), None),
         ObjectsFrom::Manifests(directory) => {
-            let (objects, source) = Objects::open(directory).await?;
+            let (objects, source) = ScalingObjects::open(directory).await?;
             (objects, Some(source))
         }
         ObjectsFrom::Cluster => {
             let cluster = cluster.context(NO_CLUSTER)?;
-            (Objects::from_cluster(), Some(source(cluster, &SCALED)))
+            (ScalingObjects::from_cluster(), Some(source(cluster, &SCALED)))
         }
     })
 }
@@ -177,7 +177,7 @@ fn subscriptions(config: &InterceptorsConfig, observability: &Observability) -> 
     })
 }
 
-fn service(subscriptions: &Subscriptions, objects: Objects) -> Service {
+fn service(subscriptions: &Subscriptions, objects: ScalingObjects) -> Service {
     Service {
         demand: subscriptions.demand.clone(),
         objects,
@@ -192,13 +192,13 @@ fn leadership(
     cluster: Option<&Cluster>,
     interceptors: Option<&InterceptorView>,
     observability: &Observability,
-) -> Result<Option<(Candidate, Controllers)>> {
+) -> Result<Option<(LeaseCandidate, Controllers)>> {
     let Some(settings) = &config.controllers else {
         return Ok(None);
     };
     let cluster = cluster.context(NO_CLUSTER)?;
     let Observability { metrics, readiness } = observability.clone();
-    let candidate = Candidate::new(
+    let candidate = LeaseCandidate::new(
         cluster.client.clone(),
         &cluster.namespace,
         settings,

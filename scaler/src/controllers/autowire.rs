@@ -47,7 +47,7 @@ trait Rewirer: Send {
 pub(crate) enum Impact {
     #[default]
     None,
-    /// An object that autowire wrote was changed by somebody else.
+    /// An object that autowire wrote was changed by another writer.
     OurObjects,
     /// Something that decides what autowire writes.
     Inputs,
@@ -71,7 +71,7 @@ fn rewirers(context: &Context, config: &AutowireConfig) -> Vec<Box<dyn Rewirer>>
     vec![Box::new(Services::new(context, config))]
 }
 
-struct Autowire {
+struct AutowireController {
     rewirers: Vec<Box<dyn Rewirer>>,
     unsupported: UnsupportedKinds,
     restored: Restored,
@@ -96,7 +96,7 @@ pub async fn run(
     interceptors: InterceptorView,
     mut updates: Updates,
 ) -> Result<()> {
-    let mut autowire = Autowire {
+    let mut autowire = AutowireController {
         rewirers: rewirers(&context, &config),
         unsupported: UnsupportedKinds::default(),
         restored: Restored::new(context.client.clone(), &context.namespace, interceptors.service.clone()),
@@ -134,7 +134,7 @@ pub async fn run(
     }
 }
 
-impl Autowire {
+impl AutowireController {
     fn apply(&mut self, update: &Update) {
         match update {
             Update::Changed(changes) => {

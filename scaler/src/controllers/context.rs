@@ -24,7 +24,7 @@ pub struct Context {
 /// namespaces that have routes and, for autowire, their EndpointSlices.
 #[derive(Clone)]
 pub enum Update {
-    /// Objects were added, changed or deleted.
+    /// ScalingObjects were added, changed or deleted.
     Changed(Arc<[Change]>),
     /// The initial state has been delivered: from now on an object that is not known does not exist.
     Complete,

@@ -17,8 +17,8 @@ fn scope(window: u64) -> ActivityScope {
     }
 }
 
-/// How many rising edges the watcher knows of, when it has been told anything.
-fn told(watcher: &mut Watcher) -> u64 {
+/// The number of rising edges; panics when the watcher was not notified.
+fn edges(watcher: &mut Watcher) -> u64 {
     watcher.changed().now_or_never().unwrap().count
 }
 
@@ -48,26 +48,26 @@ async fn an_edge_is_told_once_and_again_after_the_window_ran_out_with_no_timer_i
     assert_eq!(active, Reading::Known(false));
 
     demand.observe("a", report(origin, key(), 1, 0));
-    assert_eq!(told(&mut watcher), 1);
+    assert_eq!(edges(&mut watcher), 1);
     tokio::time::advance(Duration::from_secs(5)).await;
     demand.observe("a", report(origin, key(), 2, 0));
-    assert_eq!(told(&mut watcher), 1, "still active: no edge");
+    assert_eq!(edges(&mut watcher), 1, "still active: no edge");
 
     // Nobody looks while the window runs out, yet the next arrival is an edge.
     tokio::time::advance(Duration::from_secs(20)).await;
     demand.observe("a", report(origin, key(), 3, 0));
-    assert_eq!(told(&mut watcher), 2);
+    assert_eq!(edges(&mut watcher), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn reports_of_other_targets_wake_nobody_but_those_who_watch_everything() {
+async fn reports_of_other_targets_notify_only_watchers_of_everything() {
     let (demand, origin) = (SharedDemand::new(RETENTION, DEBOUNCE), Instant::now());
     let (watcher, active) = demand.watch(scope(10));
     assert_eq!(active, Reading::NoData);
     let (mut everything, _) = demand.watch(ActivityScope::Everything);
     demand.observe("a", report(origin, TargetKey::object("shop", "other"), 1, 1));
     assert!(!watcher.changes.has_changed().unwrap());
-    assert_eq!(told(&mut everything), 1);
+    assert_eq!(edges(&mut everything), 1);
 }
 
 #[tokio::test(start_paused = true)]

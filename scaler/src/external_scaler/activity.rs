@@ -13,7 +13,7 @@ use tonic::Status;
 use super::subject::{Subject, SubjectError};
 use crate::demand::{Edges, SharedDemand, Watcher};
 use crate::metrics::{Metrics, OpenStream, StreamKind};
-use crate::objects::Objects;
+use crate::objects::ScalingObjects;
 
 /// KEDA can drop a signal, for instance while the HPA does not exist yet, so it is repeated as long as requests wait
 /// without an endpoint.
@@ -22,7 +22,7 @@ const REPEAT_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct ActivityStream {
     call: ScaledObjectRef,
     demand: SharedDemand,
-    objects: Objects,
+    objects: ScalingObjects,
     object_changes: watch::Receiver<()>,
     watcher: Watcher,
     edges_seen: u64,
@@ -39,7 +39,7 @@ impl ActivityStream {
     pub(super) fn open(
         call: ScaledObjectRef,
         demand: SharedDemand,
-        objects: Objects,
+        objects: ScalingObjects,
         metrics: Metrics,
     ) -> Result<Self, SubjectError> {
         let object_changes = objects.changes();

@@ -7,11 +7,11 @@ use tonic::Status;
 
 use super::subject::{Metric, Subject, SubjectError, round_up};
 use crate::metrics::{Metrics, OpenStream, StreamKind};
-use crate::objects::Objects;
+use crate::objects::ScalingObjects;
 
 pub(super) struct SpecStream {
     call: ScaledObjectRef,
-    objects: Objects,
+    objects: ScalingObjects,
     changes: watch::Receiver<()>,
     /// The message that is due.
     due: Option<GetMetricSpecResponse>,
@@ -37,7 +37,11 @@ fn spec(metric: &Metric) -> MetricSpec {
 
 impl SpecStream {
     /// The current specs are the first message.
-    pub(super) fn open(call: ScaledObjectRef, objects: Objects, metrics: &Metrics) -> Result<Self, SubjectError> {
+    pub(super) fn open(
+        call: ScaledObjectRef,
+        objects: ScalingObjects,
+        metrics: &Metrics,
+    ) -> Result<Self, SubjectError> {
         let changes = objects.changes();
         let current = specs(&Subject::resolve(&call, &objects)?);
         Ok(Self {

@@ -10,7 +10,7 @@ use keda_http_proto::externalscaler::ScaledObjectRef;
 use tonic::Status;
 
 use crate::demand::{ActivityScope, Measure};
-use crate::objects::Objects;
+use crate::objects::ScalingObjects;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Subject {
@@ -71,7 +71,7 @@ impl From<SubjectError> for Status {
 }
 
 impl Subject {
-    pub(super) fn resolve(call: &ScaledObjectRef, objects: &Objects) -> Result<Self, SubjectError> {
+    pub(super) fn resolve(call: &ScaledObjectRef, objects: &ScalingObjects) -> Result<Self, SubjectError> {
         let ScaledObjectRef {
             namespace,
             name,
@@ -170,7 +170,7 @@ fn trigger(call: &ScaledObjectRef, metadata: &HashMap<String, String>) -> Result
     })
 }
 
-fn not_found(kind: &'static str, namespace: &str, name: &str, objects: &Objects) -> SubjectError {
+fn not_found(kind: &'static str, namespace: &str, name: &str, objects: &ScalingObjects) -> SubjectError {
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
     if !objects.is_complete() {
         return SubjectError::NotKnownYet { kind, namespace, name };

@@ -70,7 +70,7 @@ struct SubscriptionTasks {
     tasks: JoinSet<HostPort>,
 }
 
-struct Subscription {
+struct InterceptorSubscription {
     shared: Subscriptions,
     interceptor: HostPort,
     listed: watch::Receiver<bool>,
@@ -147,7 +147,7 @@ impl SubscriptionTasks {
     fn start(&mut self, interceptor: HostPort) {
         self.shared.peers.add(&interceptor);
         let (listed, is_listed) = watch::channel(true);
-        let subscription = Subscription {
+        let subscription = InterceptorSubscription {
             shared: self.shared.clone(),
             interceptor: interceptor.clone(),
             listed: is_listed,
@@ -169,7 +169,7 @@ impl SubscriptionTasks {
     }
 }
 
-impl Subscription {
+impl InterceptorSubscription {
     /// Runs until the interceptor is neither listed nor connected.
     async fn run(mut self) -> HostPort {
         loop {

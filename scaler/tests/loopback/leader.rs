@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use keda_http_runtime::readiness::Readiness;
 use keda_http_scaler::config::ControllersConfig;
-use keda_http_scaler::leader::{Candidate, PROBLEM};
+use keda_http_scaler::leader::{LeaseCandidate, PROBLEM};
 use keda_http_scaler::metrics::Metrics;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ impl Replica {
             autowire: None,
         };
         let (readiness, metrics) = (Readiness::new(), Metrics::default());
-        let mut candidate = Candidate::new(server.client(), "keda", &config, readiness.clone(), metrics.clone());
+        let mut candidate = LeaseCandidate::new(server.client(), "keda", &config, readiness.clone(), metrics.clone());
         let leads = watch::Sender::new(false);
         let leading = leads.subscribe();
         let (release, released) = oneshot::channel();

@@ -29,7 +29,7 @@ use super::{Impact, Inputs, Outcome, Rewirer};
 use crate::config::AutowireConfig;
 use crate::controllers::context::Context;
 use health::{InterceptorPods, ListeningPod};
-use plan::{Plan, Planner};
+use plan::{Planner, WritePlan};
 use world::World;
 use write::Writer;
 
@@ -57,7 +57,7 @@ impl Services {
 
     async fn write_plan(&mut self, inputs: &Inputs) -> Outcome {
         let interceptors = listening(inputs);
-        let Plan { writes, notices } = self
+        let WritePlan { writes, notices } = self
             .planner
             .plan(&self.world, &interceptors, inputs.mode, Instant::now());
         let settled = writes.is_empty();

@@ -11,7 +11,7 @@ fn demand() -> SharedDemand {
 }
 
 fn open(demand: &SharedDemand) -> impl Stream<Item = Result<IsActiveResponse, Status>> {
-    let stream = ActivityStream::open(call(), demand.clone(), Objects::none(), Metrics::default());
+    let stream = ActivityStream::open(call(), demand.clone(), ScalingObjects::none(), Metrics::default());
     stream.unwrap().messages()
 }
 

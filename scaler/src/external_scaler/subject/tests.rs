@@ -47,7 +47,7 @@ fn kedify(metadata: &[(&str, &str)]) -> Subject {
         namespace: "shop".into(),
         scaler_metadata: metadata.collect(),
     };
-    Subject::resolve(&call, &Objects::none()).unwrap()
+    Subject::resolve(&call, &ScalingObjects::none()).unwrap()
 }
 
 #[test]

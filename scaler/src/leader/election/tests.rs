@@ -41,14 +41,17 @@ async fn a_lease_that_is_not_there_is_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_is_left_alone_until_it_has_not_changed_for_its_own_duration() {
+async fn a_lease_of_another_holder_is_left_alone_until_it_has_not_changed_for_its_duration() {
     let (mut one, mut two) = (election("one"), election("two"));
     let spec = take(&mut one, 1).unwrap();
     two.observe(Some(spec.clone()), Instant::now());
     assert!(take(&mut two, 2).is_none());
     pass(10).await;
     let renewed = one.claim(Instant::now(), &wall(3)).unwrap();
-    assert_eq!(renewed.acquire_time, spec.acquire_time, "a renewal is no new beginning");
+    assert_eq!(
+        renewed.acquire_time, spec.acquire_time,
+        "a renewal keeps the acquire time"
+    );
     assert_eq!(renewed.lease_transitions, Some(0));
     two.observe(Some(renewed.clone()), Instant::now());
     pass(14).await;
@@ -75,11 +78,11 @@ async fn a_holder_with_another_duration_is_taken_at_its_word() {
     foreign.lease_duration_seconds = None;
     two.observe(Some(foreign), Instant::now());
     pass(15).await;
-    assert!(take(&mut two, 2).is_some(), "without a word it is our own duration");
+    assert!(take(&mut two, 2).is_some(), "without a duration it is our own");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_gives_up_before_anybody_else_can_take_over() {
+async fn a_leader_stops_leading_before_another_replica_can_take_over() {
     let (mut one, mut two) = (election("one"), election("two"));
     let asked = Instant::now();
     let spec = one.claim(asked, &wall(1)).unwrap();
@@ -126,7 +129,11 @@ async fn a_lease_that_was_given_up_is_free_at_once() {
     let spec = take(&mut two, 2).unwrap();
     assert_eq!(spec.lease_transitions, Some(1));
     one.observe(Some(spec), Instant::now());
-    assert_eq!(one.release(&wall(1)), None, "somebody else's is not given up");
+    assert_eq!(
+        one.release(&wall(1)),
+        None,
+        "the Lease of another holder is not released"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,14 +9,14 @@ use keda_http_kubernetes::listeners::{self, CONFIG_MAP, Listeners};
 use keda_http_kubernetes::wired::{STATE, annotation};
 
 use crate::controllers::autowire::restored::Mode;
-use crate::controllers::autowire::service::plan::{Plan, Write};
+use crate::controllers::autowire::service::plan::{Write, WritePlan};
 use crate::controllers::autowire::service::slices::SliceWrite;
 use crate::controllers::autowire::service::world::World;
 use crate::events::Notice;
 
 /// What is removed (`-`) and added (`+`), Service by Service; then what users have to fix. `before`: the current allocation of
 /// ports.
-pub fn text(world: &World, before: &Listeners, plan: &Plan, mode: Mode) -> String {
+pub fn text(world: &World, before: &Listeners, plan: &WritePlan, mode: Mode) -> String {
     let mut text = String::new();
     if mode == Mode::Restored {
         text.push_str(
@@ -127,7 +127,7 @@ mod tests {
         world
     }
 
-    fn plan(world: &World) -> Plan {
+    fn plan(world: &World) -> WritePlan {
         let mut planner = Planner::new(20_000..=20_001, Duration::ZERO, Instant::now());
         planner.plan(world, &InterceptorPods::default(), Mode::Autowire, Instant::now())
     }

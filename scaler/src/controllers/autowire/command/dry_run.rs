@@ -8,7 +8,7 @@ use super::snapshot::{ClusterReader, Snapshot};
 use crate::config::AutowireCommandConfig;
 use crate::controllers::autowire::restored::Mode;
 use crate::controllers::autowire::service::health::InterceptorPods;
-use crate::controllers::autowire::service::plan::{Plan, Planner, Write};
+use crate::controllers::autowire::service::plan::{Planner, Write, WritePlan};
 use crate::controllers::autowire::service::world::World;
 
 /// Describes what autowire would write now. Every ready interceptor is assumed to listen where it should, as it does a
@@ -32,7 +32,7 @@ pub async fn dry_run(reader: &ClusterReader, config: &AutowireCommandConfig) -> 
 }
 
 /// Ports are allocated first, so that the slices that point to them are part of the plan.
-fn plan(config: &AutowireCommandConfig, world: &mut World, mut interceptors: InterceptorPods, mode: Mode) -> Plan {
+fn plan(config: &AutowireCommandConfig, world: &mut World, mut interceptors: InterceptorPods, mode: Mode) -> WritePlan {
     let now = Instant::now();
     let mut planner = Planner::without_debounce(config.autowire.ports.clone(), now);
     let mut writes = planner.plan(world, &interceptors, mode, now).writes.into_iter();

@@ -309,6 +309,10 @@ mod tests {
         advance(FIRST_REPORT_TIME).await;
         assert_eq!(ask(&mut health, true, &[]), Err(Destination::Unchanged));
         advance(SECOND).await;
-        assert_eq!(ask(&mut health, true, &[]), Err(Destination::Pods), "nobody came");
+        assert_eq!(
+            ask(&mut health, true, &[]),
+            Err(Destination::Pods),
+            "no interceptor was discovered"
+        );
     }
 }

@@ -27,7 +27,7 @@ pub enum Write {
 }
 
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct WritePlan {
     /// In the order in which they must be done.
     pub writes: Vec<Write>,
     /// The Events on users' objects.
@@ -60,7 +60,7 @@ impl Planner {
         }
     }
 
-    pub fn plan(&mut self, world: &World, interceptors: &InterceptorPods, mode: Mode, now: Instant) -> Plan {
+    pub fn plan(&mut self, world: &World, interceptors: &InterceptorPods, mode: Mode, now: Instant) -> WritePlan {
         let mut survey = survey(world);
         if mode == Mode::Restored {
             survey.wires.clear();
@@ -75,7 +75,7 @@ impl Planner {
         let mut notices = survey.notices;
         notices.extend(self.without_port(&survey.wires, &allocated));
         notices.extend(states(&survey.wires, &destinations));
-        Plan { writes, notices }
+        WritePlan { writes, notices }
     }
 
     /// When the passing of time alone changes the plan.

@@ -32,7 +32,7 @@ pub struct Survey {
 
 /// Why a Service port is not sent to the interceptors. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum WiringError {
     #[error("Service {0} does not exist: create it without a selector, with the ports of the fallbackService")]
     NoService(String),
     #[error("Service {0} has a selector, so Kubernetes writes its endpoints: move the selector to the fallbackService")]
@@ -61,7 +61,7 @@ enum Refusal {
     Taken { service: String, port: String, by: String },
 }
 
-impl Refusal {
+impl WiringError {
     fn reason(&self) -> &'static str {
         match self {
             Self::NoService(_) => "AutowireNoService",
@@ -85,8 +85,8 @@ pub fn survey(world: &World) -> Survey {
         for want in wants {
             match check(world, &key, want, &wires) {
                 Ok(wire) => survey.notices.extend(add(&mut wires, wire)),
-                Err(refusal) => {
-                    let notice = Notice::warning(&want.owner, refusal.reason(), refusal.to_string());
+                Err(error) => {
+                    let notice = Notice::warning(&want.owner, error.reason(), error.to_string());
                     survey.notices.push(notice);
                 }
             }
@@ -117,15 +117,17 @@ fn add(wires: &mut Vec<Wire>, wire: Wire) -> Option<Notice> {
     Some(Notice::warning(&wire.owner, "AutowireFallbacksDiffer", message))
 }
 
-fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result<Wire, Refusal> {
-    let facts = world.service(key).ok_or_else(|| Refusal::NoService(key.name.clone()))?;
+fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result<Wire, WiringError> {
+    let facts = world
+        .service(key)
+        .ok_or_else(|| WiringError::NoService(key.name.clone()))?;
     match facts.shape {
         Shape::WithoutSelector => {}
-        Shape::WithSelector => return Err(Refusal::Selector(key.name.clone())),
-        Shape::Headless => return Err(Refusal::Headless(key.name.clone())),
-        Shape::ExternalName => return Err(Refusal::ExternalName(key.name.clone())),
+        Shape::WithSelector => return Err(WiringError::Selector(key.name.clone())),
+        Shape::Headless => return Err(WiringError::Headless(key.name.clone())),
+        Shape::ExternalName => return Err(WiringError::ExternalName(key.name.clone())),
     }
-    let port = facts.port(&want.service.port).ok_or_else(|| Refusal::NoPort {
+    let port = facts.port(&want.service.port).ok_or_else(|| WiringError::NoPort {
         service: key.name.clone(),
         port: port_text(&want.service.port),
         has: facts.port_list(),
@@ -133,7 +135,7 @@ fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result
     check_fallback(world, key, want)?;
     match wires.iter().find(|wire| wire.port == port) {
         Some(taken) if taken.service != want.service || !is_same_object(&taken.owner, &want.owner) => {
-            Err(Refusal::Taken {
+            Err(WiringError::Taken {
                 service: key.name.clone(),
                 port: port_text(&want.service.port),
                 by: format!("{} {}", taken.owner.id.kind, taken.owner.id.name),
@@ -148,25 +150,25 @@ fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result
     }
 }
 
-fn check_fallback(world: &World, key: &ServiceKey, want: &Want) -> Result<(), Refusal> {
+fn check_fallback(world: &World, key: &ServiceKey, want: &Want) -> Result<(), WiringError> {
     if want.fallback == key.name {
-        return Err(Refusal::Itself(key.name.clone()));
+        return Err(WiringError::Itself(key.name.clone()));
     }
     let sibling = sibling(key, &want.fallback);
     if world.is_wanted(&sibling) || world.own().contains_key(&sibling) {
-        return Err(Refusal::FallbackAutowired(want.fallback.clone()));
+        return Err(WiringError::FallbackAutowired(want.fallback.clone()));
     }
     match world.service(&sibling) {
         Some(facts) => has_port(facts, want),
         // While a fallback Service is being recreated, the interceptors can hold the requests.
         None if world.own().contains_key(key) => Ok(()),
-        None => Err(Refusal::NoFallback(want.fallback.clone())),
+        None => Err(WiringError::NoFallback(want.fallback.clone())),
     }
 }
 
-fn has_port(facts: &ServiceFacts, want: &Want) -> Result<(), Refusal> {
+fn has_port(facts: &ServiceFacts, want: &Want) -> Result<(), WiringError> {
     let found = facts.port(&want.service.port).map(|_| ());
-    found.ok_or_else(|| Refusal::NoFallbackPort {
+    found.ok_or_else(|| WiringError::NoFallbackPort {
         service: want.fallback.clone(),
         port: port_text(&want.service.port),
         has: facts.port_list(),
@@ -187,8 +189,8 @@ fn odd_settings(world: &World, key: &ServiceKey, wires: &[Wire]) -> Vec<Notice> 
         notices.push(Notice::warning(&wire.owner, "AutowireForeignEndpointSlices", message));
     }
     if world.service(&sibling(key, &wire.fallback)).is_none() {
-        let refusal = Refusal::NoFallback(wire.fallback.clone());
-        notices.push(Notice::warning(&wire.owner, refusal.reason(), refusal.to_string()));
+        let error = WiringError::NoFallback(wire.fallback.clone());
+        notices.push(Notice::warning(&wire.owner, error.reason(), error.to_string()));
     }
     notices
 }

@@ -14,14 +14,14 @@ use tokio::time::Instant;
 
 use crate::controllers::autowire::restored::Mode;
 use crate::controllers::autowire::service::health::{InterceptorPods, ListeningPod};
-use crate::controllers::autowire::service::plan::{Plan, Planner, Write};
+use crate::controllers::autowire::service::plan::{Planner, Write, WritePlan};
 use crate::controllers::autowire::service::slices::SliceWrite;
 use crate::controllers::autowire::service::world::World;
 use crate::events::Notice;
 use crate::interceptors::slices::Pod;
 
 /// Addresses by namespace, Service and port.
-pub type Leads = BTreeMap<(String, String, String), BTreeSet<String>>;
+pub type Destinations = BTreeMap<(String, String, String), BTreeSet<String>>;
 
 pub const OWN: &str = "keda";
 
@@ -116,7 +116,7 @@ impl Cluster {
     }
 
     /// What would be done now.
-    pub fn plan(&self, planner: &mut Planner) -> Plan {
+    pub fn plan(&self, planner: &mut Planner) -> WritePlan {
         planner.plan(&self.world(), &self.interceptors(), self.mode, Instant::now())
     }
 
@@ -145,7 +145,7 @@ impl Cluster {
         }
     }
 
-    /// Lets time pass and does what is to be done, until nothing is. The writes, and what people are told at the end.
+    /// Lets time pass and does all writes until there are none. Returns the writes and the last notices.
     pub async fn settle(&mut self, planner: &mut Planner) -> (Vec<Write>, Vec<Notice>) {
         let mut done = Vec::new();
         let mut quiet = 0;
@@ -184,9 +184,9 @@ impl Cluster {
         text.collect()
     }
 
-    /// All addresses that a Service port leads to, by namespace, Service and port.
-    pub fn leads(&self) -> Leads {
-        let mut leads = Leads::new();
+    /// All addresses that a Service port points to, by namespace, Service and port.
+    pub fn destinations(&self) -> Destinations {
+        let mut destinations = Destinations::new();
         for object in self.objects.values() {
             let Object::EndpointSlice(slice) = object else { continue };
             let service = slice.metadata.labels.as_ref().unwrap()[SERVICE_NAME].clone();
@@ -197,10 +197,10 @@ impl Cluster {
                     port.name.clone().unwrap_or_default(),
                 );
                 let addresses = slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone());
-                leads.entry(key).or_default().extend(addresses);
+                destinations.entry(key).or_default().extend(addresses);
             }
         }
-        leads
+        destinations
     }
     /// What the slices of a port say of themselves.
     fn says(&self, (namespace, service, port): &(String, String, String), key: &str) -> Option<String> {
@@ -219,7 +219,7 @@ impl Cluster {
         slices.find_map(|slice| wired::annotation(slice, key).map(ToOwned::to_owned))
     }
 
-    /// The interceptors' port that a port leads to.
+    /// The interceptors' port that a port points to.
     pub fn listener(&self, port: &(String, String, String)) -> Option<u16> {
         self.says(port, wired::LISTENER_PORT)?.parse().ok()
     }
@@ -228,7 +228,7 @@ impl Cluster {
     pub fn fallback_pods(&self, port: &(String, String, String)) -> BTreeSet<String> {
         let sibling = self.says(port, wired::FALLBACK_SERVICE);
         let key = sibling.map(|sibling| (port.0.clone(), sibling, port.2.clone()));
-        key.and_then(|key| self.leads().remove(&key)).unwrap_or_default()
+        key.and_then(|key| self.destinations().remove(&key)).unwrap_or_default()
     }
 }
 

@@ -124,16 +124,17 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Where a port led somewhere before and does in the end, it does all the time. Where it leads in the end must have been
-/// there in the beginning: interceptors cannot listen before they are told to.
-fn check_no_gap((before, cluster): (&Leads, &Cluster), now: &Leads, end: &Cluster, events: &[Event]) {
+/// A port that pointed somewhere before and does in the end, does so all the time. The final destination must have existed in
+/// the beginning: interceptors cannot listen before the port is allocated.
+fn check_no_gap((before, cluster): (&Destinations, &Cluster), now: &Destinations, end: &Cluster, events: &[Event]) {
     let known = cluster.listeners();
     for (port, addresses) in before {
-        let leads = |leads: &Leads| leads.get(port).is_some_and(|addresses| !addresses.is_empty());
+        let has_addresses =
+            |destinations: &Destinations| destinations.get(port).is_some_and(|addresses| !addresses.is_empty());
         let to_pods = !end.fallback_pods(port).is_empty();
         let to_interceptors = end.listener(port).is_some_and(|listener| known.contains_key(&listener));
-        if !addresses.is_empty() && leads(&end.leads()) && (to_pods || to_interceptors) {
-            assert!(leads(now), "{port:?} leads nowhere for a moment: {events:?}");
+        if !addresses.is_empty() && has_addresses(&end.destinations()) && (to_pods || to_interceptors) {
+            assert!(has_addresses(now), "{port:?} points nowhere for a moment: {events:?}");
         }
     }
 }
@@ -147,7 +148,7 @@ async fn end_of(mut cluster: Cluster) -> Cluster {
 async fn survive(events: &[Event]) {
     let mut cluster = begin();
     for event in events {
-        let before = cluster.leads();
+        let before = cluster.destinations();
         happen(&mut cluster, event);
         let end = end_of(cluster.clone()).await;
         let mut killed = cluster.clone();
@@ -156,9 +157,9 @@ async fn survive(events: &[Event]) {
             let plan = killed.plan(&mut planner);
             for write in &plan.writes {
                 killed.write(write);
-                // Somebody else has taken something away: that is no gap of ours.
+                // Another writer removed something: that gap is not ours.
                 if !matches!(event, Event::Tamper) {
-                    check_no_gap((&before, &cluster), &killed.leads(), &end, events);
+                    check_no_gap((&before, &cluster), &killed.destinations(), &end, events);
                 }
                 let after = end_of(killed.clone()).await;
                 assert_eq!(after.slices(), end.slices(), "{events:?}");

@@ -1,4 +1,4 @@
-//! From the first word to the last: wired, led back, released.
+//! The life of an autowired Service: wired, switched back to its pods, released.
 
 use std::time::Duration;
 
@@ -18,29 +18,32 @@ const FALLBACK: &str = "api-keda-http-http-ipv4 fallback 10.0.0.1,10.0.0.2 -> 80
 const RELEASED: &str = "api-keda-http-http-ipv4 released 10.0.0.1,10.0.0.2 -> 8080";
 
 #[tokio::test(start_paused = true)]
-async fn a_service_leads_to_the_pods_at_once_and_to_the_interceptors_when_they_are_well() {
+async fn a_service_points_to_the_pods_at_once_and_to_the_interceptors_when_they_are_healthy() {
     let mut cluster = Cluster::new();
     let mut planner = planner();
     let first = cluster.plan(&mut planner);
     assert!(
         matches!(first.writes[0], Write::Ports(..)),
-        "the port is written down before anything leads there"
+        "the port is allocated before anything points to it"
     );
     for write in &first.writes {
         cluster.write(write);
     }
     assert_eq!(cluster.slices(), [FALLBACK]);
-    assert!(cluster.plan(&mut planner).writes.is_empty(), "not at the first word");
+    assert!(
+        cluster.plan(&mut planner).writes.is_empty(),
+        "not before the debounce time"
+    );
     assert!(planner.deadline(Instant::now()).unwrap() <= Instant::now() + Duration::from_secs(1));
     let (writes, notices) = cluster.settle(&mut planner).await;
     assert_eq!(cluster.slices(), [WIRED]);
     assert_eq!(writes.len(), 1, "one update of one object");
-    let told: Vec<_> = notices.iter().map(|notice| (notice.reason, notice.warning)).collect();
-    assert_eq!(told, [("AutowireWired", false)]);
+    let reasons: Vec<_> = notices.iter().map(|notice| (notice.reason, notice.warning)).collect();
+    assert_eq!(reasons, [("AutowireWired", false)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_workload_without_pods_leads_to_the_interceptors_at_once() {
+async fn a_workload_without_pods_points_to_the_interceptors_at_once() {
     let mut cluster = Cluster::new();
     cluster.apply(&pods("pods-1", "pods", &json!([]), &[]));
     let mut planner = planner();
@@ -57,7 +60,10 @@ async fn unwell_interceptors_are_bypassed_and_come_back() {
     let mut planner = planner();
     cluster.settle(&mut planner).await;
     cluster.interceptors[0].pod.ready = false;
-    assert!(cluster.plan(&mut planner).writes.is_empty(), "not at the first word");
+    assert!(
+        cluster.plan(&mut planner).writes.is_empty(),
+        "not before the debounce time"
+    );
     let (writes, notices) = cluster.settle(&mut planner).await;
     assert_eq!(cluster.slices(), [FALLBACK]);
     assert_eq!((writes.len(), notices[0].reason), (1, "AutowireFallback"));
@@ -162,7 +168,7 @@ async fn a_fallback_service_that_is_made_anew_costs_no_request() {
     cluster.settle(&mut planner).await;
     cluster.delete(Kind::Service, "pods");
     let (writes, notices) = cluster.settle(&mut planner).await;
-    assert!(writes.is_empty(), "interceptors hold what comes: {writes:?}");
+    assert!(writes.is_empty(), "interceptors hold the requests: {writes:?}");
     assert!(
         notices
             .iter()
@@ -299,7 +305,7 @@ async fn a_listener_is_taken_back_some_time_after_the_last_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_ports_are_taken_a_service_leads_to_its_pods() {
+async fn when_all_ports_are_in_use_a_service_points_to_its_pods() {
     let mut cluster = Cluster::new();
     for index in 0..4 {
         let service = format!("more-{index}");
@@ -358,14 +364,14 @@ async fn without_the_service_nothing_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leader_holds_what_is_wired_until_the_interceptors_have_told() {
+async fn a_new_leader_changes_no_destination_until_the_interceptors_have_reported() {
     let mut cluster = Cluster::new();
     cluster.settle(&mut planner()).await;
-    let told = std::mem::take(&mut cluster.interceptors);
+    let reported = std::mem::take(&mut cluster.interceptors);
     let mut planner = planner();
     assert!(cluster.plan(&mut planner).writes.is_empty(), "not found yet");
     advance(Duration::from_secs(4)).await;
     assert!(cluster.plan(&mut planner).writes.is_empty());
-    cluster.interceptors = told;
+    cluster.interceptors = reported;
     assert!(cluster.plan(&mut planner).writes.is_empty(), "and there they are");
 }

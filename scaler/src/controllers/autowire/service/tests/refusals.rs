@@ -1,12 +1,12 @@
-//! What is not done, and what people are told then.
+//! What autowire refuses, and the warnings that users get.
 
 use keda_http_kubernetes::object::Kind;
 use serde_json::{Value, json};
 
 use super::cluster::*;
 
-/// The reasons people are told of, with the name of the object.
-async fn told(cluster: &mut Cluster) -> Vec<String> {
+/// The reasons of all warnings, with the name of the object.
+async fn warnings(cluster: &mut Cluster) -> Vec<String> {
     let (_, notices) = cluster.settle(&mut planner()).await;
     let warnings = notices.iter().filter(|notice| notice.warning);
     warnings
@@ -19,7 +19,7 @@ fn http() -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_autowired_is_left_alone_and_told() {
+async fn a_port_that_cannot_be_autowired_is_left_alone_with_a_warning() {
     type Break = fn(&mut Cluster);
     let table: [(&str, Break); 10] = [
         ("AutowireNoService", |cluster| cluster.delete(Kind::Service, "api")),
@@ -61,7 +61,7 @@ async fn what_cannot_be_autowired_is_left_alone_and_told() {
             cluster.apply(&back("pods", &json!([{"name": "web", "port": 80}])));
         }
         break_it(&mut cluster);
-        assert_eq!(told(&mut cluster).await, [format!("api: {reason}")], "{index}");
+        assert_eq!(warnings(&mut cluster).await, [format!("api: {reason}")], "{index}");
         assert!(
             cluster.slices().is_empty() && cluster.listeners().is_empty(),
             "{reason}"
@@ -75,14 +75,14 @@ async fn a_fallback_service_that_is_autowired_itself_is_refused_so_no_circle_is_
     cluster.apply(&front("middle", &http()));
     cluster.apply(&scaled("api", &json!({"fallbackService": "middle"})));
     cluster.apply(&scaled("middle", &json!({"service": "middle"})));
-    assert_eq!(told(&mut cluster).await, ["api: AutowireFallbackAutowired"]);
+    assert_eq!(warnings(&mut cluster).await, ["api: AutowireFallbackAutowired"]);
     assert_eq!(cluster.slices(), ["middle-keda-http-http-ipv4 wired 10.1.0.1 -> 20000"]);
     cluster.apply(&scaled(
         "middle",
         &json!({"service": "middle", "fallbackService": "api"}),
     ));
     assert_eq!(
-        told(&mut cluster).await,
+        warnings(&mut cluster).await,
         ["api: AutowireFallbackAutowired", "middle: AutowireFallbackAutowired"]
     );
     assert_eq!(
@@ -92,7 +92,7 @@ async fn a_fallback_service_that_is_autowired_itself_is_refused_so_no_circle_is_
     );
     cluster.delete(Kind::ScaledObject, "middle");
     assert_eq!(
-        told(&mut cluster).await,
+        warnings(&mut cluster).await,
         ["api: AutowireFallbackAutowired"],
         "its endpoints are still written by us"
     );
@@ -129,7 +129,7 @@ async fn of_two_objects_that_want_a_port_the_older_one_has_it() {
     younger["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z");
     cluster.apply(&back("others", &http()));
     cluster.apply(&younger);
-    assert_eq!(told(&mut cluster).await, ["a-younger-one: AutowirePortTaken"]);
+    assert_eq!(warnings(&mut cluster).await, ["a-younger-one: AutowirePortTaken"]);
     cluster.interceptors.clear();
     cluster.settle(&mut planner()).await;
     assert_eq!(
@@ -137,7 +137,7 @@ async fn of_two_objects_that_want_a_port_the_older_one_has_it() {
         ["api-keda-http-http-ipv4 fallback 10.0.0.1,10.0.0.2 -> 8080"]
     );
     cluster.delete(Kind::ScaledObject, "api");
-    assert!(told(&mut cluster).await.is_empty());
+    assert!(warnings(&mut cluster).await.is_empty());
     assert_eq!(cluster.slices(), ["api-keda-http-http-ipv4 fallback  -> 80"]);
 }
 
@@ -147,27 +147,27 @@ async fn triggers_of_one_object_share_a_port_when_they_name_it_alike() {
     cluster.apply(&back("others", &http()));
     let paths = json!({"pathPrefixes": "/v2"});
     cluster.apply(&scaled_with("api", &[&json!({}), &paths]));
-    assert!(told(&mut cluster).await.is_empty());
+    assert!(warnings(&mut cluster).await.is_empty());
     let named = json!({"port": null, "portName": "http"});
     cluster.apply(&scaled_with("api", &[&json!({}), &named]));
     assert_eq!(
-        told(&mut cluster).await,
+        warnings(&mut cluster).await,
         ["api: AutowirePortTaken"],
         "interceptors know a listener by one name"
     );
     let other = json!({"fallbackService": "others"});
     cluster.apply(&scaled_with("api", &[&json!({}), &other]));
-    assert_eq!(told(&mut cluster).await, ["api: AutowireFallbacksDiffer"]);
+    assert_eq!(warnings(&mut cluster).await, ["api: AutowireFallbacksDiffer"]);
     assert_eq!(cluster.slices(), ["api-keda-http-http-ipv4 wired 10.1.0.1 -> 20000"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn slices_of_others_are_told_of_because_they_bypass_the_data_path() {
+async fn foreign_slices_get_a_warning_because_they_bypass_the_interceptors() {
     let mut cluster = Cluster::new();
     cluster.apply(&pods("api-left-over", "api", &http(), &[]));
-    assert!(told(&mut cluster).await.is_empty(), "an empty one does not matter");
+    assert!(warnings(&mut cluster).await.is_empty(), "an empty one does not matter");
     cluster.apply(&pods("api-left-over", "api", &http(), &["10.0.0.3"]));
-    assert_eq!(told(&mut cluster).await, ["api: AutowireForeignEndpointSlices"]);
+    assert_eq!(warnings(&mut cluster).await, ["api: AutowireForeignEndpointSlices"]);
     assert_eq!(cluster.slices(), ["api-keda-http-http-ipv4 wired 10.1.0.1 -> 20000"]);
 }
 
@@ -182,6 +182,6 @@ async fn an_http_scaled_object_with_kedifys_annotations_is_autowired_too() {
         }},
         "spec": {"hosts": ["api"], "scaleTargetRef": {"name": "api", "service": "api", "port": 80}},
     }));
-    assert!(told(&mut cluster).await.is_empty());
+    assert!(warnings(&mut cluster).await.is_empty());
     assert_eq!(cluster.slices(), ["api-keda-http-http-ipv4 wired 10.1.0.1 -> 20000"]);
 }

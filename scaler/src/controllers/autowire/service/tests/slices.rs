@@ -44,7 +44,7 @@ async fn a_slice_says_whose_it_is_and_all_that_is_needed_to_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_autowired_port_leads_to_interceptors_the_others_to_the_containers_own_ports() {
+async fn only_the_autowired_port_points_to_interceptors_the_others_to_the_containers_own_ports() {
     let mut cluster = Cluster::new();
     let number = json!({"port": null, "portName": "web"});
     cluster.apply(&scaled("api", &number));
