@@ -85,7 +85,7 @@ async fn reports_are_streamed_on_the_admin_port() {
         while reports.message().await.unwrap().unwrap().targets[0].waiting != 1 {}
     })
     .await;
-    drop(held);
+    held.leave();
     soon("the end is told", async {
         while reports.message().await.unwrap().unwrap().targets[0].pending != 0 {}
     })

@@ -231,7 +231,7 @@ async fn listeners_close_with_the_interceptor_and_what_they_hold_is_drained() {
 }
 
 #[tokio::test]
-async fn a_service_whose_pods_are_the_interceptor_itself_makes_no_circle() {
+async fn a_service_whose_pods_are_the_interceptor_itself_makes_no_loop() {
     let interceptor = Interceptor::start().await;
     let port = free_address().port();
     let [service, slice] = pods("shop", SocketAddr::from(([127, 0, 0, 1], port)));
@@ -245,10 +245,10 @@ async fn a_service_whose_pods_are_the_interceptor_itself_makes_no_circle() {
             listeners(&json!({port.to_string(): "shop/api:80"}))
         ]),
     );
-    let answer = until("the circle is broken", || async {
+    let answer = until("the loop is broken", || async {
         ask(port, "api").await.filter(|(status, _)| *status != 404)
     })
     .await;
-    assert!(answer.0 == 508 && answer.1.contains("circle"), "{answer:?}");
+    assert!(answer.0 == 508 && answer.1.contains("forwarding loop"), "{answer:?}");
     interceptor.pending("api", 0).await;
 }
