@@ -37,6 +37,7 @@ impl World {
 
     async fn with(client: kube::Client, namespace: Option<&str>) -> Self {
         let settings = ClusterSettings {
+            slices_of: None,
             watch_namespace: namespace.map(str::to_owned),
             kinds: Kind::ALL.into_iter().collect(),
             own_config_maps: None,
