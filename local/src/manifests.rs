@@ -37,12 +37,10 @@ pub struct Manifests {
     plans: BTreeMap<ObjectId, Plan>,
 }
 
-/// Something that is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
     /// The file, where it is known.
     pub file: Option<PathBuf>,
-    /// The object.
     pub object: String,
     /// Field and reason.
     pub error: FieldError,
@@ -103,17 +101,14 @@ impl Manifests {
         }
     }
 
-    /// The Deployments.
     pub fn workloads(&self) -> Vec<Workload> {
         self.workloads.values().cloned().collect()
     }
 
-    /// The ScaledObjects.
     pub fn plans(&self) -> Vec<Plan> {
         self.plans.values().cloned().collect()
     }
 
-    /// The Services.
     pub fn services(&self) -> Vec<Service> {
         let services = self.objects.values().filter_map(|object| match object {
             Object::Service(service) => Some((**service).clone()),

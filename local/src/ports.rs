@@ -56,8 +56,6 @@ impl Ports {
         self.take(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
     }
 
-    /// This port.
-    ///
     /// # Errors
     /// When somebody listens on it, or it has been handed out.
     pub fn take(&self, number: u16) -> io::Result<Port> {

@@ -17,9 +17,7 @@ use crate::output::Output;
 pub struct Launch {
     /// The program: a path, or a name to look for in `PATH`.
     pub program: String,
-    /// Its arguments.
     pub args: Vec<String>,
-    /// Variables.
     pub env: BTreeMap<String, String>,
     /// Where it runs; ours when there is none.
     pub directory: Option<PathBuf>,
@@ -85,7 +83,6 @@ impl Process {
         ended
     }
 
-    /// The same with a fixed limit.
     pub async fn stop_within(&mut self, limit: Duration) -> Option<ExitStatus> {
         self.stop(tokio::time::sleep(limit)).await
     }

@@ -57,7 +57,6 @@ impl RunDirectory {
         &self.manifests
     }
 
-    /// The user's manifests.
     pub fn users(&self) -> &Path {
         &self.users
     }

@@ -53,11 +53,8 @@ pub struct Template {
     pub command: Vec<String>,
     /// `env`, in order, not expanded yet.
     pub env: Vec<Variable>,
-    /// `workingDir`.
     pub directory: Option<String>,
-    /// The container's declared ports.
     pub ports: Vec<ContainerPort>,
-    /// `readinessProbe`.
     pub readiness: Option<Probe>,
     /// `terminationGracePeriodSeconds`, default 30 s.
     pub grace: Duration,
@@ -84,10 +81,8 @@ impl Template {
     }
 }
 
-/// A declared port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerPort {
-    /// Its name.
     pub name: Option<String>,
     /// The number it has in a cluster.
     pub number: u16,
@@ -96,11 +91,9 @@ pub struct ContainerPort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     pub name: String,
-    /// Where its value comes from.
     pub value: Value,
 }
 
-/// Where a variable's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `value`, with `$(NAME)` expanded.
@@ -120,8 +113,6 @@ const PREFIX: &str = "spec.template.spec";
 const LOCAL_COMMAND: &str = "http.keda.sh/local-command";
 
 impl Workload {
-    /// Reads a Deployment.
-    ///
     /// # Errors
     /// Every field that is not valid here.
     pub fn read(deployment: &Deployment) -> Result<Self, Vec<FieldError>> {
@@ -310,9 +301,7 @@ fn notes(pod: &PodSpec) -> Vec<String> {
 /// A port that an object gives by number or by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortRef {
-    /// The container's number.
     Number(u16),
-    /// The name of a declared port.
     Name(String),
 }
 

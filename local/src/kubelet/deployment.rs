@@ -12,7 +12,6 @@ use super::{PodContext, Status};
 use crate::Key;
 use crate::workload::Template;
 
-/// What looks after a Deployment.
 pub(super) struct Controller {
     key: Key,
     context: PodContext,

@@ -180,3 +180,70 @@ async fn exec(command: &[String], launch: &Launch) -> Result<(), Failure> {
         Err(error) => Err(failed(format!("failed: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{Ipv6Addr, TcpListener};
+
+    use super::*;
+
+    fn ports(main: u16) -> PodPorts {
+        PodPorts {
+            by_number: BTreeMap::from([(8080, main)]),
+            by_name: BTreeMap::from([("http".to_owned(), main)]),
+            main,
+        }
+    }
+
+    async fn reason(action: Action, ports: &PodPorts) -> String {
+        let answer = ask(&action, ports, &Launch::default()).await;
+        answer.err().map(|failure| failure.reason).unwrap_or_default()
+    }
+
+    fn get(path: &str) -> Action {
+        Action::HttpGet {
+            path: path.to_owned(),
+            port: PortRef::Number(8080),
+            headers: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn fault_c4_an_app_on_another_port_or_address_is_recognised() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for action in [get("/"), Action::TcpSocket(PortRef::Name("http".to_owned()))] {
+            assert_eq!(
+                reason(action, &ports(closed)).await,
+                format!(
+                    "127.0.0.1:{closed} refused the connection (PORT): the app must listen on the port that the variable \
+                     PORT holds, not on a fixed one"
+                )
+            );
+        }
+        let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+            return; // a machine without IPv6
+        };
+        let port = listener.local_addr().unwrap().port();
+        let reason = reason(get("/"), &ports(port)).await;
+        assert!(reason.contains("the app listens on [::1] only"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn fault_c4_a_wrong_path_and_an_unknown_port_are_named() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let app = axum::Router::new().route("/right", axum::routing::get(async || "OK"));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        assert_eq!(reason(get("/right"), &ports(port)).await, "");
+        assert_eq!(
+            reason(get("/wrong"), &ports(port)).await,
+            format!("GET http://127.0.0.1:{port}/wrong returned 404")
+        );
+        let unknown = Action::TcpSocket(PortRef::Name("web".to_owned()));
+        assert_eq!(
+            reason(unknown, &ports(port)).await,
+            "the container declares no port named \"web\""
+        );
+    }
+}

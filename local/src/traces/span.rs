@@ -17,11 +17,8 @@ pub struct Span {
     pub id: String,
     /// Its parent; empty for a root.
     pub parent: String,
-    /// What it is called.
     pub name: String,
-    /// Whose it is.
     pub service: String,
-    /// What it is.
     pub kind: Kind,
     /// Nanoseconds since 1970.
     pub start: u64,
@@ -33,7 +30,6 @@ pub struct Span {
     pub error: Option<String>,
 }
 
-/// What a span is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
     /// Work within a service.
@@ -43,14 +39,11 @@ pub enum Kind {
     Server,
     /// A request that is made.
     Client,
-    /// A message that is sent.
     Producer,
-    /// A message that is received.
     Consumer,
 }
 
 impl Kind {
-    /// In small letters.
     pub fn name(self) -> &'static str {
         match self {
             Self::Internal => "internal",
@@ -63,7 +56,6 @@ impl Kind {
 }
 
 impl Span {
-    /// The attribute of that name.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes
             .iter()
@@ -72,7 +64,6 @@ impl Span {
     }
 }
 
-/// All spans of an export.
 pub fn spans(export: ExportTraceServiceRequest) -> Vec<Span> {
     let mut spans = Vec::new();
     for resource in export.resource_spans {

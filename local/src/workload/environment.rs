@@ -9,7 +9,6 @@ use super::{PortRef, Template, Value};
 pub struct PodPorts {
     /// By the container's number.
     pub by_number: BTreeMap<u16, u16>,
-    /// By name.
     pub by_name: BTreeMap<String, u16>,
     /// The one in `PORT`.
     pub main: u16,
@@ -37,11 +36,8 @@ impl PodPorts {
 /// What a replica learns beside its template.
 #[derive(Debug, Clone)]
 pub struct Identity<'a> {
-    /// The pod's name.
     pub name: &'a str,
-    /// Its namespace.
     pub namespace: &'a str,
-    /// Its ports.
     pub ports: &'a PodPorts,
 }
 

@@ -6,10 +6,8 @@ use k8s_openapi::api::core::v1::{HTTPGetAction, Probe as Declared};
 
 use super::{FieldError, PortRef};
 
-/// A readiness probe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
-    /// What is asked.
     pub action: Action,
     /// Where in the Deployment its port or command is, for messages.
     pub field: String,
@@ -25,7 +23,6 @@ pub struct Probe {
     pub failures: u32,
 }
 
-/// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// `httpGet`: statuses 200 to 399 are good.
@@ -34,7 +31,6 @@ pub enum Action {
         path: String,
         /// The container's port.
         port: PortRef,
-        /// `httpHeaders`.
         headers: Vec<(String, String)>,
     },
     /// `tcpSocket`: a connection that opens is good.
@@ -134,7 +130,6 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Whether the pod is ready.
     pub fn is_ready(&self) -> bool {
         self.ready
     }

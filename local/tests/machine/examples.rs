@@ -13,10 +13,13 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::fixture::{client, run};
 
+/// Runs it; nothing must be wrong with it.
 async fn example(name: &str) -> Local {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
     assert!(directory.join("README.md").exists(), "{name} has no README");
-    run(&directory).await
+    let (local, printed) = run(&directory).await;
+    assert!(!printed.contains("warning:"), "see above");
+    local
 }
 
 async fn get(local: &Local, host: &str, path: &str) -> (u16, String) {

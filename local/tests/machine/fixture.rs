@@ -1,6 +1,8 @@
 //! Local in this process, with the programs that were built beside its own.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use keda_http_core::queue::{Queue, QueueEntry};
@@ -10,6 +12,7 @@ use keda_http_local::kubelet::Status;
 use keda_http_local::listening::WantedPorts;
 use keda_http_local::output::Output;
 use keda_http_local::program::{Program, State};
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -28,27 +31,60 @@ pub fn programs() -> PathBuf {
     directory
 }
 
+/// What was printed; the test runner shows it, too, when a test fails.
+#[derive(Clone, Default)]
+pub struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        eprint!("{}", String::from_utf8_lossy(text));
+        self.0.lock().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Printed {
+    pub fn contains(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.0.lock()).contains(text)
+    }
+
+    /// Waits until this text has been printed.
+    pub async fn wait_for(&self, text: &str) {
+        let printed = async {
+            while !self.contains(text) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(DEADLINE, printed).await.expect("printed in time");
+    }
+}
+
 pub struct Fixture {
     pub local: Local,
+    pub printed: Printed,
     pub manifests: tempfile::TempDir,
     client: reqwest::Client,
 }
 
 /// Runs the manifests of a directory.
-pub async fn run(manifests: &Path) -> Local {
+pub async fn run(manifests: &Path) -> (Local, Printed) {
     let options = Options {
         manifests: Some(manifests.into()),
         programs: programs(),
         ports: WantedPorts::ANY,
         ..Options::default()
     };
-    let output = Output::to(std::io::stderr(), false); // shown by the test runner when a test fails
+    let printed = Printed::default();
+    let output = Output::to(printed.clone(), false);
     let local = timeout(DEADLINE, Local::start(&options, output))
         .await
         .expect("started in time")
         .unwrap();
     timeout(DEADLINE, local.keda().settled()).await.expect("polled in time");
-    local
+    (local, printed)
 }
 
 /// A client that opens a connection for each request.
@@ -66,9 +102,10 @@ impl Fixture {
     pub async fn start(yaml: &str) -> Self {
         let manifests = tempfile::tempdir().unwrap();
         std::fs::write(manifests.path().join("app.yaml"), yaml).unwrap();
-        let local = run(manifests.path()).await;
+        let (local, printed) = run(manifests.path()).await;
         Self {
             local,
+            printed,
             manifests,
             client: client(),
         }

@@ -6,3 +6,4 @@ mod command;
 mod deaths;
 mod examples;
 mod fixture;
+mod reports;

@@ -1,0 +1,80 @@
+//! What is printed about requests that get no answer.
+
+use crate::fixture::{App, Fixture};
+
+fn http_scaled_object(container: &str) -> String {
+    let app = App {
+        container,
+        cooldown: 60,
+    }
+    .yaml();
+    let (workload, _) = app.split_once("---\n{apiVersion: keda.sh").unwrap();
+    format!(
+        "{workload}---\n{{apiVersion: http.keda.sh/v1alpha1, kind: HTTPScaledObject, metadata: {{name: app}}, spec: {{hosts: \
+         [app.local], scaleTargetRef: {{name: app, service: app, port: 80}}}}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn fault_c3_an_http_scaled_object_alone_wakes_its_app() {
+    let fixture = Fixture::start(&http_scaled_object("{name: app, command: [hello]}")).await;
+    assert_eq!(fixture.get("app.local", "/").await.0, 200);
+    fixture.local.stop().await;
+}
+
+#[tokio::test]
+async fn fault_c3_an_interceptor_route_alone_is_reported() {
+    let app = App {
+        container: "{name: app, command: [hello]}",
+        cooldown: 60,
+    };
+    let with_route = app.yaml_with_route("1s");
+    let parts: Vec<&str> = with_route.split("---\n").collect();
+    let alone: Vec<&str> = parts
+        .into_iter()
+        .filter(|part| !part.contains("kind: ScaledObject"))
+        .collect();
+    let fixture = Fixture::start(&alone.join("---\n")).await;
+    let warning = "InterceptorRoute default/app: spec: no ScaledObject starts Deployment default/app for this route";
+    assert!(fixture.printed.contains(warning));
+    fixture.local.stop().await;
+}
+
+#[tokio::test]
+async fn fault_c4_an_app_on_a_fixed_port_is_reported_with_and_without_a_probe() {
+    for probe in ["", ", readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}"] {
+        let container = format!("{{name: app, command: [sleep, '1000']{probe}}}");
+        let app = App {
+            container: &container,
+            cooldown: 60,
+        };
+        let fixture = Fixture::start(&app.yaml()).await;
+        let request = fixture.request("app.local", "/");
+        fixture.printed.wait_for(" refused the connection (PORT): ").await;
+        request.abort();
+        fixture.local.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn fault_c6_a_paused_object_is_printed_and_does_not_scale() {
+    let app = App {
+        container: "{name: app, command: [hello]}",
+        cooldown: 60,
+    };
+    let paused = app.yaml().replace(
+        "kind: ScaledObject, metadata: {name: app}",
+        "kind: ScaledObject, metadata: {name: app, annotations: {autoscaling.keda.sh/paused: 'true'}}",
+    );
+    let fixture = Fixture::start(&paused).await;
+    assert!(
+        fixture
+            .printed
+            .contains("default/app: paused by annotation at 0 replicas")
+    );
+    let request = fixture.request("app.local", "/");
+    fixture.pending("default/app", 1).await;
+    assert_eq!(fixture.status("app", |_| true).await.pods, 0);
+    request.abort();
+    fixture.local.stop().await;
+}
