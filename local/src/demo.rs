@@ -7,7 +7,9 @@ use http::HeaderMap;
 use keda_http_runtime::env::Environment;
 use keda_http_runtime::telemetry::{LogConfig, Telemetry, Tracing, propagation};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, SpanKind as OtelSpanKind, Status, Tracer as _, TracerProvider as _,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -16,7 +18,7 @@ use crate::kubelet;
 use crate::launches::tracing_environment;
 use crate::manifests::Example;
 use crate::output::Output;
-use crate::traces::{Kind, Span, WIDTH, waterfall};
+use crate::traces::{Span, SpanKind, WIDTH, waterfall};
 use crate::workload::Workload;
 
 const SERVICE: &str = "demo-client";
@@ -50,7 +52,7 @@ pub async fn run(local: &Local, output: &Output) -> Result<bool> {
         .context("the app must be at zero before the demo")?;
     let before = status.borrow().history.len() - 1;
 
-    let client = Client::new(local, example)?;
+    let client = TracedClient::new(local, example)?;
     let cold = client.send().await?;
     let warm = client.send().await?;
     print_outcome(output, "cold", &cold);
@@ -128,7 +130,7 @@ fn print_result(failures: &[String], output: &Output) {
 }
 
 /// A traced client of the interceptor.
-struct Client {
+struct TracedClient {
     http: reqwest::Client,
     telemetry: Telemetry,
     tracing: Tracing,
@@ -143,7 +145,7 @@ struct Outcome {
     span: String,
 }
 
-impl Client {
+impl TracedClient {
     fn new(local: &Local, example: &Example) -> Result<Self> {
         let variables = tracing_environment(local.listening().otlp);
         let environment = Environment::of(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -164,7 +166,7 @@ impl Client {
             KeyValue::new("url.full", self.url.clone()),
         ];
         let builder = SpanBuilder::from_name(SPAN)
-            .with_kind(SpanKind::Client)
+            .with_kind(OtelSpanKind::Client)
             .with_attributes(attributes);
         let mut span = tracer.build_with_context(builder, &opentelemetry::Context::new());
         let mut headers = HeaderMap::new();
@@ -211,7 +213,10 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// The spans that a complete trace of a cold start has, and this one does not.
 fn missing_spans(spans: &[Span], client: &str, app_is_traced: bool) -> Vec<String> {
     let mut missing = Vec::new();
-    if !spans.iter().any(|span| span.id == client && span.kind == Kind::Client) {
+    if !spans
+        .iter()
+        .any(|span| span.id == client && span.kind == SpanKind::Client)
+    {
         missing.push("the trace has no span of the client".to_owned());
     }
     let of = |parent: &str, kind, is_interceptor| {
@@ -221,16 +226,16 @@ fn missing_spans(spans: &[Span], client: &str, app_is_traced: bool) -> Vec<Strin
         };
         spans.iter().find(found)
     };
-    let Some(server) = of(client, Kind::Server, true).filter(|span| span.name == INTERCEPTOR) else {
+    let Some(server) = of(client, SpanKind::Server, true).filter(|span| span.name == INTERCEPTOR) else {
         missing.push(format!("the trace has no server span {INTERCEPTOR} below the client's"));
         return missing;
     };
-    if of(&server.id, Kind::Internal, true).is_none() {
+    if of(&server.id, SpanKind::Internal, true).is_none() {
         missing.push("the trace has no span of the wait".to_owned());
     }
-    match of(&server.id, Kind::Client, true) {
+    match of(&server.id, SpanKind::Client, true) {
         None => missing.push("the trace has no span of the call to the app".to_owned()),
-        Some(call) if app_is_traced && of(&call.id, Kind::Server, false).is_none() => {
+        Some(call) if app_is_traced && of(&call.id, SpanKind::Server, false).is_none() => {
             missing.push("the trace has no server span of the app below the call to it".to_owned());
         }
         Some(_) => {}
@@ -249,7 +254,7 @@ fn missing_spans(spans: &[Span], client: &str, app_is_traced: bool) -> Vec<Strin
 mod tests {
     use super::*;
 
-    fn span(id: &str, parent: &str, service: &str, name: &str, kind: Kind) -> Span {
+    fn span(id: &str, parent: &str, service: &str, name: &str, kind: SpanKind) -> Span {
         Span {
             id: id.to_owned(),
             parent: parent.to_owned(),
@@ -262,11 +267,11 @@ mod tests {
 
     fn complete_trace() -> Vec<Span> {
         vec![
-            span("1", "", SERVICE, SPAN, Kind::Client),
-            span("2", "1", INTERCEPTOR, INTERCEPTOR, Kind::Server),
-            span("3", "2", INTERCEPTOR, "cold start", Kind::Internal),
-            span("4", "2", INTERCEPTOR, "HTTP GET", Kind::Client),
-            span("5", "4", "hello", "GET /", Kind::Server),
+            span("1", "", SERVICE, SPAN, SpanKind::Client),
+            span("2", "1", INTERCEPTOR, INTERCEPTOR, SpanKind::Server),
+            span("3", "2", INTERCEPTOR, "cold start", SpanKind::Internal),
+            span("4", "2", INTERCEPTOR, "HTTP GET", SpanKind::Client),
+            span("5", "4", "hello", "GET /", SpanKind::Server),
         ]
     }
 
@@ -300,7 +305,7 @@ mod tests {
         let mut spans = complete_trace();
         spans.pop();
         assert_eq!(missing_spans(&spans, "1", false), [""; 0]);
-        spans.push(span("6", "9", "other", "lost", Kind::Internal));
+        spans.push(span("6", "9", "other", "lost", SpanKind::Internal));
         assert_eq!(
             missing_spans(&spans, "1", false),
             ["the parent of span lost is missing"]

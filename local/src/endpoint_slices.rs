@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::Key;
 use crate::workload::environment::PodPorts;
-use crate::workload::{PortRef, matches};
+use crate::workload::{TargetPort, matches};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadyPod {
@@ -163,10 +163,10 @@ fn endpoint_port(port: &ServicePort, ports: &PodPorts) -> Option<EndpointPort> {
 }
 
 /// The container's port behind a Service's: `targetPort`, or the same number.
-pub fn target(port: &ServicePort) -> Option<PortRef> {
+pub fn target(port: &ServicePort) -> Option<TargetPort> {
     match &port.target_port {
-        Some(target) => PortRef::read(target),
-        None => PortRef::read(&IntOrString::Int(port.port)),
+        Some(target) => TargetPort::read(target),
+        None => TargetPort::read(&IntOrString::Int(port.port)),
     }
 }
 

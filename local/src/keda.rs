@@ -22,7 +22,7 @@ mod plan;
 mod push;
 mod scale_loop;
 
-pub(crate) use plan::{Metric, Plan, Trigger};
+pub(crate) use plan::{MetricType, Plan, Trigger};
 
 /// All ScaledObjects.
 #[derive(Debug)]

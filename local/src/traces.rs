@@ -14,7 +14,7 @@ pub mod receiver;
 pub mod span;
 pub mod waterfall;
 
-pub use span::{Kind, Span};
+pub use span::{Span, SpanKind};
 
 /// How many traces are kept; the oldest are dropped first.
 const KEPT_TRACES: usize = 500;
@@ -158,7 +158,7 @@ impl State {
 pub fn is_cold_start(spans: &[Span]) -> bool {
     spans
         .iter()
-        .any(|span| span.kind == Kind::Server && span.attribute("cold-start") == Some("true"))
+        .any(|span| span.kind == SpanKind::Server && span.attribute("cold-start") == Some("true"))
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
         Span {
             trace: trace.to_owned(),
             id: id.to_owned(),
-            kind: Kind::Server,
+            kind: SpanKind::Server,
             name: "keda-http-interceptor".to_owned(),
             attributes: vec![("cold-start".to_owned(), "true".to_owned())],
             ..Span::default()

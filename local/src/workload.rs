@@ -91,11 +91,11 @@ pub struct ContainerPort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     pub name: String,
-    pub value: Value,
+    pub value: VariableValue,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum VariableValue {
     /// `value`, with `$(NAME)` expanded.
     Text(String),
     /// `fieldRef: metadata.name`
@@ -214,14 +214,14 @@ fn variables(container: &Container, at: &str, errors: &mut Vec<FieldError>) -> V
 }
 
 /// `None` leaves the variable to the environment of keda-http-local.
-fn value(variable: &EnvVar) -> Result<Option<Value>, String> {
+fn value(variable: &EnvVar) -> Result<Option<VariableValue>, String> {
     let Some(source) = &variable.value_from else {
-        return Ok(Some(Value::Text(variable.value.clone().unwrap_or_default())));
+        return Ok(Some(VariableValue::Text(variable.value.clone().unwrap_or_default())));
     };
     match source.field_ref.as_ref().map(|field| field.field_path.as_str()) {
-        Some("metadata.name") => return Ok(Some(Value::PodName)),
-        Some("metadata.namespace") => return Ok(Some(Value::Namespace)),
-        Some("status.podIP" | "status.hostIP") => return Ok(Some(Value::Address)),
+        Some("metadata.name") => return Ok(Some(VariableValue::PodName)),
+        Some("metadata.namespace") => return Ok(Some(VariableValue::Namespace)),
+        Some("status.podIP" | "status.hostIP") => return Ok(Some(VariableValue::Address)),
         Some(_) | None => {}
     }
     if std::env::var_os(&variable.name).is_some() {
@@ -300,12 +300,12 @@ fn notes(pod: &PodSpec) -> Vec<String> {
 
 /// A port that an object gives by number or by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PortRef {
+pub enum TargetPort {
     Number(u16),
     Name(String),
 }
 
-impl std::fmt::Display for PortRef {
+impl std::fmt::Display for TargetPort {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Number(number) => number.fmt(f),
@@ -314,7 +314,7 @@ impl std::fmt::Display for PortRef {
     }
 }
 
-impl PortRef {
+impl TargetPort {
     /// `None` for a number that is not a valid port.
     pub fn read(port: &IntOrString) -> Option<Self> {
         match port {

@@ -22,7 +22,7 @@ pub struct Spec {
 
 /// The result of one read of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Value {
+pub struct MeasuredValue {
     /// The metric.
     pub value: f64,
     /// Whether the trigger is active.
@@ -69,7 +69,7 @@ impl Client {
     ///
     /// # Errors
     /// The scaler's, of either call.
-    pub async fn value(&self, metric: &str) -> Result<Value, Status> {
+    pub async fn value(&self, metric: &str) -> Result<MeasuredValue, Status> {
         let request = GetMetricsRequest {
             scaled_object_ref: Some(self.object.clone()),
             metric_name: metric.to_owned(),
@@ -88,7 +88,7 @@ impl Client {
             .or(values.first());
         let value = value.ok_or_else(|| Status::internal(format!("no value for metric {metric}")))?;
         let value = newer(value.metric_value_float, value.metric_value);
-        Ok(Value {
+        Ok(MeasuredValue {
             value,
             active: self.is_active().await?,
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Metric;
+use super::MetricType;
 
 /// How often the HPA looks.
 pub const PERIOD: Duration = Duration::from_secs(15);
@@ -22,7 +22,7 @@ pub struct Reading {
     /// Its target.
     pub target: f64,
     /// How both are compared.
-    pub metric: Metric,
+    pub metric: MetricType,
 }
 
 /// The HPA of one ScaledObject.
@@ -80,8 +80,8 @@ fn wanted(replicas: u32, reading: &Reading) -> u32 {
     }
     let now = f64::from(replicas);
     let needed = match reading.metric {
-        Metric::AverageValue => reading.value / reading.target,
-        Metric::Value => now * reading.value / reading.target,
+        MetricType::AverageValue => reading.value / reading.target,
+        MetricType::Value => now * reading.value / reading.target,
     };
     if now > 0.0 && (needed / now - 1.0).abs() <= TOLERANCE {
         return replicas;
@@ -103,7 +103,7 @@ mod tests {
         Reading {
             value,
             target: 10.0,
-            metric: Metric::AverageValue,
+            metric: MetricType::AverageValue,
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_value_that_is_each_replicas_scales_in_proportion() {
         let reading = Reading {
-            metric: Metric::Value,
+            metric: MetricType::Value,
             ..reading(20.0)
         };
         assert_eq!(Hpa::default().step(3, &[reading], true, (0, 20), Instant::now()), 6);

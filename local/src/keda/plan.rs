@@ -62,12 +62,12 @@ pub struct Trigger {
     /// All of its metadata, as it is handed to the scaler.
     pub metadata: BTreeMap<String, String>,
     /// How the HPA reads its metrics.
-    pub metric: Metric,
+    pub metric: MetricType,
 }
 
 /// `metricType`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Metric {
+pub enum MetricType {
     /// The value is shared out among the replicas.
     #[default]
     AverageValue,
@@ -201,8 +201,8 @@ fn triggers(declared: &[ScaleTrigger], scaler: &str) -> Vec<Trigger> {
         index,
         metadata: metadata(trigger, several, scaler),
         metric: match trigger.metric_type.as_deref() {
-            Some("Value") => Metric::Value,
-            Some(_) | None => Metric::AverageValue,
+            Some("Value") => MetricType::Value,
+            Some(_) | None => MetricType::AverageValue,
         },
     })
     .collect()

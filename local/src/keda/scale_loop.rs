@@ -14,13 +14,13 @@ use super::decision::{Decision, Situation, decide};
 use super::failures::Failures;
 use super::hpa::{self, Hpa, Reading};
 use super::push::{Push, follow_activity, follow_specs};
-use super::{Metric, Plan};
+use super::{MetricType, Plan};
 use crate::output::Output;
 use crate::scale::Scale;
 
 pub(super) struct ScaleLoop {
     plan: Plan,
-    triggers: Vec<Trigger>,
+    triggers: Vec<TriggerState>,
     scale: Scale,
     output: Output,
     created: Instant,
@@ -33,9 +33,9 @@ pub(super) struct ScaleLoop {
     settled: watch::Sender<bool>,
 }
 
-struct Trigger {
+struct TriggerState {
     index: usize,
-    metric: Metric,
+    metric: MetricType,
     client: Client,
     /// The metrics in the status of the ScaledObject; before they are known, pushes are dropped.
     specs: Vec<Spec>,
@@ -50,7 +50,7 @@ impl ScaleLoop {
         output: Output,
         settled: watch::Sender<bool>,
     ) -> Self {
-        let triggers = plan.triggers.iter().map(|trigger| Trigger {
+        let triggers = plan.triggers.iter().map(|trigger| TriggerState {
             index: trigger.index,
             metric: trigger.metric,
             client: Client::new(scaler.clone(), &plan, trigger),
@@ -247,7 +247,7 @@ impl ScaleLoop {
     }
 }
 
-impl Trigger {
+impl TriggerState {
     /// Whether any of its metrics is active.
     async fn poll(&mut self) -> Result<bool, Status> {
         self.specs = self.client.specs().await?;

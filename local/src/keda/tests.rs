@@ -163,7 +163,7 @@ fn plan(polling_interval: u64) -> Plan {
         triggers: vec![Trigger {
             index: 0,
             metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            metric: Metric::AverageValue,
+            metric: MetricType::AverageValue,
         }],
         pause: None,
         notes: Vec::new(),

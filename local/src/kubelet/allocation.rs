@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use crate::endpoint_slices::target;
 use crate::ports::{Port, Ports};
 use crate::workload::environment::PodPorts;
-use crate::workload::{PortRef, Template};
+use crate::workload::{TargetPort, Template};
 
 /// A port of this machine for each port of the container that is declared, or that a Service or the probe names by its
 /// number. `PORT` is the one that the first Service targets, else the first that is declared or probed, else a free one.
@@ -16,10 +16,14 @@ pub(super) fn allocate(template: &Template, services: &[Service], free: &Ports) 
         .iter()
         .filter_map(|service| service.spec.as_ref()?.ports.as_ref())
         .flatten();
-    let targets: Vec<PortRef> = service_ports.filter_map(target).collect();
-    let declared: Vec<PortRef> = template.ports.iter().map(|port| PortRef::Number(port.number)).collect();
+    let targets: Vec<TargetPort> = service_ports.filter_map(target).collect();
+    let declared: Vec<TargetPort> = template
+        .ports
+        .iter()
+        .map(|port| TargetPort::Number(port.number))
+        .collect();
     let probed = template.readiness.as_ref().and_then(|probe| probe.action.port());
-    let wanted: Vec<&PortRef> = targets.iter().chain(&declared).chain(probed).collect();
+    let wanted: Vec<&TargetPort> = targets.iter().chain(&declared).chain(probed).collect();
 
     let mut held = Vec::new();
     let mut take = || -> io::Result<u16> {
@@ -30,7 +34,7 @@ pub(super) fn allocate(template: &Template, services: &[Service], free: &Ports) 
     };
     let mut ports = PodPorts::default();
     for port in &wanted {
-        if let PortRef::Number(number) = port
+        if let TargetPort::Number(number) = port
             && let std::collections::btree_map::Entry::Vacant(entry) = ports.by_number.entry(*number)
         {
             entry.insert(take()?);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::pod::{Event, Pod};
+use super::pod::{Pod, PodEvent};
 use super::{PodContext, Status};
 use crate::Key;
 use crate::workload::Template;
@@ -19,8 +19,8 @@ pub(super) struct Controller {
     shutdown: CancellationToken,
     replicas: BTreeMap<u64, Replica>,
     started: u64,
-    sender: mpsc::UnboundedSender<(u64, Event)>,
-    events: mpsc::UnboundedReceiver<(u64, Event)>,
+    sender: mpsc::UnboundedSender<(u64, PodEvent)>,
+    events: mpsc::UnboundedReceiver<(u64, PodEvent)>,
 }
 
 struct Replica {
@@ -81,14 +81,14 @@ impl Controller {
         self.publish();
     }
 
-    fn record(&mut self, number: u64, event: Event) {
+    fn record(&mut self, number: u64, event: PodEvent) {
         match event {
-            Event::Ready(ready) => {
+            PodEvent::Ready(ready) => {
                 if let Some(replica) = self.replicas.get_mut(&number) {
                     replica.ready = ready;
                 }
             }
-            Event::Gone => {
+            PodEvent::Gone => {
                 self.replicas.remove(&number);
             }
         }
@@ -139,7 +139,7 @@ impl Controller {
             // The controller outlives its replicas, so it receives every event.
             let report = |event| events.send((number, event)).unwrap_or_default();
             pod.run(stopping, report).await;
-            report(Event::Gone);
+            report(PodEvent::Gone);
         });
         self.replicas.insert(
             number,

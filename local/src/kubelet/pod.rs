@@ -22,7 +22,7 @@ use crate::workload::Template;
 use crate::workload::environment::{Identity, PodPorts, command, variables};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum PodEvent {
     Ready(bool),
     /// It has ended and is not restarted.
     Gone,
@@ -37,7 +37,7 @@ pub(super) struct Pod {
 
 impl Pod {
     /// Runs, and restarts after each crash, until `stop`.
-    pub(super) async fn run(self, stop: CancellationToken, report: impl Fn(Event)) {
+    pub(super) async fn run(self, stop: CancellationToken, report: impl Fn(PodEvent)) {
         let (ports, _held) = match self.ports() {
             Ok(ports) => ports,
             Err(error) => {
@@ -64,7 +64,7 @@ impl Pod {
     }
 
     /// Runs until it ends; the reason, or `None` when it was stopped.
-    async fn run_once(&self, ports: &PodPorts, stop: &CancellationToken, report: &impl Fn(Event)) -> Option<String> {
+    async fn run_once(&self, ports: &PodPorts, stop: &CancellationToken, report: &impl Fn(PodEvent)) -> Option<String> {
         let launch = self.launch(ports);
         let mut process = match Process::start(&launch, Some((&self.context.output, &self.key.name))) {
             Ok(process) => process,
@@ -77,7 +77,7 @@ impl Pod {
         };
         // No request may be sent here any more when the process is asked to end.
         self.context.slices.mark_not_ready(&self.key);
-        report(Event::Ready(false));
+        report(PodEvent::Ready(false));
         match ended {
             Some(status) => Some(describe_end(status)),
             None => {
@@ -103,17 +103,17 @@ impl Pod {
     }
 
     /// Announces readiness by the probe; without one a replica is ready when it has started.
-    async fn probe(&self, launch: &Launch, ports: &PodPorts, report: &impl Fn(Event)) -> Infallible {
+    async fn probe(&self, launch: &Launch, ports: &PodPorts, report: &impl Fn(PodEvent)) -> Infallible {
         let announce = |probed: Probed| match probed {
             Probed::Ready => {
                 self.context.slices.mark_ready(self.ready_pod(ports));
                 self.print("ready");
-                report(Event::Ready(true));
+                report(PodEvent::Ready(true));
             }
             Probed::NoLongerReady(reason) => {
                 self.context.slices.mark_not_ready(&self.key);
                 self.print(&format!("no longer ready: {reason}"));
-                report(Event::Ready(false));
+                report(PodEvent::Ready(false));
             }
             Probed::StillNotReady(reason) => self.print(&format!("not ready: {reason}")),
         };

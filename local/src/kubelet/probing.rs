@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::process::{Launch, Process, describe};
-use crate::workload::PortRef;
+use crate::workload::TargetPort;
 use crate::workload::environment::PodPorts;
 use crate::workload::probe::{Action, Answers, Probe};
 
@@ -91,7 +91,7 @@ async fn ask(action: &Action, ports: &PodPorts, launch: &Launch) -> Result<(), F
     }
 }
 
-fn find(ports: &PodPorts, port: &PortRef) -> Result<u16, Failure> {
+fn find(ports: &PodPorts, port: &TargetPort) -> Result<u16, Failure> {
     ports.find(port).ok_or_else(|| Failure {
         reason: format!("the container declares no port {port}"),
         is_permanent: true,
@@ -204,7 +204,7 @@ mod tests {
     fn get(path: &str) -> Action {
         Action::HttpGet {
             path: path.to_owned(),
-            port: PortRef::Number(8080),
+            port: TargetPort::Number(8080),
             headers: Vec::new(),
         }
     }
@@ -212,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn fault_c4_an_app_on_another_port_or_address_is_recognised() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        for action in [get("/"), Action::TcpSocket(PortRef::Name("http".to_owned()))] {
+        for action in [get("/"), Action::TcpSocket(TargetPort::Name("http".to_owned()))] {
             assert_eq!(
                 reason(action, &ports(closed)).await,
                 format!(
@@ -240,7 +240,7 @@ mod tests {
             reason(get("/wrong"), &ports(port)).await,
             format!("GET http://127.0.0.1:{port}/wrong returned 404")
         );
-        let unknown = Action::TcpSocket(PortRef::Name("web".to_owned()));
+        let unknown = Action::TcpSocket(TargetPort::Name("web".to_owned()));
         assert_eq!(
             reason(unknown, &ports(port)).await,
             "the container declares no port named \"web\""

@@ -12,7 +12,7 @@ use super::{Complaint, Manifests};
 use crate::Key;
 use crate::endpoint_slices::target;
 use crate::keda::Plan;
-use crate::workload::{FieldError, PortRef, Workload};
+use crate::workload::{FieldError, TargetPort, Workload};
 
 /// Errors.
 impl Manifests {
@@ -289,7 +289,7 @@ impl Manifests {
         for (id, workload) in &self.workloads {
             let probe = workload.template.readiness.as_ref();
             if let Some(probe) = probe
-                && let Some(PortRef::Name(name)) = probe.action.port()
+                && let Some(TargetPort::Name(name)) = probe.action.port()
                 && !workload.template.declares(name)
             {
                 let reason = format!("the container {}", workload.template.undeclared(name));
@@ -343,8 +343,8 @@ impl Manifests {
 fn named_targets(service: &Service) -> impl Iterator<Item = (usize, String)> {
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     ports.enumerate().filter_map(|(index, port)| match target(port) {
-        Some(PortRef::Name(name)) => Some((index, name)),
-        Some(PortRef::Number(_)) | None => None,
+        Some(TargetPort::Name(name)) => Some((index, name)),
+        Some(TargetPort::Number(_)) | None => None,
     })
 }
 

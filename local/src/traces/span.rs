@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind as WireKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span as Wire, Status};
 
@@ -19,7 +19,7 @@ pub struct Span {
     pub parent: String,
     pub name: String,
     pub service: String,
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// Nanoseconds since 1970.
     pub start: u64,
     /// Nanoseconds since 1970.
@@ -31,7 +31,7 @@ pub struct Span {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kind {
+pub enum SpanKind {
     /// Work within a service.
     #[default]
     Internal,
@@ -43,7 +43,7 @@ pub enum Kind {
     Consumer,
 }
 
-impl Kind {
+impl SpanKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Internal => "internal",
@@ -95,13 +95,13 @@ fn read(span: Wire, service: &str) -> Span {
     }
 }
 
-fn kind(kind: SpanKind) -> Kind {
+fn kind(kind: WireKind) -> SpanKind {
     match kind {
-        SpanKind::Unspecified | SpanKind::Internal => Kind::Internal,
-        SpanKind::Server => Kind::Server,
-        SpanKind::Client => Kind::Client,
-        SpanKind::Producer => Kind::Producer,
-        SpanKind::Consumer => Kind::Consumer,
+        WireKind::Unspecified | WireKind::Internal => SpanKind::Internal,
+        WireKind::Server => SpanKind::Server,
+        WireKind::Client => SpanKind::Client,
+        WireKind::Producer => SpanKind::Producer,
+        WireKind::Consumer => SpanKind::Consumer,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Kind, Span};
+use super::{Span, SpanKind};
 
 /// The attributes that are shown, in this order.
 const SHOWN: [&str; 9] = [
@@ -102,7 +102,7 @@ fn extent(spans: &[Span]) -> (u64, u64) {
 fn headline(spans: &[Span], nanoseconds: u64) -> String {
     let server = spans
         .iter()
-        .find(|span| span.kind == Kind::Server && span.attribute("cold-start").is_some());
+        .find(|span| span.kind == SpanKind::Server && span.attribute("cold-start").is_some());
     let attribute = |name| server.and_then(|span| span.attribute(name)).unwrap_or_default();
     let what = if attribute("cold-start") == "true" {
         "cold start"
@@ -170,7 +170,7 @@ fn bar(span: &Span, (start, end): (u64, u64), columns: usize) -> String {
 fn details(row: &Row<'_>, width: usize) -> Option<String> {
     let span = row.span;
     let mut parts: Vec<String> = Vec::new();
-    if span.kind != Kind::Internal {
+    if span.kind != SpanKind::Internal {
         parts.push(span.kind.name().to_owned());
     }
     let shown = SHOWN
@@ -245,9 +245,9 @@ impl Paint {
     fn bar(&self, text: &str, span: &Span) -> String {
         let code = match span.kind {
             _ if span.error.is_some() => "31",
-            Kind::Server => "34",
-            Kind::Client => "36",
-            Kind::Internal | Kind::Producer | Kind::Consumer => "33",
+            SpanKind::Server => "34",
+            SpanKind::Client => "36",
+            SpanKind::Internal | SpanKind::Producer | SpanKind::Consumer => "33",
         };
         self.with(code, text)
     }

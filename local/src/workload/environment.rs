@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{PortRef, Template, Value};
+use super::{TargetPort, Template, VariableValue};
 
 /// A replica's own ports: for each port of its container the one it has on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,10 +16,10 @@ pub struct PodPorts {
 
 impl PodPorts {
     /// The port on this machine.
-    pub fn find(&self, port: &PortRef) -> Option<u16> {
+    pub fn find(&self, port: &TargetPort) -> Option<u16> {
         match port {
-            PortRef::Number(number) => self.by_number.get(number).copied(),
-            PortRef::Name(name) => self.by_name.get(name).copied(),
+            TargetPort::Number(number) => self.by_number.get(number).copied(),
+            TargetPort::Name(name) => self.by_name.get(name).copied(),
         }
     }
 
@@ -48,10 +48,10 @@ pub fn variables(template: &Template, pod: &Identity<'_>) -> BTreeMap<String, St
     let fixed = variables.clone();
     for variable in &template.env {
         let value = match &variable.value {
-            Value::Text(text) => expand(text, &variables),
-            Value::PodName => pod.name.to_owned(),
-            Value::Namespace => pod.namespace.to_owned(),
-            Value::Address => "127.0.0.1".to_owned(),
+            VariableValue::Text(text) => expand(text, &variables),
+            VariableValue::PodName => pod.name.to_owned(),
+            VariableValue::Namespace => pod.namespace.to_owned(),
+            VariableValue::Address => "127.0.0.1".to_owned(),
         };
         variables.insert(variable.name.clone(), value);
         variables.extend(fixed.clone());

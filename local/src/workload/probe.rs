@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{HTTPGetAction, Probe as Declared};
 
-use super::{FieldError, PortRef};
+use super::{FieldError, TargetPort};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
@@ -30,11 +30,11 @@ pub enum Action {
         /// Path and query.
         path: String,
         /// The container's port.
-        port: PortRef,
+        port: TargetPort,
         headers: Vec<(String, String)>,
     },
     /// `tcpSocket`: a connection that opens is good.
-    TcpSocket(PortRef),
+    TcpSocket(TargetPort),
     /// `exec`: exit code 0 is good.
     Exec(Vec<String>),
 }
@@ -69,7 +69,7 @@ impl Action {
             return http_get(get);
         }
         if let Some(socket) = &declared.tcp_socket {
-            let port = PortRef::read(&socket.port).ok_or((".tcpSocket.port", no_port()))?;
+            let port = TargetPort::read(&socket.port).ok_or((".tcpSocket.port", no_port()))?;
             return Ok(Self::TcpSocket(port));
         }
         let command = declared
@@ -91,7 +91,7 @@ impl Action {
     }
 
     /// The port it asks, if it asks one.
-    pub fn port(&self) -> Option<&PortRef> {
+    pub fn port(&self) -> Option<&TargetPort> {
         match self {
             Self::HttpGet { port, .. } | Self::TcpSocket(port) => Some(port),
             Self::Exec(_) => None,
@@ -110,7 +110,7 @@ fn http_get(get: &HTTPGetAction) -> Result<Action, (&'static str, String)> {
             .clone()
             .filter(|path| !path.is_empty())
             .unwrap_or_else(|| "/".to_owned()),
-        port: PortRef::read(&get.port).ok_or((".httpGet.port", no_port()))?,
+        port: TargetPort::read(&get.port).ok_or((".httpGet.port", no_port()))?,
         headers: headers
             .map(|header| (header.name.clone(), header.value.clone()))
             .collect(),
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!((probe.successes, probe.failures), (1, 3));
         let action = Action::HttpGet {
             path: "/".to_owned(),
-            port: PortRef::Name("http".to_owned()),
+            port: TargetPort::Name("http".to_owned()),
             headers: Vec::new(),
         };
         assert_eq!(probe.action, action);

@@ -2,7 +2,7 @@ use super::*;
 
 const MS: u64 = 1_000_000;
 
-fn span(id: &str, parent: &str, service: &str, name: &str, kind: Kind, from_to: (u64, u64)) -> Span {
+fn span(id: &str, parent: &str, service: &str, name: &str, kind: SpanKind, from_to: (u64, u64)) -> Span {
     Span {
         trace: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
         id: id.to_owned(),
@@ -34,22 +34,29 @@ fn cold_start() -> Vec<Span> {
         ("http.response.status_code", "200"),
     ];
     vec![
-        span("5", "3", interceptor, "wait for endpoint", Kind::Internal, (0, 900)),
+        span("5", "3", interceptor, "wait for endpoint", SpanKind::Internal, (0, 900)),
         with(
-            span("7", "6", "hello", "GET /", Kind::Server, (912, 920)),
+            span("7", "6", "hello", "GET /", SpanKind::Server, (912, 920)),
             &[("http.response.status_code", "200")],
         ),
         with(
-            span("6", "2", interceptor, "HTTP GET", Kind::Client, (910, 922)),
+            span("6", "2", interceptor, "HTTP GET", SpanKind::Client, (910, 922)),
             &[("server.port", "12345")],
         ),
-        span("4", "3", interceptor, "signal", Kind::Internal, (0, 1)),
-        span("3", "2", interceptor, "cold start", Kind::Internal, (0, 910)),
+        span("4", "3", interceptor, "signal", SpanKind::Internal, (0, 1)),
+        span("3", "2", interceptor, "cold start", SpanKind::Internal, (0, 910)),
         with(
-            span("2", "1", interceptor, "keda-http-interceptor", Kind::Server, (0, 923)),
+            span(
+                "2",
+                "1",
+                interceptor,
+                "keda-http-interceptor",
+                SpanKind::Server,
+                (0, 923),
+            ),
             &server,
         ),
-        span("1", "", "demo-client", "demo request", Kind::Client, (0, 925)),
+        span("1", "", "demo-client", "demo request", SpanKind::Client, (0, 925)),
     ]
 }
 
@@ -101,7 +108,7 @@ fn without_colour_there_is_no_escape_and_with_it_the_text_is_the_same() {
 
 #[test]
 fn an_error_is_shown_and_a_span_without_its_parent_is_a_root() {
-    let mut lost = span("2", "unknown", "app", "GET /", Kind::Server, (0, 10));
+    let mut lost = span("2", "unknown", "app", "GET /", SpanKind::Server, (0, 10));
     lost.error = Some("boom".to_owned());
     let drawn = render(&[lost], 100, false);
     assert!(
@@ -114,12 +121,12 @@ fn an_error_is_shown_and_a_span_without_its_parent_is_a_root() {
 fn strange_traces_are_drawn_too() {
     assert!(!render(&[], 100, false).is_empty());
     let circle = [
-        span("1", "2", "a", "a", Kind::Internal, (0, 1)),
-        span("2", "1", "a", "b", Kind::Internal, (0, 1)),
-        span("3", "3", "a", "c", Kind::Internal, (0, 1)),
+        span("1", "2", "a", "a", SpanKind::Internal, (0, 1)),
+        span("2", "1", "a", "b", SpanKind::Internal, (0, 1)),
+        span("3", "3", "a", "c", SpanKind::Internal, (0, 1)),
     ];
     assert!(!render(&circle, 100, false).is_empty());
-    let mut backwards = span("1", "", "a", "a", Kind::Internal, (0, 0));
+    let mut backwards = span("1", "", "a", "a", SpanKind::Internal, (0, 0));
     backwards.end = 0;
     assert!(!render(&[backwards], 20, false).is_empty());
 }
