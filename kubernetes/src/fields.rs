@@ -23,6 +23,16 @@ pub struct FieldError {
     pub reason: String,
 }
 
+impl FieldError {
+    /// An error of this field.
+    pub fn new(field: impl Display, reason: impl Display) -> Self {
+        Self {
+            field: field.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
 /// What is said of a rule without any condition.
 pub(crate) const CATCH_ALL: &str = "has no hosts, no paths and no headers, so it takes all requests of every host; write hosts: [\"*\"] if that is meant";
 

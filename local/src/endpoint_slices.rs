@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use keda_http_kubernetes::endpoints::SERVICE_NAME;
 use parking_lot::Mutex;
 
 use crate::Key;
@@ -132,7 +133,7 @@ pub fn slice(service: &Service, pod: &ReadyPod) -> Option<EndpointSlice> {
     }
     let service_name = Key::from_metadata(&service.metadata).name;
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
-    let label = ("kubernetes.io/service-name".to_owned(), service_name.clone());
+    let label = (SERVICE_NAME.to_owned(), service_name.clone());
     Some(EndpointSlice {
         metadata: ObjectMeta {
             name: Some(format!("{service_name}-{}", pod.key.name)),

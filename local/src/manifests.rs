@@ -8,15 +8,16 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use keda_http_core::route::{Route, Rule, ServiceRef};
 use keda_http_core::target::TargetKey;
-use keda_http_kubernetes::endpoints::EndpointIndex;
+use keda_http_kubernetes::fields::FieldError;
 use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
-use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
+use keda_http_kubernetes::routes::RouteChange;
 use keda_http_kubernetes::source::Change;
+use keda_http_kubernetes::view::{HostSettings, View, ViewChange};
 
 use crate::Key;
 use crate::keda::Plan;
-use crate::workload::{FieldError, Workload, matches};
+use crate::workload::{Workload, matches};
 
 mod checks;
 mod example;
@@ -30,14 +31,13 @@ pub struct Manifests {
     directory: PathBuf,
     scaler: String,
     objects: BTreeMap<ObjectId, Object>,
-    route_index: RouteIndex,
+    view: View,
     routes: BTreeMap<TargetKey, Arc<Route>>,
-    endpoints: EndpointIndex,
     workloads: BTreeMap<ObjectId, Workload>,
     plans: BTreeMap<ObjectId, Plan>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Complaint {
     /// The file, where it is known.
     pub file: Option<PathBuf>,
@@ -71,9 +71,11 @@ impl Manifests {
             directory: directory.into(),
             scaler: scaler.to_owned(),
             objects: BTreeMap::new(),
-            route_index: RouteIndex::default(),
+            view: View::new(HostSettings {
+                owned: true,
+                cluster_domain: "cluster.local".to_owned(),
+            }),
             routes: BTreeMap::new(),
-            endpoints: EndpointIndex::default(),
             workloads: BTreeMap::new(),
             plans: BTreeMap::new(),
         }
@@ -83,14 +85,15 @@ impl Manifests {
     pub fn apply(&mut self, changes: &[Change]) -> Findings {
         for change in changes {
             self.store(change);
-            for change in self.route_index.update(change) {
+            for change in self.view.update(change) {
                 match change {
-                    RouteChange::Set(route) => drop(self.routes.insert(route.key.clone(), route)),
-                    RouteChange::Remove(key) => drop(self.routes.remove(&key)),
+                    ViewChange::Route(RouteChange::Set(route)) => drop(self.routes.insert(route.key.clone(), route)),
+                    ViewChange::Route(RouteChange::Remove(key)) => drop(self.routes.remove(&key)),
+                    ViewChange::Endpoints(_) => {}
                 }
             }
-            self.endpoints.update(change);
         }
+        self.view.settle();
         let mut errors = self.read_workloads();
         errors.extend(self.read_plans());
         errors.extend(self.refused_routes());

@@ -1,12 +1,13 @@
 //! The part of a Deployment that is run here.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use keda_http_kubernetes::fields::FieldError;
 
 use crate::Key;
 
@@ -14,25 +15,6 @@ pub mod environment;
 pub mod probe;
 
 use probe::Probe;
-
-/// A field that is not valid here, and what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub struct FieldError {
-    /// Where in the object, such as `spec.template.spec.containers[0].command`.
-    pub field: String,
-    /// What is wrong and what is allowed.
-    pub reason: String,
-}
-
-impl FieldError {
-    pub fn new(field: impl Display, reason: impl Display) -> Self {
-        Self {
-            field: field.to_string(),
-            reason: reason.to_string(),
-        }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {

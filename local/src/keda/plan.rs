@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use keda_http_core::trigger::KEDIFY_HTTP;
 use keda_http_kubernetes::conversion::{self, EXTERNAL_PUSH};
+use keda_http_kubernetes::fields::FieldError;
 use keda_http_kubernetes::resources::{ScaleTrigger, ScaledObject};
 
 use crate::Key;
-use crate::workload::FieldError;
 
 /// A ScaledObject.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
 use keda_http_core::route::Route;
+use keda_http_kubernetes::endpoints::SERVICE_NAME;
+use keda_http_kubernetes::fields::FieldError;
 use keda_http_kubernetes::managed_scaled_object::{SKIP_CREATION, scaled_object};
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::resources::{HttpScaledObject, ScaledObject};
@@ -12,7 +14,7 @@ use super::{Complaint, Manifests};
 use crate::Key;
 use crate::endpoint_slices::target;
 use crate::keda::Plan;
-use crate::workload::{FieldError, TargetPort, Workload};
+use crate::workload::{TargetPort, Workload};
 
 /// Errors.
 impl Manifests {
@@ -147,20 +149,18 @@ impl Manifests {
     }
 
     pub(super) fn refused_routes(&self) -> Vec<Complaint> {
-        let refused = self.route_index.refused().iter();
+        let refused = self.view.refused().iter();
         let errors = refused.flat_map(|(id, errors)| errors.iter().map(move |error| (id, error)));
-        errors
-            .map(|(id, error)| self.complaint(id, FieldError::new(&error.field, &error.reason)))
-            .collect()
+        errors.map(|(id, error)| self.complaint(id, error.clone())).collect()
     }
 
     pub(super) fn missing_services(&self) -> Vec<Complaint> {
         let missing = self.routes.values().filter_map(|route| {
-            let reason = self.endpoints.endpoints(&route.upstream).err()?;
+            let reason = self.view.endpoints(&route.upstream).err()?;
             Some(self.route_complaint(route, FieldError::new("service and port", reason)))
         });
         let mut complaints: Vec<Complaint> = missing.collect();
-        if self.routes.is_empty() && self.route_index.refused().is_empty() {
+        if self.routes.is_empty() && self.view.refused().is_empty() {
             let reason = "there is none: add a ScaledObject with a kedify-http trigger, an InterceptorRoute, or an HTTPScaledObject";
             complaints.push(Complaint {
                 file: Some(self.directory.clone()),
@@ -205,6 +205,29 @@ impl Manifests {
         warnings.extend(self.unknown_target_ports());
         warnings.extend(self.unknown_probe_ports());
         warnings.extend(self.routes_that_scale_nothing());
+        warnings.extend(self.hosts_of_several_routes());
+        warnings
+    }
+
+    fn hosts_of_several_routes(&self) -> Vec<Complaint> {
+        let mut warnings = Vec::new();
+        for (key, conflicts) in self.view.conflicts().iter() {
+            let Some(route) = self.routes.get(key) else { continue };
+            let lost = conflicts.lost.iter().filter(|lost| !lost.in_cluster);
+            let lost = lost.map(|lost| {
+                format!(
+                    "{} belongs to namespace {}, which gets its requests",
+                    lost.host, lost.owner
+                )
+            });
+            let shadowed = conflicts.shadowed.iter();
+            let shadowed = shadowed.map(|(host, winner)| {
+                format!("all requests for {host} go to route {winner}, which has the same host, path and headers")
+            });
+            for reason in lost.chain(shadowed) {
+                warnings.push(self.route_complaint(route, FieldError::new("hosts", reason)));
+            }
+        }
         warnings
     }
 
@@ -241,7 +264,7 @@ impl Manifests {
             let labels = object.metadata().labels.as_ref();
             id.kind == Kind::EndpointSlice
                 && id.namespace == service.namespace
-                && labels.and_then(|labels| labels.get("kubernetes.io/service-name")) == Some(&service.name)
+                && labels.and_then(|labels| labels.get(SERVICE_NAME)) == Some(&service.name)
         })
     }
 

@@ -242,3 +242,34 @@ fn fault_c6_a_second_scaled_object_for_a_deployment_is_refused() {
     );
     assert_eq!(fixture.manifests.plans().len(), 1);
 }
+
+#[test]
+fn fault_c5_two_routes_for_one_host_are_reported() {
+    let (workload, scaled) = HELLO.split_once("---\napiVersion: keda.sh").unwrap();
+    let second = scaled
+        .replace("  name: hello\nspec", "  name: other\nspec")
+        .replace("name: hello\n  min", "name: other\n  min");
+    let other = workload
+        .replace("name: hello", "name: other")
+        .replace("app: hello", "app: other");
+    let yaml = format!(
+        "{HELLO}---\n{other}---\napiVersion: keda.sh{}",
+        second.replace("service: hello", "service: other")
+    );
+    let text = warning(&yaml);
+    assert!(
+        text.contains("default/hello: hosts: all requests for hello.local go to route default/other")
+            || text.contains("default/other: hosts: all requests for hello.local go to route default/hello"),
+        "{text}"
+    );
+}
+
+#[test]
+fn fault_c1_the_request_to_try_has_the_punycode_of_its_host() {
+    let (fixture, errors) = read(&HELLO.replace("hosts: hello.local", "hosts: punycöde.example"));
+    assert_eq!(errors, [""; 0]);
+    assert_eq!(
+        fixture.manifests.example().unwrap().curl(8080),
+        "curl -i -H 'Host: xn--punycde-e1a.example' http://127.0.0.1:8080/"
+    );
+}

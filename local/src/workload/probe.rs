@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{HTTPGetAction, Probe as Declared};
 
-use super::{FieldError, TargetPort};
+use keda_http_kubernetes::fields::FieldError;
+
+use super::TargetPort;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
