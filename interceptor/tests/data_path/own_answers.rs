@@ -198,7 +198,7 @@ async fn a_request_above_the_limit_is_refused_and_a_place_is_free_again_when_one
     let metrics = interceptor.metrics().await;
     let rejected = r#"interceptor_cold_start_rejections_total{route_name="api",route_namespace="shop"} 2"#;
     assert!(metrics.contains(rejected), "{metrics}");
-    drop(first);
+    first.leave();
     interceptor.waiting("api", 1).await;
     let mut third = interceptor.send(&ask("/")).await;
     interceptor.waiting("api", 2).await;
