@@ -142,7 +142,6 @@ fn set_options(stream: &TcpStream) {
 fn http1_builder(header_names: HeaderNameCase) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .auto_date_header(false)
         .header_read_timeout(None)
         .title_case_headers(header_names == HeaderNameCase::Title)
         .max_header_size(inbound::MAX_HEAD_BYTES);
@@ -153,7 +152,6 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .auto_date_header(false)
         .keep_alive_interval(H2_KEEPALIVE)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST);

@@ -175,3 +175,18 @@ async fn fault_b9_a_response_that_cannot_be_read_says_what_is_wrong() {
         );
     }
 }
+
+#[tokio::test]
+async fn fault_b6_every_answer_has_one_date() {
+    let dated = "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 0\r\n\r\n";
+    let (app, _) = answers(dated).await;
+    let answer = answer_to(&in_front_of(app).await, "GET").await;
+    assert!(answer.contains("date: sun, 06 nov 1994 08:49:37 gmt"), "{answer}");
+    assert_eq!(answer.matches("date:").count(), 1, "{answer}");
+    let (app, _) = answers(OK).await;
+    let interceptor = in_front_of(app).await;
+    assert_eq!(answer_to(&interceptor, "GET").await.matches("\r\ndate: ").count(), 1);
+    let own = "GET / HTTP/1.1\r\nhost: nobody.example\r\nconnection: close\r\n\r\n";
+    let own = interceptor.send(own).await.read_to_end().await.to_ascii_lowercase();
+    assert!(own.starts_with("http/1.1 404") && own.contains("\r\ndate: "), "{own}");
+}
