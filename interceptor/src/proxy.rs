@@ -22,7 +22,6 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use keda_http_core::reply::When;
-use keda_http_core::session::EndpointId;
 use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
@@ -44,7 +43,7 @@ use crate::telemetry::metrics::{ColdStartOutcome, Metrics};
 use crate::telemetry::spans::{RequestSpan, Spans};
 use crate::upstream::connection::Connection;
 use crate::upstream::request_body::RequestBody;
-use crate::upstream::{ConnectError, ConnectStages, Connected, Hold, Upstream, Wanted};
+use crate::upstream::{ConnectError, ConnectStages, Connected, Hold, Needs, Upstream, Wanted};
 
 /// What one worker handles requests with.
 pub struct Proxy {
@@ -169,8 +168,12 @@ impl Proxy {
         let counts = record.pending().is_some();
         let session = route.session.as_deref().filter(|_| counts);
         let session = session.map(|session| Sticky::new(session, request.headers(), client));
-        let preferred = session.as_ref().and_then(|session| session.asked);
         let http1 = request.version() < Version::HTTP_2;
+        let mut needs = Needs {
+            endpoint: session.as_ref().and_then(|session| session.asked),
+            http2: !http1 && is_grpc(request.headers()),
+            new: false,
+        };
         let deadline = route.deadline(request.headers());
         let upgrade = client
             .asks_for_upgrade()
@@ -185,12 +188,9 @@ impl Proxy {
         let mut retries = Retries::default();
         let mut reached = false;
         loop {
-            let idle = retries
-                .may_reuse()
-                .then(|| self.upstream.idle_connection(&route.upstream, preferred));
-            let (mut connection, fallback) = match idle.flatten() {
+            let (mut connection, fallback) = match self.upstream.idle_connection(&route.upstream, needs) {
                 Some(connection) => (connection, false),
-                None => Box::pin(self.connect(route, record, limits, preferred, retries.may_reuse()))
+                None => Box::pin(self.connect(route, record, limits, needs))
                     .await
                     .map_err(|error| Failed { error, reached })?,
             };
@@ -220,6 +220,7 @@ impl Proxy {
             request = retries
                 .next_request(error, copy, record)
                 .map_err(|error| Failed { error, reached })?;
+            needs.new = retries.need_new_connection();
             self.metrics.replays.inc();
             retries.pause().await;
         }
@@ -231,16 +232,14 @@ impl Proxy {
         route: &BoundRoute,
         record: &mut Record,
         limits: Limits<'_>,
-        preferred: Option<EndpointId>,
-        reuse: bool,
+        needs: Needs,
     ) -> Result<(Connection, bool), ProxyError> {
         // Counted from the arrival: a second attempt has no second budget.
         let ready_by = route.readiness.map(|limit| record.arrived() + limit);
         let own = Wanted {
             backend: &route.upstream,
             hold: route.hold(record.pending()),
-            preferred,
-            reuse,
+            needs,
             deadline: earliest(ready_by, limits.deadline),
         };
         let fallback = route.fallback.as_deref().map(|backend| Wanted {
@@ -248,8 +247,11 @@ impl Proxy {
             hold: record
                 .pending()
                 .map_or(Hold::Never, |pending| Hold::Among(pending, None)),
-            preferred: None,
-            reuse: true,
+            needs: Needs {
+                endpoint: None,
+                new: false,
+                ..needs
+            },
             deadline: limits.deadline,
         });
         let abandoned = async {

@@ -51,11 +51,25 @@ pub(crate) struct Upstream {
 pub(crate) struct Wanted<'a> {
     pub(crate) backend: &'a Backend,
     pub(crate) hold: Hold<'a>,
-    /// The endpoint of the client's session, picked while it is ready and not ejected.
-    pub(crate) preferred: Option<EndpointId>,
-    /// Whether an idle HTTP/1.1 connection will do. One that was closed while idle has others like it in the pool.
-    pub(crate) reuse: bool,
+    pub(crate) needs: Needs,
     pub(crate) deadline: Option<Instant>,
+}
+
+/// What a connection must be like.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Needs {
+    /// The endpoint of the client's session, picked while it is ready and not ejected.
+    pub(crate) endpoint: Option<EndpointId>,
+    /// gRPC cannot do without HTTP/2, also where the Service does not say that its app speaks it.
+    pub(crate) http2: bool,
+    /// Whether it must be new, since an idle one was closed and may have been closed with all others.
+    pub(crate) new: bool,
+}
+
+impl Needs {
+    fn protocol(self, picked: &PickedEndpoint) -> AppProtocol {
+        if self.http2 { AppProtocol::H2c } else { picked.protocol }
+    }
 }
 
 /// Whether a request waits while no endpoint is ready.
@@ -116,21 +130,14 @@ pub(crate) struct ConnectStages {
 
 impl Upstream {
     /// The warm path: an idle connection to a ready endpoint, or nothing.
-    pub(crate) fn idle_connection(&self, backend: &Backend, preferred: Option<EndpointId>) -> Option<Connection> {
-        self.reuse(backend.pick(preferred)?).ok()
+    pub(crate) fn idle_connection(&self, backend: &Backend, needs: Needs) -> Option<Connection> {
+        self.reuse(backend.pick(needs.endpoint)?, needs).ok()
     }
 
-    fn reuse_if(&self, wanted: bool, picked: PickedEndpoint) -> Result<Connection, PickedEndpoint> {
-        if wanted || picked.protocol == AppProtocol::H2c {
-            self.reuse(picked)
-        } else {
-            Err(picked)
-        }
-    }
-
-    fn reuse(&self, picked: PickedEndpoint) -> Result<Connection, PickedEndpoint> {
+    fn reuse(&self, picked: PickedEndpoint, needs: Needs) -> Result<Connection, PickedEndpoint> {
         let pool = picked.pool(self.worker);
-        let found = match picked.protocol {
+        let found = match needs.protocol(&picked) {
+            AppProtocol::Http1 if needs.new => None,
             AppProtocol::Http1 => pool.take().map(Sender::Http1),
             AppProtocol::H2c => pool.shared().map(Sender::Http2),
         };
@@ -165,8 +172,8 @@ impl Upstream {
     /// Waits for its turn at the endpoint, then takes an idle connection or dials. A failed dial is followed by a
     /// pause before the next in turn may dial, unless there is another endpoint to try.
     async fn open(&self, picked: PickedEndpoint, wanted: Wanted<'_>) -> Opened {
-        let Wanted { backend, reuse, .. } = wanted;
-        let picked = match self.reuse_if(reuse, picked) {
+        let Wanted { backend, needs, .. } = wanted;
+        let picked = match self.reuse(picked, needs) {
             Ok(connection) => return Opened::Connected(connection),
             Err(picked) => picked,
         };
@@ -174,14 +181,14 @@ impl Upstream {
         let Some(permit) = endpoint.pool(self.worker).permit().await else {
             return Opened::Gone;
         };
-        let picked = match self.reuse_if(reuse, picked) {
+        let picked = match self.reuse(picked, needs) {
             Ok(connection) => return Opened::Connected(connection),
             Err(picked) => picked,
         };
         if endpoint.is_ejected() && backend.has_alternative(&endpoint) {
             return Opened::Gone;
         }
-        match connect::dial(&endpoint.address, endpoint.protocol, self).await {
+        match connect::dial(&endpoint.address, needs.protocol(&picked), self).await {
             Ok(sender) => {
                 permit.proven();
                 if let Sender::Http2(sender) = &sender {
@@ -251,13 +258,13 @@ impl Connecting<'_> {
         let backend = wanted.backend;
         let mut give_up = None;
         loop {
-            let picked = match backend.pick(wanted.preferred) {
+            let picked = match backend.pick(wanted.needs.endpoint) {
                 Some(picked) => picked,
                 None => {
                     // Now it is not ready again, which is not a failed dial any more.
                     give_up = None;
                     self.stages.begin_wait(wanted.hold)?;
-                    let picked = backend.ready(wanted.preferred).await;
+                    let picked = backend.ready(wanted.needs.endpoint).await;
                     self.stages.ready = Some(Instant::now());
                     picked
                 }

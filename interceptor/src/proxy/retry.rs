@@ -91,9 +91,9 @@ impl Retries {
         }
     }
 
-    /// Whether the next attempt may use a connection that was idle.
-    pub(crate) fn may_reuse(&self) -> bool {
-        self.broken == 0
+    /// Whether the next attempt must not use a connection that was idle.
+    pub(crate) fn need_new_connection(&self) -> bool {
+        self.broken > 0
     }
 
     /// The first new attempt is made at once, later ones after a short jittered pause.

@@ -51,9 +51,11 @@ impl Connection {
         self.endpoint.eject();
     }
 
-    /// How it speaks.
     pub(crate) fn protocol(&self) -> AppProtocol {
-        self.endpoint.protocol
+        match self.sender {
+            Sender::Http1(_) => AppProtocol::Http1,
+            Sender::Http2(_) => AppProtocol::H2c,
+        }
     }
 
     /// Where it goes.

@@ -47,7 +47,7 @@ async fn telling_app() -> SocketAddr {
 }
 
 /// Speaks HTTP/2 only: sends the body back in frames, with the length as a trailer.
-async fn http2_echo() -> SocketAddr {
+pub async fn http2_echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

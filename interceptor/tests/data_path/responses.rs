@@ -190,3 +190,39 @@ async fn fault_b6_every_answer_has_one_date() {
     let own = interceptor.send(own).await.read_to_end().await.to_ascii_lowercase();
     assert!(own.starts_with("http/1.1 404") && own.contains("\r\ndate: "), "{own}");
 }
+
+#[tokio::test]
+async fn fault_b7_grpc_goes_by_http2_where_the_service_says_nothing() {
+    use crate::protocols::{http2_client, http2_echo};
+    use http_body_util::{BodyExt, Full};
+    let interceptor = in_front_of(http2_echo().await).await;
+    let mut client = http2_client(interceptor.bound.proxy).await;
+    for _ in 0..2 {
+        let request = http::Request::post("http://api.example/echo.Echo/Say")
+            .header("content-type", "application/grpc+proto")
+            .body(Full::from("hello"))
+            .unwrap();
+        let response = soon("the answer", client.send_request(request)).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(body.to_bytes(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn fault_b7_other_requests_stay_on_http1_beside_it() {
+    use crate::protocols::http2_client;
+    use http_body_util::{BodyExt, Full};
+    let (app, _) = answers(OK).await;
+    let interceptor = in_front_of(app).await;
+    let mut client = http2_client(interceptor.bound.proxy).await;
+    for content_type in ["application/grpc-web+proto", "application/json"] {
+        let request = http::Request::post("http://api.example/")
+            .header("content-type", content_type)
+            .body(Full::from(""))
+            .unwrap();
+        let response = soon("the answer", client.send_request(request)).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    }
+}
