@@ -1,8 +1,6 @@
-//! The admin port: what every program has, `/queue`, `/routes`, and the gRPC stream of reports; and the metrics port.
+//! The admin port: what every program has, `/queue`, `/routes`, and the gRPC stream of reports.
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use keda_http_core::queue::{Queue, QueueEntry};
@@ -12,7 +10,6 @@ use keda_http_runtime::readiness::Readiness;
 use crate::counters::pending::PendingRequests;
 use crate::counters::report::Reports;
 use crate::proxy::routes::{RouteView, Routes};
-use crate::telemetry::metrics::Metrics;
 
 /// What the admin port shows.
 #[derive(Clone)]
@@ -34,11 +31,6 @@ pub fn router(admin: Admin, reports: Reports, readiness: Readiness, process: &Pr
         .merge(grpc)
 }
 
-/// The metrics port's only route.
-pub fn metrics_router(metrics: Metrics) -> Router {
-    Router::new().route("/metrics", get(expose)).with_state(metrics)
-}
-
 /// The counters in upstream's shape; every known route appears, idle ones too.
 async fn queue(State(admin): State<Admin>) -> Json<Queue> {
     let counts = admin.pending.snapshot().into_iter();
@@ -58,18 +50,4 @@ async fn queue(State(admin): State<Admin>) -> Json<Queue> {
 
 async fn routes(State(admin): State<Admin>) -> Json<Vec<RouteView>> {
     Json(admin.routes.views())
-}
-
-async fn expose(State(metrics): State<Metrics>) -> Response {
-    match metrics.expose() {
-        Ok(text) => (
-            [(
-                header::CONTENT_TYPE,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            )],
-            text,
-        )
-            .into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
 }

@@ -198,7 +198,7 @@ impl Bound {
             ),
             metrics: self
                 .metrics_listener
-                .map(|listener| (listener, admin::metrics_router(metrics.clone()))),
+                .map(|listener| (listener, keda_http_runtime::admin::metrics(metrics.registry()))),
             routing: Routing::new(routes, backends, pending, metrics, settings, self.readiness),
         };
         Ok((workers, background, pushing))

@@ -17,6 +17,10 @@ use crate::readiness::Readiness;
 use crate::settings::Table;
 use crate::telemetry::LogLevel;
 
+mod metrics;
+
+pub use metrics::metrics;
+
 /// How long [`serve`] waits for open exchanges once it shall stop.
 pub const GRACE: Duration = Duration::from_secs(2);
 

@@ -97,7 +97,7 @@ impl App {
             _ => None,
         };
         let Observability { metrics, readiness } = observability;
-        let router = admin::router(metrics.clone(), readiness.clone(), &process);
+        let router = admin::router(&metrics, readiness.clone(), &process);
         Ok(Bound {
             addresses: Addresses {
                 keda: incoming.local_addr()?,

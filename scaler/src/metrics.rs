@@ -154,6 +154,11 @@ impl Metrics {
         }
     }
 
+    /// What a scrape reads.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.clone()
+    }
+
     /// All of it in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut body = String::new();

@@ -262,11 +262,9 @@ impl Metrics {
         }
     }
 
-    /// The exposition of all instruments, in the OpenMetrics text format.
-    pub fn expose(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+    /// What a scrape reads.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.clone()
     }
 }
 
