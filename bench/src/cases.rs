@@ -80,7 +80,8 @@ pub async fn run(cases: &[Case], builds: &Builds) -> Result<()> {
         if builds.before.is_none() {
             report.save()?;
         }
-        std::io::stdout().write_all(format!("\n{}", report.text()).as_bytes())?;
+        // The reader may have gone (`| head`); the report is saved all the same.
+        let _ = std::io::stdout().write_all(format!("\n{}", report.text()).as_bytes());
     }
     Ok(())
 }

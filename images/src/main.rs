@@ -22,6 +22,7 @@ mod layer;
 mod packages;
 mod sbom;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::{env, fs};
@@ -46,7 +47,8 @@ Writes DIRECTORY/PROGRAM.tar, an OCI archive, and DIRECTORY/PROGRAM.cdx.json, it
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [program, binary, reference, directory] = arguments.as_slice() else {
-        eprint!("{USAGE}");
+        // The reader may have gone: `| head`.
+        let _ = std::io::stderr().write_all(USAGE.as_bytes());
         return ExitCode::from(64);
     };
     match write(program, Path::new(binary), reference, Path::new(directory)) {
@@ -58,7 +60,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was written is the answer")]
 fn write(program: &str, binary: &Path, reference: &str, directory: &Path) -> Result<()> {
     let metadata: Metadata = serde_json::from_str(&output(
         "cargo",
@@ -88,7 +89,9 @@ fn write(program: &str, binary: &Path, reference: &str, directory: &Path) -> Res
     );
     fs::write(&tar, &archive.tar).with_context(|| tar.display().to_string())?;
     fs::write(&sbom, serde_json::to_vec_pretty(&bill)?).with_context(|| sbom.display().to_string())?;
-    println!(
+    // The reader may have gone: the files are what matters.
+    let _ = writeln!(
+        std::io::stdout(),
         "{reference}  {}  {} MB  {}",
         archive.digest,
         archive.tar.len() / 1_000_000,

@@ -125,3 +125,22 @@ fn sigterm_drains_and_ends_with_0() {
     assert!(said.any(|line| line.contains("drained")));
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn fault_b12_help_and_errors_end_quietly_when_nobody_reads_them() {
+    for (argument, code) in [("--help", 0), ("--no-such-flag", 64)] {
+        let unread = || {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            writer
+        };
+        let mut program = Command::new(env!("CARGO_BIN_EXE_keda-http-interceptor"));
+        let status = program
+            .arg(argument)
+            .stdout(unread())
+            .stderr(unread())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "{argument}");
+    }
+}

@@ -9,6 +9,7 @@ use keda_http_local::cli::{self, Command, HELP};
 use keda_http_local::demo;
 use keda_http_local::output::Output;
 use keda_http_runtime::env::Environment;
+use keda_http_runtime::process::print_error;
 use keda_http_runtime::telemetry::{LogConfig, Telemetry};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 
@@ -68,7 +69,7 @@ fn exit_code(result: Result<bool, StartError>) -> ExitCode {
 
 fn fail(reason: &str, code: u8) -> ExitCode {
     for line in reason.lines() {
-        eprintln!("keda-http-local: {line}");
+        print_error(&format!("keda-http-local: {line}"));
     }
     ExitCode::from(code)
 }

@@ -118,7 +118,7 @@ impl Program {
     /// Reports why the program ends, and returns its exit code.
     pub fn fail(&self, reason: &impl fmt::Display, code: u8) -> ExitCode {
         for line in format!("{reason:#}").lines() {
-            eprintln!("{}: {line}", self.name);
+            print_error(&format!("{}: {line}", self.name));
         }
         ExitCode::from(code)
     }
@@ -137,6 +137,12 @@ pub fn asks_for_help(arguments: &[String]) -> bool {
 
 /// Prints what was asked for. A reader that has closed the pipe has seen enough.
 pub fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     ExitCode::SUCCESS
+}
+
+/// Prints a line to the standard error, and unlike `eprintln!` does not panic when nobody reads it.
+pub fn print_error(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

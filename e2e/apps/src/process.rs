@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::process::{print, print_error};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 use tokio_util::sync::CancellationToken;
@@ -24,22 +25,21 @@ where
         .skip(1)
         .any(|argument| argument == "-h" || argument == "--help")
     {
-        eprint!("{help}");
-        return ExitCode::SUCCESS;
+        return print(help);
     }
     let environment = Environment::process();
     let started = read(&environment).and_then(|settings| Ok((settings, telemetry(&environment)?)));
     let (settings, telemetry) = match started {
         Ok(started) => started,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            print_error(&format!("{name}: {error}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
     match serve(settings, &telemetry, app) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error:#}");
+            print_error(&format!("{name}: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use keda_http_e2e::cold_start::{Subject, Wake, chart, goals, report, table};
 use keda_http_runtime::env::Environment;
+use keda_http_runtime::process::print;
 
 const HELP: &str = "\
 cold-start: wakes a workload again and again, and prints where the time goes. Settings come from the environment:
@@ -27,8 +28,7 @@ async fn main() -> Result<ExitCode> {
         .skip(1)
         .any(|argument| argument == "-h" || argument == "--help")
     {
-        eprint!("{HELP}");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(print(HELP));
     }
     keda_http_runtime::install_crypto_provider();
     let environment = Environment::process();

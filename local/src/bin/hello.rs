@@ -12,6 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get};
 use keda_http_runtime::env::{EnvError, Environment};
+use keda_http_runtime::process::{print, print_error};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry, Tracing, propagation};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 use opentelemetry::KeyValue;
@@ -45,8 +46,7 @@ async fn main() -> ExitCode {
         .skip(1)
         .any(|argument| matches!(argument.as_str(), "-h" | "--help"))
     {
-        eprint!("{HELP}");
-        return ExitCode::SUCCESS;
+        return print(HELP);
     }
     let environment = Environment::process();
     let started = Settings::read(&environment).and_then(|settings| {
@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
 }
 
 fn fail(reason: &str, code: u8) -> ExitCode {
-    eprintln!("hello: {reason}");
+    print_error(&format!("hello: {reason}"));
     ExitCode::from(code)
 }
 
