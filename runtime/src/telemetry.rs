@@ -19,12 +19,14 @@ mod logged;
 pub mod logs;
 mod metrics;
 mod otlp;
+mod prompt;
 pub mod propagation;
 mod sampling;
 mod settings;
 
 pub use logs::{FLAGS, LogConfig, LogLevel, LogLevelError, flags_help};
 pub use metrics::{Instruments, MetricPush, Pushing};
+pub use prompt::PromptExport;
 pub use propagation::Propagation;
 pub use sampling::Sampling;
 
@@ -43,6 +45,8 @@ pub struct Tracing {
     pub propagation: Propagation,
     /// Which spans.
     pub sampling: Sampling,
+    /// Sends what is waited for before the batch delay has passed.
+    pub prompt: PromptExport,
 }
 
 /// The telemetry of a process; dropping it flushes what is buffered, for at most [`FLUSH_LIMIT`]. Drop it on any
@@ -112,6 +116,7 @@ fn start_spans(service_name: &'static str, settings: SpanSettings) -> Result<Tra
         .with_span_processor(export::processor(settings)?)
         .build();
     Ok(Tracing {
+        prompt: PromptExport::new(provider.clone()),
         provider,
         propagation,
         sampling,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Request};
 use keda_http_kubernetes::endpoints::Address;
-use keda_http_runtime::telemetry::{Propagation, Sampling, Tracing, propagation};
+use keda_http_runtime::telemetry::{PromptExport, Propagation, Sampling, Tracing, propagation};
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _,
 };
@@ -33,6 +33,7 @@ pub struct Spans {
     tracer: SdkTracer,
     propagation: Propagation,
     sampling: Sampling,
+    prompt: PromptExport,
 }
 
 /// The spans of one sampled request.
@@ -49,6 +50,7 @@ impl Spans {
             tracer: tracing.provider.tracer("keda-http-interceptor"),
             propagation: tracing.propagation,
             sampling: tracing.sampling,
+            prompt: tracing.prompt.clone(),
         }
     }
 
@@ -164,6 +166,8 @@ impl RequestSpan {
             wait.set_status(Status::error(error));
         }
         wait.end_with_timestamp(clock.wall);
+        // Wakes are rare, and somebody may be looking at this one.
+        self.spans.prompt.request();
     }
 
     fn stage(&self, parent: &SpanContext, name: &'static str, start: SystemTime, end: SystemTime) {
@@ -221,6 +225,9 @@ impl RequestSpan {
             None => self.server.set_status(Status::error("the client went away")),
         }
         self.server.end();
+        if cold {
+            self.spans.prompt.request();
+        }
     }
 }
 
@@ -275,10 +282,12 @@ mod tests {
     #[test]
     fn fault_c10_the_signal_lasts_from_the_arrival_to_the_report() {
         let collected = Collected::default();
+        let provider = SdkTracerProvider::builder()
+            .with_simple_exporter(collected.clone())
+            .build();
         let spans = Spans::new(&Tracing {
-            provider: SdkTracerProvider::builder()
-                .with_simple_exporter(collected.clone())
-                .build(),
+            prompt: PromptExport::new(provider.clone()),
+            provider,
             propagation: Propagation::NONE,
             sampling: Sampling {
                 parent_based: true,

@@ -177,6 +177,21 @@ async fn a_cold_start_is_one_trace_with_its_stages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_c12_the_spans_of_a_wake_do_not_wait_for_the_batch_delay() {
+    let (address, mut spans) = collector().await;
+    let interceptor = traced(&format!("http://{address}"), &[("OTEL_BSP_SCHEDULE_DELAY", "60000")]).await;
+    interceptor.idle("api").await;
+    let mut client = interceptor.send(&request("01")).await;
+    interceptor.waiting("api", 1).await;
+    interceptor.manifests.ready("api", &[says("hello").await]);
+    client.read_to_end().await;
+    let trace = whole_trace(&mut spans).await;
+    for name in ["cold start", "wait for endpoint", "connect", "HTTP GET"] {
+        named(&trace, name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warm_request_has_no_wait() {
     let (address, mut spans) = collector().await;
     let interceptor = traced(&format!("http://{address}"), &[]).await;

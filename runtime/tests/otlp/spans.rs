@@ -62,6 +62,23 @@ fn settings_that_cannot_be_used_stop_the_start() {
 }
 
 #[tokio::test]
+async fn fault_c12_requested_spans_arrive_whatever_the_batch_delay() {
+    let mut collector = Collector::start().await;
+    let more = [("OTEL_BSP_SCHEDULE_DELAY", "60000")];
+    let telemetry = start_for("grpc", &collector.endpoint("grpc"), &more);
+    let prompt = telemetry.tracing().unwrap().prompt;
+    // The second time the connection is there already.
+    for _ in 0..2 {
+        let ended = Instant::now();
+        make_span(&telemetry, "wake");
+        prompt.request();
+        collector.next_spans().await;
+        assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+    }
+    telemetry.shutdown().await;
+}
+
+#[tokio::test]
 async fn spans_arrive_with_headers_and_the_name_of_the_service() {
     for protocol in ["grpc", "http/protobuf"] {
         let mut collector = Collector::start().await;
