@@ -27,6 +27,9 @@ pub struct TargetReport {
     pub pending: u64,
     /// Of those, the ones held because no endpoint is ready.
     pub waiting: u64,
+    /// Whether the workload starts: a request was held, and no endpoint has been ready since. The interceptor ends it
+    /// when the time has passed for which the request might be held.
+    pub starting: bool,
     /// The integral of `pending` over time since boot, in request-nanoseconds, wrapping; `None` from peers that only have `/queue`.
     pub pending_nanos: Option<u64>,
     /// Arrivals of each of the last seconds, newest first; only in a complete report, and already part of `arrivals`.
@@ -180,10 +183,13 @@ impl Demand {
         Reading::Known(arrivals.map_or(0.0, |arrivals| arrivals.rate(window.min(known), granularity, end)))
     }
 
-    /// Active when something is pending or anything arrived within `window`. Inactive only where requests have reached an
+    /// Active when something is pending, the workload starts, or anything arrived within `window`. Inactive only where requests have reached an
     /// interceptor for all of the window.
     pub fn is_active(&self, key: &TargetKey, window: Duration, now: Duration) -> Reading<bool> {
-        let active = self.is_pending(key, now) || self.arrived_within(key, window, now);
+        let active = self
+            .counted(key, now)
+            .any(|counted| counted.pending > 0 || counted.starting)
+            || self.arrived_within(key, window, now);
         let known = match active {
             true => self.counting(now).next().is_some(),
             false => self.anyone_reached(now) && self.reach.lasts(self.oldest_reached(now), now) >= window,

@@ -32,6 +32,9 @@ const SHORT_PAUSE: Duration = Duration::from_millis(3);
 /// The longest pause later on.
 const LONG_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a workload counts as starting where a request may be held without a limit.
+const START_LIMIT: Duration = Duration::from_secs(20 * 60);
+
 /// How long a request waits for its fallback, since the route's own budget is spent by then.
 const FALLBACK_LIMIT: Duration = Duration::from_secs(30);
 
@@ -263,7 +266,7 @@ impl Connecting<'_> {
                 None => {
                     // Now it is not ready again, which is not a failed dial any more.
                     give_up = None;
-                    self.stages.begin_wait(wanted.hold)?;
+                    self.stages.begin_wait(wanted)?;
                     let picked = backend.ready(wanted.needs.endpoint).await;
                     self.stages.ready = Some(Instant::now());
                     picked
@@ -307,12 +310,17 @@ impl ConnectStages {
     /// Failures that are kept one by one.
     const KEPT: usize = 8;
 
-    fn begin_wait(&mut self, hold: Hold<'_>) -> Result<(), ConnectError> {
-        let Hold::Among(pending, limit) = hold else {
+    fn begin_wait(&mut self, wanted: Wanted<'_>) -> Result<(), ConnectError> {
+        let Hold::Among(pending, limit) = wanted.hold else {
             return Err(ConnectError::Unavailable);
         };
         if self.waiting.is_none() {
             self.waiting = Some(pending.wait(limit).ok_or(ConnectError::TooManyPending)?);
+            let until = wanted
+                .deadline
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            pending.target().begin_start(until.unwrap_or(START_LIMIT));
+            wanted.backend.note_start(pending.target());
         }
         self.held.get_or_insert_with(Instant::now);
         Ok(())

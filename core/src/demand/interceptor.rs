@@ -59,6 +59,7 @@ pub(super) struct Counted {
     arrivals: u64,
     pub(super) pending: u64,
     pub(super) waiting: u64,
+    pub(super) starting: bool,
     history: History,
 }
 
@@ -138,7 +139,7 @@ impl Interceptor {
         (counted.arrivals, counted.reported) = (target.arrivals, now);
         self.pending = self.pending.wrapping_sub(counted.pending).wrapping_add(target.pending);
         counted.pending = target.pending;
-        counted.waiting = target.waiting;
+        (counted.waiting, counted.starting) = (target.waiting, target.starting);
         let busy = match target.pending_nanos {
             Some(integral) => counted.history.observe(uptime, integral, target.pending, now),
             None => counted.history.observe_pending(clock, target.pending, now),

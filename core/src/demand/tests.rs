@@ -32,6 +32,7 @@ fn target(arrivals: u64, pending: u64) -> TargetReport {
         arrivals,
         pending,
         waiting: 0,
+        starting: false,
         pending_nanos: None,
         recent_arrivals: Vec::new(),
     }
@@ -533,4 +534,23 @@ fn what_has_outlived_its_use_is_dropped_and_the_rest_is_not() {
     assert_eq!(demand.targets.len(), 0);
     assert_eq!(demand.interceptors.len(), 1);
     assert_eq!(demand.concurrency(&key(), at(100_001)), Reading::Known(0.0));
+}
+
+#[test]
+fn fault_c8_a_target_stays_active_while_it_starts_though_its_callers_have_left() {
+    let mut demand = new();
+    let starting = |starting| TargetReport {
+        starting,
+        ..target(1, 0)
+    };
+    demand.observe("a", report("1", 100, vec![starting(true)]), at(1));
+    demand.observe("b", report("1", 100, vec![starting(false)]), at(1));
+    assert_eq!(demand.is_active(&key(), SECOND, at(600)), Reading::Known(true));
+    assert_eq!(demand.concurrency(&key(), at(600)), Reading::Known(0.0));
+    // A restarted interceptor holds nothing.
+    demand.observe("a", report("2", 0, vec![]), at(600));
+    assert_eq!(demand.is_active(&key(), SECOND, at(602)), Reading::Known(false));
+    demand.observe("a", report("2", 3, vec![starting(true)]), at(603));
+    demand.observe("a", report("2", 4, vec![starting(false)]), at(604));
+    assert_eq!(demand.is_active(&key(), SECOND, at(606)), Reading::Known(false));
 }

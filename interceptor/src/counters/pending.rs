@@ -37,6 +37,8 @@ pub struct Target {
     arrivals: AtomicU64,
     departures: AtomicU64,
     waiting: AtomicU64,
+    /// Until when the workload counts as starting though no caller waits, in nanoseconds since boot; 0 is not at all.
+    starting_until: AtomicU64,
     /// Sum of leave times minus sum of enter times, in nanoseconds since boot, wrapping. With `pending x now` added
     /// it is the integral of pending over time.
     balance: AtomicU64,
@@ -59,6 +61,8 @@ pub struct Counts {
     pub pending: u64,
     /// Of those, the ones held because no endpoint was ready, until they have their connection.
     pub waiting: u64,
+    /// Whether a request was held and no endpoint has been ready since, until the time it might be held has passed.
+    pub starting: bool,
     /// The integral of pending over time since boot, in request-nanoseconds, wrapping. `None` when requests came and
     /// went so fast that it could not be read whole.
     pub pending_nanos: Option<u64>,
@@ -135,6 +139,7 @@ impl PendingRequests {
             arrivals: AtomicU64::new(0),
             departures: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            starting_until: AtomicU64::new(0),
             balance: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             announced: AtomicBool::new(false),
@@ -249,20 +254,21 @@ impl Target {
             if settled == arrivals.wrapping_add(departures) {
                 let pending = arrivals.saturating_sub(departures);
                 let integral = balance.wrapping_add(pending.wrapping_mul(nanos(now)));
-                return self.counted(arrivals, pending, Some(integral));
+                return self.counted(now, arrivals, pending, Some(integral));
             }
             std::hint::spin_loop();
         }
         let departures = self.departures.load(Ordering::SeqCst);
         let arrivals = self.arrivals.load(Ordering::SeqCst);
-        self.counted(arrivals, arrivals.saturating_sub(departures), None)
+        self.counted(now, arrivals, arrivals.saturating_sub(departures), None)
     }
 
-    fn counted(&self, arrivals: u64, pending: u64, pending_nanos: Option<u64>) -> Counts {
+    fn counted(&self, now: Duration, arrivals: u64, pending: u64, pending_nanos: Option<u64>) -> Counts {
         Counts {
             arrivals,
             pending,
             waiting: self.waiting.load(Ordering::SeqCst).min(pending),
+            starting: self.starting_until.load(Ordering::SeqCst) > nanos(now),
             pending_nanos,
         }
     }
@@ -277,6 +283,16 @@ impl Target {
         self.signalled.store(nanos(now), Ordering::Relaxed);
     }
 
+    /// The workload has been woken, and counts as starting until `limit` has passed or an endpoint is ready.
+    pub(crate) fn begin_start(&self, limit: Duration) {
+        let until = nanos(self.boot.elapsed().saturating_add(limit));
+        self.starting_until.fetch_max(until, Ordering::SeqCst);
+    }
+
+    pub(crate) fn end_start(&self) {
+        self.starting_until.store(0, Ordering::SeqCst);
+    }
+
     /// How many seconds back its arrivals are remembered.
     pub(crate) fn window_secs(&self) -> u64 {
         self.window_secs.load(Ordering::Relaxed)
@@ -289,6 +305,10 @@ impl Target {
 }
 
 impl Pending {
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
     pub(crate) fn arrived(&self) -> Instant {
         self.target.boot + self.entered
     }

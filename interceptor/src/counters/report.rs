@@ -167,7 +167,8 @@ impl Reporter {
         for target in std::mem::take(&mut self.active) {
             let report = self.take(&target, now);
             let seen = target.counts(now);
-            let idle = report.is_none() && seen.pending == 0;
+            let starts = seen.starting && !target.is_retired();
+            let idle = report.is_none() && seen.pending == 0 && !starts;
             changed.extend(report);
             if idle && target.is_retired() && self.pending.remove_retired(&target) {
                 self.targets.remove(&target.key);
@@ -185,7 +186,10 @@ impl Reporter {
         let counts = reported.whole(target.counts(now), now);
         let news = counts.arrivals - reported.counts.arrivals;
         reported.history.record(now, news, target.window_secs());
-        let same = news == 0 && counts.pending == reported.counts.pending && counts.waiting == reported.counts.waiting;
+        let same = news == 0
+            && counts.pending == reported.counts.pending
+            && counts.waiting == reported.counts.waiting
+            && counts.starting == reported.counts.starting;
         // Whoever knows what is pending knows how the integral grows; anything else means that somebody came or went.
         let unchanged = same && counts.pending_nanos == Some(reported.extrapolated(now));
         (reported.counts, reported.at) = (counts, now);
@@ -264,6 +268,7 @@ fn report_of(key: &TargetKey, counts: Counts, recent_arrivals: Vec<u32>) -> Targ
         waiting: counts.waiting,
         pending_nanos: counts.pending_nanos.unwrap_or_default(),
         recent_arrivals,
+        starting: counts.starting,
     }
 }
 

@@ -15,6 +15,7 @@ use keda_http_kubernetes::endpoints::{Address, AppProtocol, Endpoints, ReadyEndp
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::counters::pending::Target;
 use crate::upstream::connect::DialError;
 use crate::upstream::endpoint::{Endpoint, PickedEndpoint, PoolSettings, choose};
 
@@ -34,13 +35,15 @@ pub struct Backend {
     notes: Mutex<Option<Box<Notes>>>,
 }
 
-/// What went wrong at a backend, for those that time out.
+/// What is rarely known of a backend: what went wrong, for those that time out, and whose start it is.
 #[derive(Default)]
 struct Notes {
     /// Why there are no endpoints, where there is more to say than that none is ready.
     problem: Option<String>,
     /// The last dial that failed since the endpoints changed.
     failure: Option<String>,
+    /// The targets whose requests have been held for an endpoint.
+    starting: Vec<Arc<Target>>,
 }
 
 struct Ready {
@@ -209,6 +212,25 @@ impl Backend {
         self.notes.lock().as_ref()?.failure.clone()
     }
 
+    /// A request of this target is held until an endpoint is ready. The start is over then, also when nobody waits.
+    pub fn note_start(&self, target: &Arc<Target>) {
+        let mut notes = self.notes.lock();
+        let starting = &mut notes.get_or_insert_default().starting;
+        if !starting.iter().any(|other| Arc::ptr_eq(other, target)) {
+            starting.push(target.clone());
+        }
+        if self.ready_count() > 0 {
+            // It got ready in between.
+            starting.drain(..).for_each(|target| target.end_start());
+        }
+    }
+
+    fn end_starts(&self) {
+        if let Some(notes) = self.notes.lock().as_mut() {
+            notes.starting.drain(..).for_each(|target| target.end_start());
+        }
+    }
+
     fn note_problem(&self, problem: Option<String>) {
         let mut notes = self.notes.lock();
         if problem.is_some() || notes.is_some() {
@@ -218,7 +240,9 @@ impl Backend {
 
     fn forget_failure(&self) {
         let mut notes = self.notes.lock();
-        *notes = notes.take().filter(|notes| notes.problem.is_some());
+        *notes = notes
+            .take()
+            .filter(|notes| notes.problem.is_some() || !notes.starting.is_empty());
         if let Some(notes) = notes.as_mut() {
             notes.failure = None;
         }
@@ -263,6 +287,7 @@ impl Backend {
             protocol: endpoints.protocol,
         }));
         if any {
+            self.end_starts();
             self.changed.notify_waiters();
         }
     }

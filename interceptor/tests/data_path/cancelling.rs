@@ -81,3 +81,65 @@ async fn a_client_that_leaves_in_the_middle_of_a_response_is_counted_out() {
     client.leave();
     interceptor.pending("api", 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_c8_a_workload_goes_on_starting_when_its_callers_leave() {
+    let interceptor = Interceptor::with(&[("KEDA_HTTP_READINESS_TIMEOUT", "20s")]).await;
+    interceptor.idle("api").await;
+    let admin = format!("http://{}", interceptor.bound.admin);
+    let mut scaler = keda_http_proto::pending::pending_requests_client::PendingRequestsClient::connect(admin)
+        .await
+        .unwrap();
+    let request = keda_http_proto::pending::WatchRequest {};
+    let mut reports = scaler.watch(request).await.unwrap().into_inner();
+    let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    interceptor.waiting("api", 1).await;
+    client.leave();
+    let mut last = None;
+    soon("nobody waits, and the workload starts", async {
+        while last != Some((0, 0, true)) {
+            let report = reports.message().await.unwrap().unwrap();
+            last = report
+                .targets
+                .last()
+                .map(|target| (target.pending, target.waiting, target.starting))
+                .or(last);
+        }
+    })
+    .await;
+    interceptor.manifests.ready("api", &[says("hello").await]);
+    soon("the workload has started", async {
+        while last != Some((0, 0, false)) {
+            let report = reports.message().await.unwrap().unwrap();
+            last = report
+                .targets
+                .last()
+                .map(|target| (target.pending, target.waiting, target.starting))
+                .or(last);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_c8_a_start_is_given_up_when_a_held_request_would_have_been() {
+    let interceptor = Interceptor::with(&[("KEDA_HTTP_READINESS_TIMEOUT", "500ms")]).await;
+    interceptor.idle("api").await;
+    let admin = format!("http://{}", interceptor.bound.admin);
+    let mut scaler = keda_http_proto::pending::pending_requests_client::PendingRequestsClient::connect(admin)
+        .await
+        .unwrap();
+    let request = keda_http_proto::pending::WatchRequest {};
+    let mut reports = scaler.watch(request).await.unwrap().into_inner();
+    let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    interceptor.waiting("api", 1).await;
+    client.leave();
+    let mut seen = Vec::new();
+    soon("the start is given up", async {
+        while !(seen.contains(&true) && seen.last() == Some(&false)) {
+            let report = reports.message().await.unwrap().unwrap();
+            seen.extend(report.targets.iter().map(|target| target.starting));
+        }
+    })
+    .await;
+}

@@ -49,6 +49,10 @@ pub struct Target {
     /// Only in a complete report: arrivals of each of the last seconds, newest first, already part of arrivals.
     #[prost(uint32, repeated, tag = "6")]
     pub recent_arrivals: ::prost::alloc::vec::Vec<u32>,
+    /// A request was held, no endpoint has been ready since, and the time has not passed for which it might be held: the
+    /// workload starts, also where its callers have left.
+    #[prost(bool, tag = "7")]
+    pub starting: bool,
 }
 /// Generated client implementations.
 pub mod pending_requests_client {

@@ -28,6 +28,7 @@ fn report(origin: Instant, key: TargetKey, arrivals: u64, pending: u64) -> Repor
         arrivals,
         pending,
         waiting: 0,
+        starting: false,
         pending_nanos: None,
         recent_arrivals: Vec::new(),
     };

@@ -62,6 +62,7 @@ fn target(key: &str, entry: QueueEntry) -> TargetReport {
         arrivals: entry.request_count.try_into().unwrap_or(0),
         pending: entry.concurrency.try_into().unwrap_or(0),
         waiting: 0,
+        starting: false,
         pending_nanos: None,
         recent_arrivals: Vec::new(),
     }

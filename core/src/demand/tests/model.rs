@@ -256,6 +256,7 @@ impl World {
                 arrivals: truth.arrivals.len() as u64,
                 pending: truth.pending,
                 waiting: truth.pending / 2,
+                starting: false,
                 pending_nanos: tells_more
                     .then(|| truth.integral + truth.pending * (self.now - truth.changed) * 100_000_000),
                 recent_arrivals: if complete && tells_more {

@@ -22,6 +22,7 @@ fn report(demand: &SharedDemand, origin: Instant, pending: u64, waiting: u64) {
         arrivals: 1,
         pending,
         waiting,
+        starting: false,
         pending_nanos: None,
         recent_arrivals: Vec::new(),
     };

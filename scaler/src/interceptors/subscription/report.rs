@@ -23,6 +23,7 @@ fn target(target: pending::Target) -> TargetReport {
         arrivals: target.arrivals,
         pending: target.pending,
         waiting: target.waiting,
+        starting: target.starting,
         pending_nanos: Some(target.pending_nanos),
         recent_arrivals: target.recent_arrivals,
     }
@@ -41,6 +42,7 @@ mod tests {
             waiting: 3,
             pending_nanos: 4,
             recent_arrivals: vec![5, 6],
+            starting: true,
         };
         let message = pending::Report {
             boot_id: "boot".to_owned(),
@@ -59,6 +61,7 @@ mod tests {
                 arrivals: 1,
                 pending: 2,
                 waiting: 3,
+                starting: true,
                 pending_nanos: Some(4),
                 recent_arrivals: vec![5, 6],
             }],
