@@ -13,8 +13,8 @@ use kube::core::Status;
 use kube::{Client, Error};
 use tracing::{debug, info};
 
-use super::context::{Context, Update, Updates};
-use super::refusal::{Refused, refusal};
+use super::context::{Context, Updates};
+use super::refusal::{Refused, Work, refusal};
 use crate::events::{Events, ObjectRef};
 
 const TRIGGER_REFUSED: &str = "TriggerRefused";
@@ -31,24 +31,21 @@ pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
         refused: Refused::default(),
         context,
     };
-    loop {
-        tokio::select! {
-            update = updates.recv() => match update {
-                Some(Update::Changed(changes)) => {
-                    for change in changes.iter() {
-                        converter.apply(change).await?;
-                    }
+    while let Some(work) = converter.refused.next(&mut updates).await {
+        match work {
+            Work::Changes(changes) => {
+                for change in changes.iter() {
+                    converter.apply(change).await?;
                 }
-                Some(Update::Complete) => {}
-                None => return Ok(()),
-            },
-            objects = converter.refused.due() => {
-                for id in objects {
-                    converter.retry(&id).await?;
+            }
+            Work::Retry(objects) => {
+                for id in &objects {
+                    converter.retry(id).await?;
                 }
             }
         }
     }
+    Ok(())
 }
 
 struct Converter {

@@ -19,8 +19,8 @@ use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::context::{Context, Update, Updates};
-use super::refusal::{Refused, refusal};
+use super::context::{Context, Updates};
+use super::refusal::{Refused, Work, refusal};
 use crate::events::{Events, ObjectRef};
 
 /// The Go operator's. It is removed from objects that are being deleted, because nothing here needs it.
@@ -51,24 +51,21 @@ pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
         written: HashMap::new(),
         refused: Refused::default(),
     };
-    loop {
-        tokio::select! {
-            update = updates.recv() => match update {
-                Some(Update::Changed(changes)) => {
-                    for change in changes.iter() {
-                        reconciler.apply(change).await?;
-                    }
+    while let Some(work) = reconciler.refused.next(&mut updates).await {
+        match work {
+            Work::Changes(changes) => {
+                for change in changes.iter() {
+                    reconciler.apply(change).await?;
                 }
-                Some(Update::Complete) => {}
-                None => return Ok(()),
-            },
-            objects = reconciler.refused.due() => {
-                for id in objects {
-                    reconciler.rewrite(&id, None).await?;
+            }
+            Work::Retry(objects) => {
+                for id in &objects {
+                    reconciler.rewrite(id, None).await?;
                 }
             }
         }
     }
+    Ok(())
 }
 
 impl Reconciler {

@@ -1,11 +1,15 @@
 //! Writes that the API server, or another webhook, refuses for one object: a problem of that object, not of the controller.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keda_http_kubernetes::object::ObjectId;
+use keda_http_kubernetes::source::Change;
 use kube::Error;
 use tokio::time::{Instant, sleep_until};
+
+use super::context::{Update, Updates};
 
 /// The pause before a refused write is repeated: its cause may be another object that no update is received for, such as a
 /// second ScaledObject for the same workload.
@@ -18,6 +22,12 @@ pub fn refusal(error: &Error) -> Option<String> {
         Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => Some(status.message.clone()),
         _ => None,
     }
+}
+
+pub enum Work {
+    Changes(Arc<[Change]>),
+    /// The writes of these objects were refused some time ago.
+    Retry(BTreeSet<ObjectId>),
 }
 
 /// The objects for which a write was refused.
@@ -38,8 +48,19 @@ impl Refused {
         self.objects.remove(id);
     }
 
-    /// Waits until it is time to retry, and returns the objects; waits for ever while there are none.
-    pub async fn due(&mut self) -> BTreeSet<ObjectId> {
+    /// The next work of a controller that handles each object by itself; `None` when its updates end.
+    pub async fn next(&mut self, updates: &mut Updates) -> Option<Work> {
+        tokio::select! {
+            update = updates.recv() => Some(match update? {
+                Update::Changed(changes) => Work::Changes(changes),
+                Update::Complete => Work::Changes(Arc::default()),
+            }),
+            objects = self.due() => Some(Work::Retry(objects)),
+        }
+    }
+
+    /// Waits until it is time to retry, for ever while nothing is refused.
+    async fn due(&mut self) -> BTreeSet<ObjectId> {
         match self.retry_at {
             Some(at) => sleep_until(at).await,
             None => std::future::pending().await,

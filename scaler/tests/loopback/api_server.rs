@@ -99,6 +99,13 @@ impl ApiServer {
         self.shared.state.lock().collections[collection].get(name).cloned()
     }
 
+    pub fn list(&self, collection: &str) -> Vec<Value> {
+        self.shared.state.lock().collections[collection]
+            .values()
+            .cloned()
+            .collect()
+    }
+
     /// From now on every request fails, and all watches have ended.
     pub fn fail(&self) {
         let mut state = self.shared.state.lock();

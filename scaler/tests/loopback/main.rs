@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api_server;
+mod autowire_events;
 mod cluster;
 mod controllers;
 mod discovery;
