@@ -3,19 +3,21 @@
 use crate::app::Local;
 use crate::output::Output;
 
-/// Prints both.
+/// Prints the addresses and the request.
 pub fn print(local: &Local, output: &Output) {
     let at = local.listening();
-    output.print(&format!(
-        "
-  interceptor  http://127.0.0.1:{}  requests
-               http://127.0.0.1:{}  admin: /routes, /queue, /readyz
-               http://127.0.0.1:{}  /metrics
-  scaler       127.0.0.1:{}         gRPC
-               http://127.0.0.1:{}  /metrics, /readyz
-  spans        127.0.0.1:{}         OTLP over gRPC",
-        at.proxy, at.admin, at.metrics, at.scaler, at.scaler_metrics, at.otlp
-    ));
+    let http = |port: u16| format!("http://127.0.0.1:{port}");
+    let grpc = |port: u16| format!("127.0.0.1:{port}");
+    let rows = [
+        ("interceptor", http(at.proxy), "requests"),
+        ("", http(at.admin), "admin: /routes, /queue, /readyz"),
+        ("", http(at.metrics), "/metrics"),
+        ("scaler", grpc(at.scaler), "gRPC"),
+        ("", http(at.scaler_metrics), "/metrics, /readyz"),
+        ("spans", grpc(at.otlp), "OTLP over gRPC"),
+    ];
+    let lines = rows.map(|(name, address, purpose)| format!("  {name:<11}  {address:<22}  {purpose}\n"));
+    output.print(&format!("\n{}", lines.concat()));
     if let Some(example) = local.example() {
         output.print(&format!("\n  try: {}\n", example.curl(at.proxy)));
     }

@@ -163,7 +163,7 @@ fn endpoint_port(port: &ServicePort, ports: &PodPorts) -> Option<EndpointPort> {
     })
 }
 
-/// The container's port behind a Service's: `targetPort`, or the same number.
+/// The container's port that a Service's port leads to: `targetPort`, or the same number.
 pub fn target(port: &ServicePort) -> Option<TargetPort> {
     match &port.target_port {
         Some(target) => TargetPort::read(target),

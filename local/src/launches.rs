@@ -35,7 +35,7 @@ impl<'a> Launches<'a> {
         env.extend(self.tracing_environment());
         env.insert("KEDA_HTTP_PROXY_PORT".to_owned(), self.listening.proxy.to_string());
         env.insert("KEDA_HTTP_ADMIN_PORT".to_owned(), self.listening.admin.to_string());
-        // Nobody but us sends requests here, and we have stopped: there is nobody to wait for.
+        // No load balancer sends requests here, so there is nothing to wait for.
         default(&mut env, "KEDA_HTTP_SHUTDOWN_DELAY", "0s");
         default(&mut env, "KEDA_HTTP_DRAIN_TIMEOUT", "3s");
         let ready = format!("http://127.0.0.1:{}/readyz", self.listening.admin);

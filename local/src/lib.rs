@@ -15,7 +15,7 @@
 //! - [`workload`]: the part of a Deployment that is run here.
 //! - [`run_directory`]: the directory that interceptor and scaler read.
 //! - [`kubelet`]: a process for each replica; readiness probes; restarts.
-//! - [`scale`]: how many replicas a Deployment shall have.
+//! - [`scale`]: the desired number of replicas of a Deployment.
 //! - [`endpoint_slices`]: an EndpointSlice for each ready replica.
 //! - [`keda`]: calls the scaler as KEDA does, and scales.
 //! - [`program`]: interceptor and scaler, restarted when they die.

@@ -76,7 +76,7 @@ struct Role {
 /// The default port for requests; the others follow it.
 pub(crate) const FIRST: u16 = 8080;
 const COUNT: u16 = 6;
-/// How many ports behind the default ones are tried in their place, before any free one is taken.
+/// How many ports after the default ones are tried in their place, before any free port is taken.
 const SPARE: u16 = 94;
 
 const ROLES: PortSet<Role> = PortSet {

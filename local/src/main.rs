@@ -9,7 +9,7 @@ use keda_http_local::cli::{self, Command, HELP};
 use keda_http_local::demo;
 use keda_http_local::output::Output;
 use keda_http_runtime::env::Environment;
-use keda_http_runtime::process::print_error;
+use keda_http_runtime::process::{print, print_error};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 
@@ -18,10 +18,7 @@ use keda_http_runtime::{EXIT_USAGE, shutdown};
 async fn main() -> ExitCode {
     let output = Output::stdout();
     match cli::parse(std::env::args_os().skip(1), programs()) {
-        Ok(Command::Help) => {
-            output.print(HELP);
-            ExitCode::SUCCESS
-        }
+        Ok(Command::Help) => print(HELP),
         Ok(Command::Run(options)) => exit_code(run(&options, false, output).await),
         Ok(Command::Demo(options)) => exit_code(run(&options, true, output).await),
         Err(error) => fail(&error.to_string(), EXIT_USAGE),

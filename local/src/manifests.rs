@@ -60,12 +60,12 @@ impl fmt::Display for Complaint {
 pub struct Findings {
     /// Objects that are not valid here: nothing is started with them.
     pub errors: Vec<Complaint>,
-    /// Objects that Kubernetes accepts, too, but that will not do what they are for.
+    /// Objects that are valid but keep requests from their app.
     pub warnings: Vec<Complaint>,
 }
 
 impl Manifests {
-    /// Without objects yet, for this directory. `scaler` is the `host:port` that KEDA shall call.
+    /// Without objects yet, for this directory. `scaler` is the `host:port` that KEDA calls.
     pub fn new(directory: &Path, scaler: &str) -> Self {
         Self {
             directory: directory.into(),

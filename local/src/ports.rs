@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Hands out ports that nobody listens on, none of them twice at a time. Cheap to clone.
+/// Reserves free ports, none of them twice at a time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Ports {
     taken: Arc<Mutex<HashSet<u16>>>,
 }
 
-/// A port that is ours until this is dropped.
+/// A port that is reserved until this is dropped.
 #[derive(Debug)]
 pub struct Port {
     number: u16,

@@ -12,14 +12,14 @@ use tokio::process::{Child, Command};
 
 use crate::output::Output;
 
-/// What is started. The environment is ours with these variables set over it.
+/// What to start. The process inherits our environment, with these variables set over it.
 #[derive(Debug, Clone, Default)]
 pub struct Launch {
     /// The program: a path, or a name to look for in `PATH`.
     pub program: String,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
-    /// Where it runs; ours when there is none.
+    /// Its working directory; `None` is ours.
     pub directory: Option<PathBuf>,
 }
 

@@ -14,12 +14,12 @@ pub struct RunDirectory {
     _temporary: Option<tempfile::TempDir>,
 }
 
-/// What runs when no manifests are given.
+/// The example that runs when no manifests are given.
 const HELLO: &str = include_str!("../../examples/web/web.yaml");
 
 impl RunDirectory {
     /// Prepares it at `path`, or at a temporary place. The user's directory is a link in it, so that every change of the
-    /// user's files is seen as it happens; without one the hello example is put there.
+    /// user's files is seen as it happens; without one the example is written there.
     ///
     /// # Errors
     /// When it cannot be written, or `users` is not a directory.

@@ -1,4 +1,4 @@
-//! The `/scale` subresource of a Deployment: how many replicas it shall have.
+//! The `/scale` subresource of a Deployment: its desired number of replicas.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Scale {
             .send_if_modified(|known| std::mem::replace(known, replicas) != replicas);
     }
 
-    /// Whether both are the scale of one Deployment; a Deployment that was deleted and made anew is another one.
+    /// Whether both are the scale of one Deployment; a Deployment that was deleted and created again has another one.
     pub fn is_that_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.replicas, &other.replicas)
     }

@@ -22,7 +22,7 @@ pub struct Workload {
     /// `spec.replicas`: how many there are before anybody scales it.
     pub replicas: u32,
     pub template: Template,
-    /// What Kubernetes would do and we do not.
+    /// What Kubernetes would do and local does not.
     pub notes: Vec<String>,
 }
 

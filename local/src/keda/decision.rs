@@ -9,7 +9,7 @@ use super::Plan;
 /// What a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
-    /// How many replicas there shall be now.
+    /// The desired number of replicas.
     pub replicas: u32,
     /// Whether any trigger is active.
     pub active: bool,
@@ -25,14 +25,14 @@ pub struct Situation {
     pub now: Instant,
 }
 
-/// What is done.
+/// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// No change.
     Leave,
-    /// It is active: the cooldown begins anew.
+    /// It is active: the cooldown starts again.
     Refresh,
-    /// From none, or from idle, to this many; the cooldown begins anew.
+    /// From zero, or from `idleReplicaCount`, to this many; the cooldown starts again.
     Activate(u32),
     /// To this many, for this reason.
     Scale(u32, &'static str),

@@ -32,8 +32,8 @@ pub struct Hpa {
 }
 
 impl Hpa {
-    /// How many replicas there shall be. `complete` says whether every metric could be read: with one missing nothing is
-    /// taken away.
+    /// The desired number of replicas. `complete` says whether every metric could be read: with one missing no replica is
+    /// removed.
     pub fn step(
         &mut self,
         replicas: u32,

@@ -31,11 +31,11 @@ pub struct Plan {
     pub initial_cooldown: Duration,
     /// `fallback`: after more than this many failures in a row, this many replicas.
     pub fallback: Option<(u32, u32)>,
-    /// What it is scaled by: the triggers that are ours.
+    /// The triggers of our scaler.
     pub triggers: Vec<Trigger>,
     /// Set while annotations pause the scaling.
     pub pause: Option<Pause>,
-    /// What KEDA would do and we do not.
+    /// What KEDA would do and local does not.
     pub notes: Vec<String>,
 }
 

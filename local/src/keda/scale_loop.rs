@@ -128,8 +128,8 @@ impl ScaleLoop {
         streams
     }
 
-    /// GetMetricSpec of every trigger, which is how KEDA builds the HPA. Until that works there is no scale loop; it is
-    /// tried again as its controller does: after 5 ms, doubling.
+    /// Calls GetMetricSpec of every trigger, as KEDA does to build the HPA, and retries as its controller does: after 5 ms,
+    /// doubling. Only then the scale loop starts.
     async fn reconcile(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(30));
         while let Err(status) = self.read_specs().await {

@@ -1,4 +1,4 @@
-//! One Deployment: as many replicas as it is scaled to, of its newest template.
+//! One Deployment: keeps as many replicas of its newest template as it is scaled to.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};

@@ -15,7 +15,7 @@ use crate::workload::probe::{Action, Answers, Probe};
 /// How long a replica may take to start before it is reported that it is not ready.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the probe has found out.
+/// A change of what the probe knows.
 pub(super) enum Probed {
     Ready,
     NoLongerReady(String),
@@ -141,7 +141,7 @@ async fn connect(port: u16, ports: &PodPorts) -> Result<(), Failure> {
     Err(Failure::new(explain_refusal(port, ports, &error).await))
 }
 
-/// What the app must do, which learns its port from a variable.
+/// Says what the app must do.
 async fn explain_refusal(port: u16, ports: &PodPorts, error: &std::io::Error) -> String {
     let variable = ports.variable(port);
     let refused = match error.kind() {

@@ -70,7 +70,7 @@ fn scale(fixture: &Fixture) -> Scale {
 #[tokio::test]
 async fn without_a_probe_a_replica_is_ready_when_it_has_started_and_its_slice_goes_before_it_does() {
     let fixture = Fixture::new();
-    // The process notes how many slices there are when it is told to end.
+    // The process writes down how many slices there are when it gets SIGTERM.
     let script = "trap 'ls slices | wc -l > seen; exit 0' TERM; while :; do sleep 0.02; done";
     fixture.kubelet.set(vec![workload(script, "")]);
     scale(&fixture).set(1);

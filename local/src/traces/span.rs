@@ -1,4 +1,4 @@
-//! A span, as it is needed for drawing and checking.
+//! The part of an OTLP span that is drawn and checked.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -26,7 +26,7 @@ pub struct Span {
     pub end: u64,
     /// Attributes as texts.
     pub attributes: Vec<(String, String)>,
-    /// When its status is an error: what it says, which may be nothing.
+    /// The message of an error status, which may be empty; `None` for any other status.
     pub error: Option<String>,
 }
 

@@ -171,6 +171,17 @@ fn what_is_not_valid_exits_with_64_and_says_what_is_allowed() {
 }
 
 #[test]
+fn fault_b12_help_ends_quietly_when_its_reader_is_gone() {
+    for program in [env!("CARGO_BIN_EXE_keda-http-local"), env!("CARGO_BIN_EXE_hello")] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(program).arg("--help").stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{program}");
+        assert_eq!(text(&output), "", "{program}");
+    }
+}
+
+#[test]
 fn a_port_in_use_exits_with_1_and_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
