@@ -163,12 +163,12 @@ impl Subject {
         Wake { points, status }.counted()
     }
 
-    /// Waits until there is no replica, no pod and no ready endpoint, and the Service leads to the data path.
+    /// Waits until there is no replica, no pod and no ready endpoint, and the Service points to the interceptors.
     async fn asleep(&self) -> Result<()> {
         self.workload.asleep(LIMIT).await?;
         wait::until("the Service does not lead to the data path", LIMIT, async || {
             let addresses = endpoints(&self.client, &self.namespace, &self.service).await.ok()?;
-            // While there is no pod, whatever it leads to is the data path.
+            // While there is no pod, any endpoint of the Service is an interceptor.
             (!self.observer.is_ready() && !addresses.is_empty()).then_some(())
         })
         .await

@@ -4,7 +4,7 @@ use anyhow::Result;
 use keda_http_e2e::story::{Findings, Space, Story};
 
 use super::CHAPTER;
-use super::broken_app::{BROKEN, gives_up, mended};
+use super::broken_app::{BROKEN, answered_after_fix, gives_up};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
@@ -18,6 +18,6 @@ async fn run(space: Space) -> Result<Findings> {
     // The server says what is wrong with its port, and ends.
     let app = space.app(BROKEN, 0, &[("PORT", "http")]).await?;
     let refused = gives_up(&space, &app).await?;
-    let answered = Box::pin(mended(&space, app.set_env(&[("PORT", Some("8080"))]))).await?;
+    let answered = Box::pin(answered_after_fix(&space, app.set_env(&[("PORT", Some("8080"))]))).await?;
     Ok(Findings::new(refused).and(answered))
 }

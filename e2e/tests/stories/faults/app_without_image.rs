@@ -5,7 +5,7 @@ use keda_http_e2e::story::{Findings, Space, Story};
 use serde_json::json;
 
 use super::CHAPTER;
-use super::broken_app::{BROKEN, gives_up, mended};
+use super::broken_app::{BROKEN, answered_after_fix, gives_up};
 
 pub const STORY: Story = Story {
     chapter: CHAPTER,
@@ -22,6 +22,6 @@ async fn run(space: Space) -> Result<Findings> {
         .await?;
     let refused = gives_up(&space, &app).await?;
     let image = space.cluster.image("otel-tracing-server");
-    let answered = Box::pin(mended(&space, app.set_containers(&container(&image)))).await?;
+    let answered = Box::pin(answered_after_fix(&space, app.set_containers(&container(&image)))).await?;
     Ok(Findings::new(refused).and(answered))
 }

@@ -21,7 +21,7 @@ pub const STORY: Story = Story {
 async fn run(space: Space) -> Result<Findings> {
     let api = space.app("api", 1, &[]).await?;
     let front = space.autowired("api", 1).await?;
-    // Without traffic the app sleeps by now; its cold start is no part of the load.
+    // Without traffic the app sleeps by now; its cold start is not part of the load.
     caller::get(&front, &space.host("api")).await?.expect(200)?;
     let load = Load::start(RATE, &front, &space.host("api"))?;
     // KEDA may have put it to sleep a moment ago: what follows is so when it has seen the traffic.
@@ -43,7 +43,12 @@ async fn run(space: Space) -> Result<Findings> {
     let interceptor = space.cluster.system(INTERCEPTOR);
     interceptor.scaled(PATIENCE, |replicas| replicas > 0).await?;
     interceptor.rolled_out().await?;
-    leads(&space, "the Service does not lead back", |front, ours| front != ours).await?;
+    leads(
+        &space,
+        "the Service does not point back to the interceptors",
+        |front, ours| front != ours,
+    )
+    .await?;
     let tally = load.stop().await?;
     tally.expect_all(WARM)?;
     Ok(Findings::new(format!("{tally}")))

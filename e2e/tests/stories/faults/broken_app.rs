@@ -1,4 +1,4 @@
-//! An app that does not come up: its requests get a clear answer in time, and once it is mended what is held is answered.
+//! An app that does not come up: its requests get a clear answer in time, and once it is fixed the held requests are answered.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use keda_http_e2e::story::space::{PATIENCE, WAKE};
 /// What the app is called.
 pub const BROKEN: &str = "broken";
 
-/// Requests that are held when the app is mended.
+/// Requests that are held while the app is fixed.
 const HELD: u64 = 10;
 
 /// With a readiness timeout of three seconds a request ends in 504 after three seconds.
@@ -31,13 +31,13 @@ pub async fn gives_up(space: &Space, app: &Workload) -> Result<String> {
     ))
 }
 
-/// With a readiness timeout that is long enough for the mending, what is held is answered.
-pub async fn mended(space: &Space, mend: impl Future<Output = Result<()>>) -> Result<String> {
+/// With a readiness timeout that is long enough for the fix, held requests are answered.
+pub async fn answered_after_fix(space: &Space, fix: impl Future<Output = Result<()>>) -> Result<String> {
     space.route(BROKEN, "  timeouts: {readiness: 2m}\n").await?;
     let held = burst(HELD as usize, &space.cluster.interceptor().await?, &space.host(BROKEN))?;
     space.held(BROKEN, HELD).await?;
-    mend.await?;
+    fix.await?;
     let tally = held.await?;
     tally.expect_all(WAKE)?;
-    Ok(format!("mended: {tally}"))
+    Ok(format!("fixed: {tally}"))
 }

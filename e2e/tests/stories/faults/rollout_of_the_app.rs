@@ -1,7 +1,7 @@
 //! `kubectl rollout restart` of an app: requests in progress are answered by the old pods, the next ones by the new pods.
 //!
 //! An app that stops listening as soon as it gets SIGTERM needs no `preStop` hook: a connection that is refused, or closed
-//! while it was idle, is no failure to the interceptor, which sends the request to another pod.
+//! while it was idle, does not fail a request: the interceptor sends the request to another pod.
 
 use anyhow::Result;
 use keda_http_e2e::story::caller::Load;

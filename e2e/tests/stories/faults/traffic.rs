@@ -33,7 +33,7 @@ impl Traffic {
         space.route("slow", "").await?;
         space.scaled("slow", 1).await?;
         slow.asleep(PATIENCE).await?;
-        // Without traffic the other one sleeps by now; its cold start is no part of the load.
+        // Without traffic the other one sleeps by now; its cold start is not part of the load.
         caller::get(&front, &space.host("warm")).await?.expect(200)?;
         let load = Load::start(RATE, &front, &space.host("warm"))?;
         is_answered(&load).await?;
