@@ -1,12 +1,13 @@
-//! Tests of the Helm chart: that its parts agree with each other, and what it renders.
+//! Tests of the Helm chart: that its parts agree with each other and with the programs, and what it renders.
 //!
 //! What needs Helm is ignored without it; `make test-charts` finds one, names it in `HELM`, and runs everything.
-//! With `UPDATE_GENERATED=1` what is checked in is written anew instead of compared.
+//! With `UPDATE_GENERATED=1` the generated files are written again instead of compared.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod documents;
 mod rendering;
+mod settings;
 mod values;
 
 use std::fs;
@@ -21,7 +22,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The file is what it is generated from; with `UPDATE_GENERATED=1` it becomes so.
+/// Checks a generated file; with `UPDATE_GENERATED=1` writes it instead.
 fn assert_generated(path: &Path, expected: &str) {
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         fs::write(path, expected).unwrap();
@@ -32,7 +33,7 @@ fn assert_generated(path: &Path, expected: &str) {
     let line = differs.unwrap_or_else(|| found.lines().count().min(expected.lines().count()));
     assert!(
         found == expected,
-        "{} differs from what it is generated from, first in line {}:\n  found    {:?}\n  expected {:?}\n`UPDATE_GENERATED=1 make test-charts` writes it anew",
+        "{} differs from what it is generated from, first in line {}:\n  found    {:?}\n  expected {:?}\n`UPDATE_GENERATED=1 make test-charts` writes it again",
         path.display(),
         line + 1,
         found.lines().nth(line).unwrap_or_default(),
