@@ -34,6 +34,7 @@ use crate::proxy::exchange::{ExchangeError, Limits, exchange};
 use crate::proxy::headers::{COLD_START, InvalidRequest};
 use crate::proxy::record::Record;
 use crate::proxy::response_body::ResponseBody;
+use crate::proxy::response_head::BadResponse;
 use crate::proxy::retry::{HeadCopy, Retries};
 use crate::proxy::routes::{BoundRoute, Routes};
 use crate::proxy::session::Sticky;
@@ -169,11 +170,8 @@ impl Proxy {
         let session = route.session.as_deref().filter(|_| counts);
         let session = session.map(|session| Sticky::new(session, request.headers(), client));
         let http1 = request.version() < Version::HTTP_2;
-        let mut needs = Needs {
-            endpoint: session.as_ref().and_then(|session| session.asked),
-            http2: !http1 && is_grpc(request.headers()),
-            new: false,
-        };
+        let endpoint = session.as_ref().and_then(|session| session.asked);
+        let mut needs = Needs::new(endpoint, !http1 && is_grpc(request.headers()));
         let deadline = route.deadline(request.headers());
         let upgrade = client
             .asks_for_upgrade()
@@ -247,11 +245,7 @@ impl Proxy {
             hold: record
                 .pending()
                 .map_or(Hold::Never, |pending| Hold::Among(pending, None)),
-            needs: Needs {
-                endpoint: None,
-                new: false,
-                ..needs
-            },
+            needs: Needs::new(None, needs.http2),
             deadline: limits.deadline,
         });
         let abandoned = async {
@@ -385,6 +379,9 @@ fn fit_headers(
 fn note_failed_call(error: &ExchangeError, route: &BoundRoute, record: &mut Record, connection: &Connection) {
     if let Some(span) = record.span() {
         span.call_failed(&error.to_string());
+    }
+    if matches!(error, ExchangeError::BadResponse(BadResponse::TooLarge)) {
+        connection.expect_large_heads();
     }
     let limit_passed = route.request.is_some_and(|limit| record.elapsed() >= limit);
     if error.blames_endpoint(connection.is_reused(), limit_passed) {

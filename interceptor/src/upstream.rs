@@ -59,7 +59,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// What a connection must be like.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
     /// The endpoint of the client's session, picked while it is ready and not ejected.
     pub(crate) endpoint: Option<EndpointId>,
@@ -70,6 +70,14 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
+    pub(crate) fn new(endpoint: Option<EndpointId>, http2: bool) -> Self {
+        Self {
+            endpoint,
+            http2,
+            new: false,
+        }
+    }
+
     fn protocol(self, picked: &PickedEndpoint) -> AppProtocol {
         if self.http2 { AppProtocol::H2c } else { picked.protocol }
     }
@@ -191,7 +199,7 @@ impl Upstream {
         if endpoint.is_ejected() && backend.has_alternative(&endpoint) {
             return Opened::Gone;
         }
-        match connect::dial(&endpoint.address, needs.protocol(&picked), self).await {
+        match connect::dial(&endpoint, needs.protocol(&picked), self).await {
             Ok(sender) => {
                 permit.proven();
                 if let Sender::Http2(sender) = &sender {

@@ -11,7 +11,8 @@ pub(crate) enum BadResponse {
     ContentLength,
     #[error("its Transfer-Encoding is not `chunked` alone")]
     TransferEncoding,
-    #[error("its head has more than 100 lines or more than 400 KiB")]
+    /// More than 400 KiB, more than 1,000 lines, or the first one of its endpoint with more than 100 lines.
+    #[error("its head is too large or has too many lines")]
     TooLarge,
     /// hyper's words: they name the part that could not be parsed.
     #[error("{0}")]

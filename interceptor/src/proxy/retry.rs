@@ -4,7 +4,7 @@
 //! only sent again when it is safe to be seen twice (RFC 9110 section 9.2.2) and has no body: servers close idle
 //! connections whenever they like, also while a request is on its way to them. The head of such a request is copied
 //! before it is sent, since hyper keeps what it has taken (0.2 to 0.4 µs for 4 to 11 headers). A request that got a response, even one that cannot be read, is
-//! not sent again.
+//! not sent again, unless only the connection had no room for its header lines.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::ExchangeError;
 use crate::proxy::record::Record;
+use crate::proxy::response_head::BadResponse;
 use crate::upstream::request_body::RequestBody;
 
 /// Requests that were sent and not answered are sent again this often.
@@ -58,6 +59,7 @@ impl HeadCopy {
 pub(crate) struct Retries {
     broken: u32,
     unsent: u32,
+    too_large: bool,
     first_failure: Option<Instant>,
 }
 
@@ -80,7 +82,12 @@ impl Retries {
             ExchangeError::Deadline => Err(ProxyError::RequestTimeout(record.elapsed())),
             ExchangeError::ClientGone => Err(ProxyError::ClientGone),
             ExchangeError::Broken(error) if error.is_user() => Err(ProxyError::BadBody(error)),
-            ExchangeError::BadResponse(error) => Err(ProxyError::BadResponse(error)),
+            ExchangeError::BadResponse(error) => {
+                let first = matches!(error, BadResponse::TooLarge) && !std::mem::replace(&mut self.too_large, true);
+                copy.filter(|_| first)
+                    .map(HeadCopy::into_request)
+                    .ok_or(ProxyError::BadResponse(error))
+            }
             ExchangeError::Broken(error) => {
                 self.broken += 1;
                 let patient = self.broken <= REPLAYS || (record.is_cold() && failing_for < COLD_REPLAYS);
@@ -93,7 +100,7 @@ impl Retries {
 
     /// Whether the next attempt must not use a connection that was idle.
     pub(crate) fn need_new_connection(&self) -> bool {
-        self.broken > 0
+        self.broken > 0 || self.too_large
     }
 
     /// The first new attempt is made at once, later ones after a short jittered pause.

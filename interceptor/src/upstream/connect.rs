@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::config::HeaderNameCase;
 use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::resolve;
 use crate::upstream::stream::EndpointStream;
@@ -20,6 +21,9 @@ const H2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// And is given up when none comes within this.
 const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Header lines of a response of an endpoint that has sent more than hyper's usual 100: hyper then sets aside room for
+/// so many lines for every response, which takes 7 µs.
+const MAX_HEADER_LINES: usize = 1_000;
 /// The largest head of an HTTP/1.1 response.
 const MAX_HEAD_BYTES: usize = 400 * 1024;
 
@@ -63,31 +67,43 @@ pub(crate) enum DialError {
     },
 }
 
+/// How a new connection speaks.
+#[derive(Clone, Copy)]
+struct Handshake {
+    protocol: AppProtocol,
+    header_names: HeaderNameCase,
+    large_heads: bool,
+}
+
 /// Opens a connection; the timeout is for one socket, zero is none. Of the sockets behind a name the first that answers is
 /// taken.
-pub(crate) async fn dial(address: &Address, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
-    match address {
-        Address::Socket(socket) => dial_socket(*socket, protocol, upstream).await,
+pub(crate) async fn dial(endpoint: &Endpoint, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
+    let how = Handshake {
+        protocol,
+        header_names: upstream.header_names,
+        large_heads: endpoint.sends_large_heads(),
+    };
+    match &endpoint.address {
+        Address::Socket(socket) => dial_socket(*socket, how, upstream.connect_timeout).await,
         // Apart, since few endpoints are names and every dial would carry it.
-        Address::Name { host, port } => Box::pin(dial_name(host, *port, protocol, upstream)).await,
+        Address::Name { host, port } => Box::pin(dial_name(host, *port, how, upstream.connect_timeout)).await,
     }
 }
 
-async fn dial_name(host: &str, port: u16, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
+async fn dial_name(host: &str, port: u16, how: Handshake, timeout: Duration) -> Result<Sender, DialError> {
     let (first, others) = resolve::sockets(host, port).await?;
-    let mut dialled = dial_socket(first, protocol, upstream).await;
+    let mut dialled = dial_socket(first, how, timeout).await;
     for socket in others {
         if dialled.is_ok() {
             break;
         }
-        dialled = dial_socket(socket, protocol, upstream).await;
+        dialled = dial_socket(socket, how, timeout).await;
     }
     dialled
 }
 
-async fn dial_socket(address: SocketAddr, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
+async fn dial_socket(address: SocketAddr, how: Handshake, timeout: Duration) -> Result<Sender, DialError> {
     let connecting = TcpStream::connect(address);
-    let timeout = upstream.connect_timeout;
     let connected = if timeout.is_zero() {
         Ok(connecting.await)
     } else {
@@ -98,22 +114,25 @@ async fn dial_socket(address: SocketAddr, protocol: AppProtocol, upstream: &Upst
         .map_err(|source| DialError::Connect { address, source })?;
     // Without it small requests wait for acknowledgements; a failure only costs speed.
     let _ = stream.set_nodelay(true);
-    let handshake = match protocol {
-        AppProtocol::Http1 => handshake_http1(stream, upstream.header_names).await,
+    let handshake = match how.protocol {
+        AppProtocol::Http1 => handshake_http1(stream, how).await,
         AppProtocol::H2c => handshake_http2(stream).await,
     };
     handshake.map_err(|source| DialError::Handshake { address, source })
 }
 
-async fn handshake_http1(stream: TcpStream, header_names: HeaderNameCase) -> Result<Sender, hyper::Error> {
-    let (sender, connection) = http1::Builder::new()
+async fn handshake_http1(stream: TcpStream, how: Handshake) -> Result<Sender, hyper::Error> {
+    let mut builder = http1::Builder::new();
+    builder
         // As a proxy must read them (RFC 9112 sections 5.1 and 5.2).
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
-        .title_case_headers(header_names == HeaderNameCase::Title)
-        .max_header_size(MAX_HEAD_BYTES)
-        .handshake(TokioIo::new(EndpointStream::new(stream)))
-        .await?;
+        .title_case_headers(how.header_names == HeaderNameCase::Title)
+        .max_header_size(MAX_HEAD_BYTES);
+    if how.large_heads {
+        builder.max_headers(MAX_HEADER_LINES);
+    }
+    let (sender, connection) = builder.handshake(TokioIo::new(EndpointStream::new(stream))).await?;
     tokio::spawn(async move {
         // Whoever uses the connection learns of its end; nobody else needs to.
         let _ = connection.with_upgrades().await;

@@ -46,6 +46,10 @@ impl Connection {
         self.endpoint.reinstate();
     }
 
+    pub(crate) fn expect_large_heads(&self) {
+        self.endpoint.expect_large_heads();
+    }
+
     /// The endpoint took the connection and did not answer: another one is preferred for a while.
     pub(crate) fn failed(&self) {
         self.endpoint.eject();

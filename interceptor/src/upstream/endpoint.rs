@@ -38,6 +38,8 @@ pub(crate) struct Endpoint {
     /// Nanoseconds since `ORIGIN` of the first failure since its last response; 0: none.
     failing_since: AtomicU64,
     removed: AtomicBool,
+    /// Whether it has sent a response head too large for a usual connection.
+    sends_large_heads: AtomicBool,
     settings: PoolSettings,
     /// One for each worker, made for the first request: most of thousands of endpoints have none.
     pools: OnceLock<Box<[Pool]>>,
@@ -58,6 +60,7 @@ impl Endpoint {
             ejected_until: AtomicU64::new(0),
             failing_since: AtomicU64::new(0),
             removed: AtomicBool::new(false),
+            sends_large_heads: AtomicBool::new(false),
             settings,
             pools: OnceLock::new(),
         }
@@ -110,6 +113,17 @@ impl Endpoint {
         self.removed.store(true, Ordering::Relaxed);
         // Pools that nobody has used yet are made too: whoever uses them later must find them closed.
         self.pools().iter().for_each(Pool::close_all);
+    }
+
+    /// Connections to it are made with room for many header lines from now on; the others are closed.
+    pub(crate) fn expect_large_heads(&self) {
+        if !self.sends_large_heads.swap(true, Ordering::Relaxed) {
+            self.close_idle(Duration::ZERO);
+        }
+    }
+
+    pub(crate) fn sends_large_heads(&self) -> bool {
+        self.sends_large_heads.load(Ordering::Relaxed)
     }
 
     /// Closes connections that have been idle for longer than `limit`.

@@ -164,7 +164,7 @@ async fn fault_b9_a_response_that_cannot_be_read_says_what_is_wrong() {
     for (response, reason) in [
         ("HTTP/1.1 200 OK\r\nx y: z\r\n\r\n", "invalid http header parsed"),
         ("HTTP/1.1 2OO OK\r\n\r\n", "invalid http status-code parsed"),
-        (&large, "more than 400 kib"),
+        (&large, "too large or has too many lines"),
     ] {
         let (app, _) = answers(response).await;
         let answer = answer_to(&in_front_of(app).await, "GET").await;
@@ -224,5 +224,26 @@ async fn fault_b7_other_requests_stay_on_http1_beside_it() {
             .unwrap();
         let response = soon("the answer", client.send_request(request)).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn fault_b1_a_response_with_many_header_lines_is_passed_on() {
+    let lines: String = (0..900).map(|number| format!("x-{number}: {number}\r\n")).collect();
+    let (app, _) = answers(format!("HTTP/1.1 200 OK\r\n{lines}content-length: 2\r\n\r\nok")).await;
+    let interceptor = in_front_of(app).await;
+    // The first response shows what the endpoint is like; what must not be sent twice is safe from then on.
+    for method in ["GET", "POST", "GET"] {
+        let head =
+            format!("{method} / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        let answer = interceptor.send(&head).await.read_to_end().await.to_ascii_lowercase();
+        assert!(
+            answer.starts_with("http/1.1 200") && answer.ends_with("ok"),
+            "{method}: {answer}"
+        );
+        assert!(
+            answer.contains("x-0: 0\r\n") && answer.contains("x-899: 899\r\n"),
+            "{method}"
+        );
     }
 }
