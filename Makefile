@@ -19,7 +19,7 @@ DENY_DIRECTORY := $(CARGO_DIRECTORY)/tools/cargo-deny-$(DENY_VERSION)
 # `local` and the programs that it starts.
 PROGRAMS := -p keda-http-interceptor -p keda-http-scaler -p keda-http-local --bins
 
-.PHONY: help build run demo test test-kubernetes test-charts images control-plane cluster cluster-down e2e cold-start lint format format-check clippy deny advisories bench clean
+.PHONY: help build run demo test test-kubernetes test-charts images control-plane cluster cluster-down e2e cold-start lint format format-check clippy markdown deny advisories bench clean
 .PHONY: toolchain rustfmt-component clippy-component cargo-deny nginx
 
 help: ## List these targets
@@ -73,7 +73,7 @@ e2e: toolchain ## Run the end-to-end tests on the running cluster, or on that of
 cold-start: toolchain ## Wake the tutorial's server RUNS=30 times on the cluster and show where the time goes (REPORT=docs saves it there)
 	@REPORT='$(abspath $(REPORT))' e2e/cluster/cold-start.sh
 
-lint: format-check clippy ## Check the format and run clippy; warnings are errors
+lint: format-check clippy markdown ## Check format and Markdown, and run clippy; warnings are errors
 
 format: rustfmt-component ## Format the code
 	@cargo fmt --all
@@ -83,6 +83,9 @@ format-check: rustfmt-component
 
 clippy: clippy-component
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+
+markdown:
+	@.ci/markdown
 
 deny: cargo-deny ## Check licences, banned crates and sources of all dependencies
 	@'$(DENY_DIRECTORY)/bin/cargo-deny' --locked check licenses bans sources
