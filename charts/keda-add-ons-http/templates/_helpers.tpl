@@ -1,4 +1,4 @@
-{{/* What an object belongs to; immutable in selectors, so never add to it. Takes (dict "root" $ "component" "interceptor"). */}}
+{{/* The labels of selectors. Selectors are immutable, so never add to them. Takes (dict "root" $ "component" "interceptor"). */}}
 {{- define "keda-http.selectorLabels" -}}
 app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -34,7 +34,7 @@ app.kubernetes.io/part-of: {{ .root.Chart.Name }}
 {{- end }}
 {{- end }}
 
-{{/* A security context without the parts that are meant for single components; or the component's own. Takes (list $context "interceptor"). */}}
+{{/* The security context of a component: its own, or the common one without the parts for single components. Takes (list $context "interceptor"). */}}
 {{- define "keda-http.securityContext" -}}
 {{- $context := index . 0 -}}
 {{- with index $context (index . 1) }}{{ toYaml . }}{{ else }}{{ omit $context "interceptor" "scaler" "operator" "kuberbacproxy" | toYaml }}{{ end }}
@@ -92,7 +92,7 @@ Takes (dict "chart" list "extraEnvs" map-or-list "additionalEnvVars" list); the 
 {{- sub (mustDateModify . $start | unixEpoch) (unixEpoch $start) }}
 {{- end }}
 
-{{/* What stopping an interceptor takes, in seconds; without a limit for what is in flight, an hour. */}}
+{{/* How long stopping an interceptor takes, in seconds; an hour without a drain timeout. */}}
 {{- define "keda-http.interceptor.stopSeconds" -}}
 {{- $drain := include "keda-http.seconds" .Values.interceptor.drainTimeout | int -}}
 {{- add (include "keda-http.seconds" .Values.interceptor.shutdownDelay) ($drain | default 3600) 10 }}
@@ -102,7 +102,7 @@ Takes (dict "chart" list "extraEnvs" map-or-list "additionalEnvVars" list); the 
 {{- .Values.interceptor.terminationGracePeriodSeconds | default (include "keda-http.interceptor.stopSeconds" .) | int }}
 {{- end }}
 
-{{/* The only namespace that is looked at, or nothing. */}}
+{{/* The only namespace that is watched, or nothing. */}}
 {{- define "keda-http.watchNamespace" -}}
 {{- $upstreams := dig "watchNamespace" "" (.Values.operator | default dict) -}}
 {{- if and .Values.watchNamespace $upstreams (ne .Values.watchNamespace $upstreams) -}}
@@ -116,7 +116,7 @@ Takes (dict "chart" list "extraEnvs" map-or-list "additionalEnvVars" list); the 
 {{- .Values.scaler.address | default (printf "%s-%s-headless.%s:%d" .Chart.Name .Values.scaler.service .Release.Namespace (int .Values.scaler.grpcPort)) }}
 {{- end }}
 
-{{/* The webhook's configuration is an object of the whole cluster: each installation for one namespace has its own. */}}
+{{/* The name of the webhook's configuration. It is cluster-scoped: each installation for one namespace has its own. */}}
 {{- define "keda-http.admission.webhook" -}}
 {{- $name := printf "%s-admission" .Chart.Name -}}
 {{- with include "keda-http.watchNamespace" . }}{{ printf "%s-%s" $name . }}{{ else }}{{ $name }}{{ end }}

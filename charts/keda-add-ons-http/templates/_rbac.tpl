@@ -35,7 +35,7 @@ subjects:
     namespace: {{ .root.Release.Namespace }}
 {{- end }}
 
-{{/* Routes, what they name, and the pods behind it. */}}
+{{/* Routes, the objects that they name, and the pods behind them. */}}
 {{- define "keda-http.interceptor.rules" -}}
 - apiGroups: [http.keda.sh]
   resources: [httpscaledobjects, interceptorroutes]
@@ -51,7 +51,7 @@ subjects:
   verbs: [get, list, watch]
 {{- end }}
 
-{{/* What the scaler's leader has decided: listeners of autowired Services, owners of contested hosts. */}}
+{{/* Decisions of the scaler's leader: listeners of autowired Services, owners of contested hosts. */}}
 {{- define "keda-http.interceptor.ownRules" -}}
 - apiGroups: [""]
   resources: [configmaps]
@@ -59,7 +59,7 @@ subjects:
   verbs: [get, list, watch]
 {{- end }}
 
-{{/* The objects that triggers name; with controllers, all that routes consist of, and the right to say what is wrong with them. */}}
+{{/* The objects that triggers name; with controllers, also all that routes consist of, and writing their conditions and Events. */}}
 {{- define "keda-http.scaler.rules" -}}
 - apiGroups: [http.keda.sh]
   resources: [httpscaledobjects, interceptorroutes]
@@ -99,7 +99,7 @@ subjects:
 {{- end }}
 {{- end }}
 
-{{/* Its own namespace: the interceptors to ask, and what replicas share. */}}
+{{/* The scaler's own namespace: the interceptors, and the objects that its replicas share. */}}
 {{- define "keda-http.scaler.ownRules" -}}
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

@@ -1,6 +1,6 @@
-{{/* Values that are accepted because other charts have them, each followed by what happens instead. */}}
+{{/* Values that are accepted because other charts have them, each with the reason why it has no effect. */}}
 {{- define "keda-http.withoutEffect" -}}
-- [profiling, "there is no Go profiler; /metrics and traces tell what happens"]
+- [profiling, "there is no Go profiler; use /metrics and traces"]
 - [kedifyProxy, "there is no second proxy: the interceptor forwards all requests"]
 - [grpcBridge, "interceptors always report to the scaler over gRPC, on the admin port"]
 - [logging.interceptor.stackTracesEnabled, ""]
@@ -22,7 +22,7 @@
 - [scaler.healthPort, "probes are gRPC health checks on scaler.grpcPort"]
 {{- end }}
 
-{{/* What the user should know about these values: a list. */}}
+{{/* A list of what the user should know about these values. */}}
 {{- define "keda-http.warnings" -}}
 {{- $warnings := list -}}
 {{- $operator := omit (.Values.operator | default dict) "watchNamespace" -}}
@@ -42,23 +42,23 @@
 {{- $warnings = append $warnings "autowire.enabled needs controllers.enabled: Services are not autowired" -}}
 {{- end -}}
 {{- if and .Values.admission.enabled (not .Values.controllers.enabled) -}}
-{{- $warnings = append $warnings "without controllers.enabled, kedify-http triggers that were there before the webhook are not converted" -}}
+{{- $warnings = append $warnings "without controllers.enabled, kedify-http triggers that existed before the webhook are not converted" -}}
 {{- end -}}
 {{- if not (or .Values.admission.enabled .Values.controllers.enabled) -}}
 {{- $warnings = append $warnings "without admission.enabled and controllers.enabled nothing converts kedify-http triggers, which stock KEDA does not know" -}}
 {{- end -}}
 {{- if and .Values.admission.enabled (eq .Values.admission.failurePolicy "Fail") (lt (int .Values.scaler.replicas) 2) -}}
-{{- $warnings = append $warnings "admission.failurePolicy is Fail with one scaler: while it restarts, nobody can write ScaledObjects" -}}
+{{- $warnings = append $warnings "admission.failurePolicy is Fail and there is one scaler: while it restarts, ScaledObjects cannot be written" -}}
 {{- end -}}
 {{- $tracing := .Values.interceptor.tracing -}}
 {{- $otlp := .Values.interceptor.metrics.otlp -}}
 {{- if and $otlp.enabled (not $otlp.endpoint) $tracing.enabled $tracing.endpoint (eq $tracing.protocol "grpc") -}}
-{{- $warnings = append $warnings "interceptor.metrics.otlp.endpoint is empty: metrics go over HTTP to interceptor.tracing.endpoint, which is one for gRPC" -}}
+{{- $warnings = append $warnings "interceptor.metrics.otlp.endpoint is empty: metrics are pushed over HTTP to interceptor.tracing.endpoint, which is a gRPC endpoint" -}}
 {{- end -}}
 {{- $stop := include "keda-http.interceptor.stopSeconds" . | int -}}
 {{- $grace := include "keda-http.interceptor.terminationGracePeriodSeconds" . | int -}}
 {{- if lt $grace $stop -}}
-{{- $warnings = append $warnings (printf "interceptor.terminationGracePeriodSeconds is %d, but shutdownDelay, drainTimeout and 10 s make %d: requests may be cut when a pod stops" $grace $stop) -}}
+{{- $warnings = append $warnings (printf "interceptor.terminationGracePeriodSeconds is %d, but shutdownDelay, drainTimeout and 10 s add up to %d: requests may be cut off when a pod stops" $grace $stop) -}}
 {{- end -}}
 {{- if not (include "keda-http.interceptor.scaled" .) -}}
 {{- $warnings = append $warnings (printf "KEDA does not scale the interceptor: there are %v replicas%s" .Values.interceptor.replicas.min (.Values.interceptor.scaledObject.enabled | ternary "; once KEDA is installed, run helm upgrade" "")) -}}

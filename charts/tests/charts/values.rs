@@ -1,4 +1,4 @@
-//! `values.yaml`, its schema, the README and the CRDs belong together.
+//! `values.yaml`, its schema, the README and the CRDs agree with each other.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
