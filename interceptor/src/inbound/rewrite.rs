@@ -109,47 +109,4 @@ fn is_for_hyper(name: &HeaderName) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use http::Uri;
-
-    use super::*;
-
-    #[test]
-    fn fault_b4_exactly_what_hyper_refuses_in_a_target_is_encoded() {
-        for byte in 0x21..=0x7e_u8 {
-            for (part, start) in [(Part::Path, "/"), (Part::Query, "/?")] {
-                let target = [start.as_bytes(), &[byte, b'x']].concat();
-                let is_refused = Uri::try_from(&target[..]).is_err();
-                let class = part.class(byte);
-                assert_eq!(class == Class::Encode, is_refused, "{start}{}", byte as char);
-                let mut out = Vec::new();
-                encode(part, &[byte], &mut out);
-                Uri::try_from(&[start.as_bytes(), &out].concat()[..]).unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn lines_go_around_hyper_unless_it_needs_them() {
-        let from = From::Lines;
-        let head = b"A: 1 \r\ncontent-length: 2\r\nB:\t2\r\nConnection: close\r\n\r\n";
-        let (out, extra) = rewrite(from, head).unwrap();
-        assert_eq!(out, b"content-length: 2\r\nConnection: close\r\n\r\n");
-        let extra: Vec<_> = extra
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect();
-        assert_eq!(extra, [("a", &b"1"[..]), ("b", b"2")]);
-        for malformed in [
-            "no colon\r\n\r\n",
-            "a b: c\r\n\r\n",
-            "a : b\r\n\r\n",
-            ": b\r\n\r\n",
-            "a: \x7f\r\n\r\n",
-        ] {
-            assert_eq!(rewrite(from, malformed.as_bytes()), None, "{malformed:?}");
-        }
-    }
-}
+mod tests;
