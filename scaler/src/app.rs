@@ -31,10 +31,10 @@ use crate::metrics::{Metrics, SERVICE_NAME};
 use assembly::{Observability, Parts};
 use webhook::Webhook;
 
-/// A peer whose network is gone is noticed within fifteen seconds, so that its streams do not stay open for ever.
+/// A client whose network is gone is detected within fifteen seconds, so that its streams do not stay open for ever.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long calls may take after shutdown began. They take microseconds, so what is left then hangs.
+/// How long calls may take after shutdown began. They take microseconds, so any that remain hang.
 const DRAIN: Duration = Duration::from_secs(1);
 /// The service names of gRPC health that upstream's probes ask for.
 const LIVENESS: &str = "liveness";
@@ -120,7 +120,7 @@ impl Bound {
     /// and the last metrics are pushed.
     ///
     /// # Errors
-    /// When something without which there is no scaler has failed.
+    /// When an essential task failed.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
         let push = self.process.push.take().map(|push| push.start(self.metrics.pushed()));
         let pushing = push.transpose().context("the thread that pushes metrics")?;
@@ -170,7 +170,7 @@ impl Bound {
 }
 
 impl Parts {
-    /// Starts what lasts as long as the scaler and needs no port, and gives back what answers KEDA.
+    /// Starts the tasks that need no port, and returns the service for KEDA.
     fn start(self, tasks: &mut JoinSet<Result<()>>, readiness: &Readiness) -> Service {
         let stop = self.service.shutdown.clone();
         if let Some(source) = self.source {

@@ -1,24 +1,24 @@
-//! What the program was called for.
+//! The command line.
 
 use keda_http_runtime::env::EnvError;
 
-/// What the program was called for.
+/// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// To be the scaler.
+    /// Run the scaler (default).
     Serve,
-    /// To print how it is called.
+    /// Print the help text.
     Help,
-    /// To print what autowire would write.
+    /// Print what autowire would write.
     DryRun,
-    /// To give all autowired Services back.
+    /// Point all autowired Services back to their pods.
     Restore,
 }
 
 const DRY_RUN: &str = "--dry-run";
 
 impl Command {
-    /// Reads the arguments; what is left of them are flags about logs.
+    /// Parses the arguments. The remaining ones are flags for logging.
     ///
     /// # Errors
     /// When `autowire` is called without `--dry-run`: the controller itself runs in the scaler.

@@ -1,4 +1,4 @@
-//! The parts of the scaler, made from its settings.
+//! Creates the parts of the scaler from its settings.
 
 use std::sync::Arc;
 
@@ -27,18 +27,18 @@ use crate::leader::LeaseCandidate;
 use crate::metrics::Metrics;
 use crate::objects::ScalingObjects;
 
-/// All that the scaler consists of, before anything runs.
+/// All parts of the scaler, before anything runs.
 pub(super) struct Parts {
     pub(super) source: Option<Source>,
     pub(super) finder: Finder,
     pub(super) subscriptions: Subscriptions,
     pub(super) service: Service,
     pub(super) leadership: Option<(LeaseCandidate, Controllers)>,
-    /// What controllers and the webhook work with, where there is an API server.
+    /// For the controllers and the webhook; `None` without an API server.
     pub(super) context: Option<Context>,
 }
 
-/// Whoever says which interceptors there are.
+/// Finds the interceptors.
 pub(super) enum Finder {
     Fixed(watch::Sender<Interceptors>),
     Discovery(Box<Discovery>),
@@ -52,7 +52,7 @@ pub(super) struct Observability {
 }
 
 impl Parts {
-    /// Finds the API server where one is needed, reads the manifests, and makes the parts.
+    /// Finds the API server where one is needed, reads the manifests, and creates the parts.
     pub(super) async fn make(config: &Config, observability: &Observability) -> Result<Self> {
         let cluster = match &config.cluster {
             Some(settings) => Some(reach(settings).await?),
@@ -86,7 +86,7 @@ impl Finder {
         })
     }
 
-    /// The set, as it is known now.
+    /// The set of interceptors, and its changes.
     pub(super) fn interceptors(&self) -> watch::Receiver<Interceptors> {
         match self {
             Self::Fixed(interceptors) => interceptors.subscribe(),
@@ -105,10 +105,10 @@ impl Finder {
         }
     }
 
-    /// Looks for interceptors until `stop`.
+    /// Runs the discovery until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
         match self {
-            // Without the sender nobody would look for interceptors any more.
+            // The sender must be kept: dropping it means that discovery has ended.
             Self::Fixed(_interceptors) => stop.cancelled().await,
             Self::Discovery(discovery) => {
                 stop.run_until_cancelled(discovery.run()).await;
@@ -117,22 +117,22 @@ impl Finder {
     }
 }
 
-/// The way to the API server, and what of it is read.
+/// The client for the API server, and the namespaces to read.
 #[derive(Clone)]
 struct Cluster {
     client: kube::Client,
-    /// That of the scaler and the interceptors.
+    /// The namespace of the scaler and the interceptors.
     namespace: String,
     watch_namespace: Option<String>,
 }
 
-/// The settings ask for the API server wherever a part needs it.
+/// Not reached: the settings require an API server wherever a part needs one.
 const NO_CLUSTER: &str = "an API server is needed";
 const INSTEAD: &str = "without a cluster, set KEDA_HTTP_SCALER_INTERCEPTORS to the admin ports of the interceptors, and \
      KEDA_HTTP_MANIFESTS to a directory of manifests";
-/// What KEDA's calls may be about.
+/// The kinds to which KEDA's calls may refer.
 const SCALED: [Kind; 2] = [Kind::InterceptorRoute, Kind::HttpScaledObject];
-/// Finds the API server; nothing is sent yet.
+/// Creates the client. Sends nothing.
 async fn reach(config: &ClusterConfig) -> Result<Cluster> {
     let (client, own_namespace) = cluster::client().await.context(INSTEAD)?;
     Ok(Cluster {

@@ -1,4 +1,4 @@
-//! The webhook among the parts: its port and its two tasks.
+//! The port of the admission webhook, and its two tasks.
 
 use anyhow::{Context as _, Result};
 use keda_http_runtime::readiness::Readiness;
@@ -11,7 +11,6 @@ use crate::admission::certificates::{self, Names, Serving};
 use crate::config::AdmissionConfig;
 use crate::controllers::context::Context;
 
-/// The webhook with its port bound.
 pub(super) struct Webhook {
     context: Context,
     names: Names,
@@ -19,11 +18,10 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    /// Binds the port.
     pub(super) async fn bind(config: AdmissionConfig, context: Context) -> Result<Self> {
         let listener = TcpListener::bind(config.listen).await;
         Ok(Self {
-            listener: listener.with_context(|| format!("cannot listen for admission on {}", config.listen))?,
+            listener: listener.with_context(|| format!("cannot listen for admission reviews on {}", config.listen))?,
             names: Names {
                 namespace: context.namespace.clone(),
                 service: config.service,
@@ -34,7 +32,7 @@ impl Webhook {
         })
     }
 
-    /// Serves, and keeps the certificates.
+    /// Serves the webhook, and maintains its certificates.
     pub(super) fn start(self, tasks: &mut JoinSet<Result<()>>, readiness: &Readiness, stop: &CancellationToken) {
         let serving = Serving::default();
         let Context {

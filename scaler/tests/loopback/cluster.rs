@@ -145,7 +145,7 @@ async fn objects_that_are_not_known_yet_are_unavailable_and_never_missing() {
 }
 
 #[tokio::test]
-async fn an_outage_of_the_api_server_changes_no_answer_and_is_told() {
+async fn an_outage_of_the_api_server_changes_no_answer_and_is_reported() {
     let server = ApiServer::start(&[SLICES, ROUTES]).await;
     let interceptor = Interceptor::start();
     list(&server, &interceptor);

@@ -132,7 +132,7 @@ impl Leader {
 }
 
 #[tokio::test]
-async fn they_run_while_this_replica_leads_and_all_are_told_everything() {
+async fn controllers_run_while_this_replica_leads_and_all_receive_every_update() {
     let mut leader = Leader::with(&["one", "two"]);
     tokio::task::yield_now().await;
     assert!(leader.seen.try_recv().is_err(), "nobody leads yet");
@@ -156,7 +156,7 @@ async fn they_run_while_this_replica_leads_and_all_are_told_everything() {
 }
 
 #[tokio::test]
-async fn one_that_fails_is_told_of_started_again_and_told_everything_while_others_go_on() {
+async fn a_failed_controller_is_reported_and_started_again_while_others_go_on() {
     for (mishap, both) in [("fail", "fail first"), ("panic", "first panic")] {
         let mut leader = Leader::with(&["failing", "other"]);
         leader.leading.send_replace(true);

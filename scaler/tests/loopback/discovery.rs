@@ -122,7 +122,7 @@ async fn interceptors_are_known_as_long_as_they_are_listed_and_ready_as_long_as_
 }
 
 #[tokio::test]
-async fn an_outage_keeps_the_set_is_told_and_what_was_missed_is_found() {
+async fn an_outage_keeps_the_set_is_reported_and_missed_changes_are_found() {
     let server = ApiServer::start(&[SLICES]).await;
     server.put(SLICES, slice("one", 9090, &[("10.0.0.1", Some(true))]));
     let mut found = Running::against(&server);
@@ -154,7 +154,7 @@ async fn a_watch_that_is_too_old_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_service_without_addresses_is_told_by_its_name() {
+async fn a_service_without_addresses_is_reported_by_its_name() {
     let server = ApiServer::start(&[SLICES]).await;
     let mut found = Running::against(&server);
     found.listed(&[]).await;

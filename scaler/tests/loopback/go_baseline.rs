@@ -27,7 +27,7 @@ async fn go_baseline_1_first_request_on_a_new_rate_route_activates() {
 }
 
 #[tokio::test]
-async fn go_baseline_1_a_first_request_that_ended_before_the_scaler_heard_of_it_activates_too() {
+async fn go_baseline_1_a_first_request_that_ended_before_its_report_activates_too() {
     let interceptor = Interceptor::start_old();
     let scaler = Scaler::start(&[interceptor.address], &[]).await;
     let api = kedify("requestRate", []);

@@ -61,7 +61,7 @@ async fn it_is_alive_but_not_ready_while_the_first_attempt_lasts() {
 }
 
 #[tokio::test]
-async fn it_is_not_ready_from_the_moment_it_is_told_to_stop() {
+async fn it_is_not_ready_as_soon_as_shutdown_begins() {
     let interceptor = Interceptor::start();
     let scaler = Scaler::start(&[interceptor.address], &[]).await;
     wait_until(

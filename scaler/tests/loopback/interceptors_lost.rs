@@ -288,7 +288,7 @@ async fn that_nothing_is_pending_is_only_known_while_requests_reach_an_intercept
 }
 
 #[tokio::test]
-async fn an_interceptor_that_is_not_heard_and_no_longer_listed_is_forgotten_and_one_that_is_listed_again_is_heard() {
+async fn an_interceptor_neither_connected_nor_listed_is_removed_and_one_listed_again_is_connected() {
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let interceptor = Interceptor::start();
     interceptor.set("shop/api", 5, 5, 0);
@@ -318,7 +318,7 @@ async fn an_interceptor_that_is_not_heard_and_no_longer_listed_is_forgotten_and_
 }
 
 #[tokio::test]
-async fn the_open_ports_of_autowired_services_are_known_as_they_are_told() {
+async fn the_open_ports_of_autowired_services_are_known_as_reported() {
     let interceptor = Interceptor::start();
     interceptor.open(&[20_000]);
     let scaler = Subscribed::to([interceptor.address]);

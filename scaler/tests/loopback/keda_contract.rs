@@ -36,7 +36,7 @@ async fn a_signal_has_no_timer_in_its_way() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_active_when_the_stream_opens_is_told_at_once_and_only_once() {
+async fn a_target_that_is_active_when_the_stream_opens_is_signalled_at_once_and_only_once() {
     let interceptor = Interceptor::start();
     interceptor.set("shop/api", 5, 2, 0);
     let scaler = Scaler::start(&[interceptor.address], &[]).await;

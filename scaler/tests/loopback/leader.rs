@@ -113,7 +113,7 @@ async fn a_leader_that_shuts_down_is_followed_at_once() {
 }
 
 #[tokio::test]
-async fn a_leader_without_an_api_server_leads_no_more_before_anybody_else_could_and_tells_why() {
+async fn a_leader_without_an_api_server_stops_leading_before_another_replica_could_and_reports_why() {
     let server = ApiServer::start(&[LEASES]).await;
     let mut one = Replica::start(&server, "one");
     one.leads(true).await;
