@@ -102,7 +102,12 @@ impl Local {
         let mut tasks = JoinSet::new();
         let mut receiver = JoinSet::new();
         receiver.spawn(receive(listen(listening.otlp).await?, traces.clone()));
-        let launches = Launches::new(options, listening, run_directory.manifests());
+        let launches = Launches {
+            programs: &options.programs,
+            manifests: run_directory.manifests(),
+            listening,
+            verbose: options.verbose,
+        };
         let interceptor = launches.interceptor(&output).await?;
         let scaler = launches.scaler(&output).await?;
 

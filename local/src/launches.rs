@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::app::Options;
 use crate::listening::Listening;
 use crate::output::Output;
 use crate::process::Launch;
@@ -16,20 +15,16 @@ use crate::program::Program;
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 
 pub(crate) struct Launches<'a> {
-    options: &'a Options,
-    listening: Listening,
-    manifests: &'a Path,
+    /// The directory of the programs.
+    pub(crate) programs: &'a Path,
+    /// What interceptor and scaler read.
+    pub(crate) manifests: &'a Path,
+    pub(crate) listening: Listening,
+    /// Whether interceptor and scaler log at level info.
+    pub(crate) verbose: bool,
 }
 
-impl<'a> Launches<'a> {
-    pub(crate) fn new(options: &'a Options, listening: Listening, manifests: &'a Path) -> Self {
-        Self {
-            options,
-            listening,
-            manifests,
-        }
-    }
-
+impl Launches<'_> {
     pub(crate) async fn interceptor(&self, output: &Output) -> Result<Program> {
         let mut env = self.common_environment(self.listening.metrics);
         env.extend(self.tracing_environment());
@@ -67,7 +62,7 @@ impl<'a> Launches<'a> {
 
     fn launch(&self, program: &str, env: BTreeMap<String, String>) -> Launch {
         Launch {
-            program: self.options.programs.join(program).display().to_string(),
+            program: self.programs.join(program).display().to_string(),
             args: Vec::new(),
             env,
             directory: None,
@@ -80,7 +75,7 @@ impl<'a> Launches<'a> {
             ("KEDA_HTTP_BIND_ADDRESS".to_owned(), "127.0.0.1".to_owned()),
             ("OTEL_PROM_EXPORTER_PORT".to_owned(), metrics.to_string()),
         ]);
-        default(&mut env, "RUST_LOG", if self.options.verbose { "info" } else { "warn" });
+        default(&mut env, "RUST_LOG", if self.verbose { "info" } else { "warn" });
         env
     }
 
@@ -92,7 +87,7 @@ impl<'a> Launches<'a> {
     pub(crate) fn app_environment(&self) -> BTreeMap<String, String> {
         let mut env = self.tracing_environment();
         let path = std::env::var("PATH").unwrap_or_default();
-        env.insert("PATH".to_owned(), format!("{}:{path}", self.options.programs.display()));
+        env.insert("PATH".to_owned(), format!("{}:{path}", self.programs.display()));
         default(&mut env, "RUST_LOG", "warn");
         env
     }

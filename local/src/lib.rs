@@ -25,7 +25,7 @@
 //! - [`output`]: the terminal.
 //! - [`restarts`]: how long a process that has ended by itself waits for its restart.
 
-mod addresses;
+pub mod addresses;
 pub mod app;
 pub mod cli;
 pub mod demo;
@@ -44,8 +44,6 @@ mod run_directory;
 mod scale;
 mod traces;
 mod workload;
-
-pub use addresses::print as print_addresses;
 
 /// The identity of a namespaced object whose kind is known from the context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use keda_http_local::addresses;
 use keda_http_local::app::{Local, Options, StartError};
 use keda_http_local::cli::{self, Command, HELP};
 use keda_http_local::demo;
@@ -40,7 +41,7 @@ async fn run(options: &Options, demo: bool, output: Output) -> Result<bool, Star
         started = Local::start(options, output.clone()) => started?,
         () = shutdown.cancelled() => return Ok(false),
     };
-    keda_http_local::print_addresses(&local, &output);
+    addresses::print(&local, &output);
     let succeeded = if demo {
         tokio::select! {
             result = demo::run(&local, &output) => result.map_err(StartError::from),
