@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::objects::ScalingObjects;
 use activity::ActivityStream;
 use specs::SpecStream;
-use subject::{Metric, Subject};
+use subject::{CallSubject, Metric};
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl ExternalScaler for Service {
     type StreamMetricSpecStream = Messages<GetMetricSpecResponse>;
 
     async fn is_active(&self, call: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        let subject = Subject::resolve(call.get_ref(), &self.objects)?;
+        let subject = CallSubject::resolve(call.get_ref(), &self.objects)?;
         let active = self.demand.is_active(&subject.scope);
         let result = self.known(active, subject.scope.scales_interceptors())?;
         Ok(Response::new(IsActiveResponse { result }))
@@ -66,7 +66,7 @@ impl ExternalScaler for Service {
     }
 
     async fn get_metric_spec(&self, call: Request<ScaledObjectRef>) -> Result<Response<GetMetricSpecResponse>, Status> {
-        let subject = Subject::resolve(call.get_ref(), &self.objects)?;
+        let subject = CallSubject::resolve(call.get_ref(), &self.objects)?;
         Ok(Response::new(specs::specs(&subject)))
     }
 
@@ -75,7 +75,7 @@ impl ExternalScaler for Service {
             scaled_object_ref,
             metric_name,
         } = call.into_inner();
-        let subject = Subject::resolve(&scaled_object_ref.unwrap_or_default(), &self.objects)?;
+        let subject = CallSubject::resolve(&scaled_object_ref.unwrap_or_default(), &self.objects)?;
         let asked = subject
             .metrics
             .iter()

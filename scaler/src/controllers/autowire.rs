@@ -39,7 +39,7 @@ trait Rewirer: Send {
     fn deadline(&self) -> Option<Instant>;
 
     /// Writes what must be written now.
-    fn reconcile<'a>(&'a mut self, inputs: &'a Inputs) -> BoxFuture<'a, Outcome>;
+    fn reconcile<'a>(&'a mut self, inputs: &'a Inputs) -> BoxFuture<'a, ReconcileOutcome>;
 }
 
 /// What a change means for a rewirer.
@@ -60,7 +60,7 @@ struct Inputs {
     mode: Mode,
 }
 
-struct Outcome {
+struct ReconcileOutcome {
     notices: Vec<Notice>,
     /// Whether there was nothing to write.
     settled: bool,

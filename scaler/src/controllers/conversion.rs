@@ -14,7 +14,7 @@ use kube::{Client, Error};
 use tracing::{debug, info};
 
 use super::context::{Context, Updates};
-use super::refusal::{Refused, Work, refusal};
+use super::refusal::{RefusedObjects, Work, refusal};
 use crate::events::{Events, ObjectRef};
 
 const TRIGGER_REFUSED: &str = "TriggerRefused";
@@ -28,7 +28,7 @@ const CONVERSION_REFUSED: &str = "ConversionRefused";
 pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
     let mut converter = Converter {
         events: Events::new(context.client.clone()),
-        refused: Refused::default(),
+        refused: RefusedObjects::default(),
         context,
     };
     while let Some(work) = converter.refused.next(&mut updates).await {
@@ -51,7 +51,7 @@ pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
 struct Converter {
     context: Context,
     events: Events,
-    refused: Refused,
+    refused: RefusedObjects,
 }
 
 impl Converter {

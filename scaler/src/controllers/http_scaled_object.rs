@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::context::{Context, Updates};
-use super::refusal::{Refused, Work, refusal};
+use super::refusal::{RefusedObjects, Work, refusal};
 use crate::events::{Events, ObjectRef};
 
 /// The Go operator's. It is removed from objects that are being deleted, because nothing here needs it.
@@ -36,7 +36,7 @@ struct Reconciler {
     /// The generation of each ScaledObject as it was last written: changes of its spec by others are undone, changes of its
     /// status are ignored.
     written: HashMap<ObjectId, Option<i64>>,
-    refused: Refused,
+    refused: RefusedObjects,
 }
 
 /// Reconciles until the updates end.
@@ -49,7 +49,7 @@ pub async fn run(context: Context, mut updates: Updates) -> Result<()> {
         context,
         objects: HashMap::new(),
         written: HashMap::new(),
-        refused: Refused::default(),
+        refused: RefusedObjects::default(),
     };
     while let Some(work) = reconciler.refused.next(&mut updates).await {
         match work {

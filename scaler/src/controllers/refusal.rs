@@ -32,12 +32,12 @@ pub enum Work {
 
 /// The objects for which a write was refused.
 #[derive(Default)]
-pub struct Refused {
+pub struct RefusedObjects {
     objects: BTreeSet<ObjectId>,
     retry_at: Option<Instant>,
 }
 
-impl Refused {
+impl RefusedObjects {
     pub fn insert(&mut self, id: ObjectId) {
         self.objects.insert(id);
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
@@ -106,7 +106,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_refused_is_due_once_after_the_pause_unless_it_was_taken() {
-        let mut refused = Refused::default();
+        let mut refused = RefusedObjects::default();
         let began = Instant::now();
         refused.insert(id("a"));
         refused.insert(id("b"));

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
-use super::subject::{Subject, SubjectError};
+use super::subject::{CallSubject, SubjectError};
 use crate::demand::{Edges, SharedDemand, Watcher};
 use crate::metrics::{Metrics, OpenStream, StreamKind};
 use crate::objects::ScalingObjects;
@@ -43,7 +43,7 @@ impl ActivityStream {
         metrics: Metrics,
     ) -> Result<Self, SubjectError> {
         let object_changes = objects.changes();
-        let subject = Subject::resolve(&call, &objects)?;
+        let subject = CallSubject::resolve(&call, &objects)?;
         let (watcher, active) = demand.watch(subject.scope);
         Ok(Self {
             call,
@@ -98,7 +98,7 @@ impl ActivityStream {
     /// A changed object may have another activity window, and with it other edges. While the object is missing the last
     /// known scope stays in force.
     fn resubscribe(&mut self) {
-        let Ok(subject) = Subject::resolve(&self.call, &self.objects) else {
+        let Ok(subject) = CallSubject::resolve(&self.call, &self.objects) else {
             return;
         };
         if subject.scope != *self.watcher.scope() {

@@ -5,7 +5,7 @@ use keda_http_proto::externalscaler::{GetMetricSpecResponse, MetricSpec, ScaledO
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::subject::{Metric, Subject, SubjectError, round_up};
+use super::subject::{CallSubject, Metric, SubjectError, round_up};
 use crate::metrics::{Metrics, OpenStream, StreamKind};
 use crate::objects::ScalingObjects;
 
@@ -20,7 +20,7 @@ pub(super) struct SpecStream {
     _open: OpenStream,
 }
 
-pub(super) fn specs(subject: &Subject) -> GetMetricSpecResponse {
+pub(super) fn specs(subject: &CallSubject) -> GetMetricSpecResponse {
     GetMetricSpecResponse {
         metric_specs: subject.metrics.iter().map(spec).collect(),
     }
@@ -43,7 +43,7 @@ impl SpecStream {
         metrics: &Metrics,
     ) -> Result<Self, SubjectError> {
         let changes = objects.changes();
-        let current = specs(&Subject::resolve(&call, &objects)?);
+        let current = specs(&CallSubject::resolve(&call, &objects)?);
         Ok(Self {
             call,
             objects,
@@ -72,7 +72,7 @@ impl SpecStream {
 
     /// While the object is missing the last specs stay in force: the HPA keeps what it has.
     fn update(&mut self) {
-        let current = Subject::resolve(&self.call, &self.objects).map(|subject| specs(&subject));
+        let current = CallSubject::resolve(&self.call, &self.objects).map(|subject| specs(&subject));
         self.due = current.ok().filter(|current| *current != self.sent);
     }
 }

@@ -13,7 +13,7 @@ use crate::demand::{ActivityScope, Measure};
 use crate::objects::ScalingObjects;
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Subject {
+pub(super) struct CallSubject {
     /// What decides whether the workload must be active.
     pub(super) scope: ActivityScope,
     /// In the order in which KEDA receives them.
@@ -70,7 +70,7 @@ impl From<SubjectError> for Status {
     }
 }
 
-impl Subject {
+impl CallSubject {
     pub(super) fn resolve(call: &ScaledObjectRef, objects: &ScalingObjects) -> Result<Self, SubjectError> {
         let ScaledObjectRef {
             namespace,

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::restored::Mode;
-use super::{Impact, Inputs, Outcome, Rewirer};
+use super::{Impact, Inputs, ReconcileOutcome, Rewirer};
 use crate::config::AutowireConfig;
 use crate::controllers::context::Context;
 use health::{InterceptorPods, ListeningPod};
@@ -55,7 +55,7 @@ impl Services {
         }
     }
 
-    async fn write_plan(&mut self, inputs: &Inputs) -> Outcome {
+    async fn write_plan(&mut self, inputs: &Inputs) -> ReconcileOutcome {
         let interceptors = listening(inputs);
         let WritePlan { writes, notices } = self
             .planner
@@ -68,7 +68,7 @@ impl Services {
             self.world.apply(change);
         }
         self.report(written.errors.iter().map(ToString::to_string).collect());
-        Outcome { notices, settled }
+        ReconcileOutcome { notices, settled }
     }
 
     fn report(&mut self, problems: Vec<String>) {
@@ -89,7 +89,7 @@ impl Rewirer for Services {
         self.planner.deadline(Instant::now())
     }
 
-    fn reconcile<'a>(&'a mut self, inputs: &'a Inputs) -> BoxFuture<'a, Outcome> {
+    fn reconcile<'a>(&'a mut self, inputs: &'a Inputs) -> BoxFuture<'a, ReconcileOutcome> {
         self.write_plan(inputs).boxed()
     }
 }

@@ -16,7 +16,7 @@ fn both() -> Scaling {
     }
 }
 
-fn names(subject: &Subject) -> Vec<(&str, f64, bool)> {
+fn names(subject: &CallSubject) -> Vec<(&str, f64, bool)> {
     subject
         .metrics
         .iter()
@@ -24,14 +24,14 @@ fn names(subject: &Subject) -> Vec<(&str, f64, bool)> {
         .collect()
 }
 
-fn key(subject: &Subject) -> &str {
+fn key(subject: &CallSubject) -> &str {
     match &subject.scope {
         ActivityScope::Target { key, .. } => key.as_str(),
         ActivityScope::Everything => "everything",
     }
 }
 
-fn kedify(metadata: &[(&str, &str)]) -> Subject {
+fn kedify(metadata: &[(&str, &str)]) -> CallSubject {
     let base = [
         ("hosts", "a.example"),
         ("service", "api"),
@@ -47,12 +47,12 @@ fn kedify(metadata: &[(&str, &str)]) -> Subject {
         namespace: "shop".into(),
         scaler_metadata: metadata.collect(),
     };
-    Subject::resolve(&call, &ScalingObjects::none()).unwrap()
+    CallSubject::resolve(&call, &ScalingObjects::none()).unwrap()
 }
 
 #[test]
 fn an_interceptor_route_has_a_metric_for_each_of_concurrency_and_rate() {
-    let subject = Subject::interceptor_route("shop", "api", both());
+    let subject = CallSubject::interceptor_route("shop", "api", both());
     assert_eq!(key(&subject), "shop/api");
     assert_eq!(
         names(&subject),
@@ -62,10 +62,10 @@ fn an_interceptor_route_has_a_metric_for_each_of_concurrency_and_rate() {
 
 #[test]
 fn an_http_scaled_object_has_one_metric_and_the_rate_goes_first() {
-    let subject = Subject::http_scaled_object("shop", "api", both());
+    let subject = CallSubject::http_scaled_object("shop", "api", both());
     assert_eq!(names(&subject), [("http-shop_002Fapi", 50.0, true)]);
     assert!(matches!(subject.metrics[0].measure, Measure::Rate { .. }));
-    let subject = Subject::http_scaled_object("shop", "api", Scaling { rate: None, ..both() });
+    let subject = CallSubject::http_scaled_object("shop", "api", Scaling { rate: None, ..both() });
     assert_eq!(names(&subject), [("http-shop_002Fapi", 5.0, true)]);
     assert_eq!(
         subject.metrics[0].measure,
@@ -75,7 +75,7 @@ fn an_http_scaled_object_has_one_metric_and_the_rate_goes_first() {
 
 #[test]
 fn the_interceptors_own_scaling_is_named_after_the_scaled_object() {
-    let subject = Subject::interceptor("keda", "interceptor", 200.0);
+    let subject = CallSubject::interceptor("keda", "interceptor", 200.0);
     assert_eq!(names(&subject), [("http-keda_002Finterceptor", 200.0, false)]);
     assert_eq!(subject.scope, ActivityScope::Everything);
 }

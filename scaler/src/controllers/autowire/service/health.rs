@@ -23,7 +23,7 @@ pub(crate) struct ListeningPod {
 
 /// Where a Service port should point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Destination {
+pub(crate) enum PortDestination {
     /// To this port of these interceptors.
     Interceptors(u16, Vec<ListeningPod>),
     /// Where it points now.
@@ -109,7 +109,7 @@ impl Health {
         port: PortState<'_>,
         interceptors: &InterceptorPods,
         now: Instant,
-    ) -> Destination {
+    ) -> PortDestination {
         let PortState {
             service,
             wired,
@@ -123,21 +123,21 @@ impl Health {
         if wired == healthy || (wired && unknown) || at_once {
             self.differs.remove(service);
             return match (wired, healthy) {
-                (_, true) => Destination::Interceptors(listener, accepting),
-                (true, false) => Destination::Unchanged,
-                (false, false) => Destination::Pods,
+                (_, true) => PortDestination::Interceptors(listener, accepting),
+                (true, false) => PortDestination::Unchanged,
+                (false, false) => PortDestination::Pods,
             };
         }
         let since = *self.differs.entry(service.clone()).or_insert(now);
         match (now >= since + self.debounce, healthy) {
-            (true, true) => Destination::Interceptors(listener, accepting),
-            (true, false) | (false, true) => Destination::Pods,
-            (false, false) => Destination::Unchanged,
+            (true, true) => PortDestination::Interceptors(listener, accepting),
+            (true, false) | (false, true) => PortDestination::Pods,
+            (false, false) => PortDestination::Unchanged,
         }
     }
 
     /// Forgets ports that are no longer autowired.
-    pub(crate) fn retain(&mut self, wires: &BTreeMap<ServiceRef, Destination>) {
+    pub(crate) fn retain(&mut self, wires: &BTreeMap<ServiceRef, PortDestination>) {
         self.differs.retain(|service, _| wires.contains_key(service));
     }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     /// How many interceptors, or the other destination.
-    fn ask(health: &mut Health, wired: bool, all: &[ListeningPod]) -> Result<usize, Destination> {
+    fn ask(health: &mut Health, wired: bool, all: &[ListeningPod]) -> Result<usize, PortDestination> {
         let interceptors = InterceptorPods(all.to_vec());
         let accepting = interceptors.accepting(100, IpAddr::is_ipv4);
         let service = service();
@@ -193,7 +193,7 @@ mod tests {
             has_pods: true,
         };
         match health.destination(port, &interceptors, Instant::now()) {
-            Destination::Interceptors(100, accepting) => Ok(accepting.len()),
+            PortDestination::Interceptors(100, accepting) => Ok(accepting.len()),
             other => Err(other),
         }
     }
@@ -215,14 +215,14 @@ mod tests {
     async fn healthy_interceptors_are_used_after_the_debounce_time() {
         let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
         let one = [interceptor("10.0.0.1", true, Some(100))];
-        assert_eq!(ask(&mut health, false, &one), Err(Destination::Pods));
+        assert_eq!(ask(&mut health, false, &one), Err(PortDestination::Pods));
         assert_eq!(health.deadline(Instant::now()), Some(Instant::now() + SECOND));
         advance(SECOND / 2).await;
-        assert_eq!(ask(&mut health, false, &[]), Err(Destination::Pods), "gone again");
+        assert_eq!(ask(&mut health, false, &[]), Err(PortDestination::Pods), "gone again");
         advance(SECOND / 2).await;
         assert_eq!(
             ask(&mut health, false, &one),
-            Err(Destination::Pods),
+            Err(PortDestination::Pods),
             "the time begins anew"
         );
         advance(SECOND).await;
@@ -237,8 +237,8 @@ mod tests {
         let interceptors = InterceptorPods(vec![interceptor("10.0.0.1", true, Some(100))]);
         let service = service();
         for (has_pods, expected) in [
-            (true, Destination::Pods),
-            (false, Destination::Interceptors(100, interceptors.0.clone())),
+            (true, PortDestination::Pods),
+            (false, PortDestination::Interceptors(100, interceptors.0.clone())),
         ] {
             let accepting = interceptors.0.clone();
             let port = PortState {
@@ -262,16 +262,16 @@ mod tests {
         assert_eq!(ask(&mut health, true, &[one.clone(), drains.clone()]), Ok(1));
         assert_eq!(
             ask(&mut health, true, std::slice::from_ref(&drains)),
-            Err(Destination::Unchanged)
+            Err(PortDestination::Unchanged)
         );
         advance(SECOND / 2).await;
         assert_eq!(ask(&mut health, true, &[one, drains.clone()]), Ok(1), "back in time");
         assert_eq!(
             ask(&mut health, true, std::slice::from_ref(&drains)),
-            Err(Destination::Unchanged)
+            Err(PortDestination::Unchanged)
         );
         advance(SECOND).await;
-        assert_eq!(ask(&mut health, true, &[drains]), Err(Destination::Pods));
+        assert_eq!(ask(&mut health, true, &[drains]), Err(PortDestination::Pods));
     }
 
     #[tokio::test(start_paused = true)]
@@ -279,39 +279,39 @@ mod tests {
         let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
         assert_eq!(
             ask(&mut health, true, &[]),
-            Err(Destination::Unchanged),
+            Err(PortDestination::Unchanged),
             "not discovered yet"
         );
         advance(SECOND * 2).await;
         let silent = interceptor("10.0.0.1", true, None);
         assert_eq!(
             ask(&mut health, true, &[silent]),
-            Err(Destination::Unchanged),
+            Err(PortDestination::Unchanged),
             "has not reported yet"
         );
         let deaf = interceptor("10.0.0.1", true, Some(101));
         assert_eq!(
             ask(&mut health, true, std::slice::from_ref(&deaf)),
-            Err(Destination::Unchanged)
+            Err(PortDestination::Unchanged)
         );
         advance(SECOND).await;
         assert_eq!(
             ask(&mut health, true, &[deaf]),
-            Err(Destination::Pods),
+            Err(PortDestination::Pods),
             "it has reported, and does not listen there"
         );
         let mut health = Health::new(SECOND, Instant::now() + FIRST_REPORT_TIME);
-        assert_eq!(ask(&mut health, true, &[]), Err(Destination::Unchanged));
+        assert_eq!(ask(&mut health, true, &[]), Err(PortDestination::Unchanged));
         assert_eq!(
             health.deadline(Instant::now()),
             Some(Instant::now() + FIRST_REPORT_TIME)
         );
         advance(FIRST_REPORT_TIME).await;
-        assert_eq!(ask(&mut health, true, &[]), Err(Destination::Unchanged));
+        assert_eq!(ask(&mut health, true, &[]), Err(PortDestination::Unchanged));
         advance(SECOND).await;
         assert_eq!(
             ask(&mut health, true, &[]),
-            Err(Destination::Pods),
+            Err(PortDestination::Pods),
             "no interceptor was discovered"
         );
     }

@@ -10,7 +10,7 @@ use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::listeners::Listeners;
 use tokio::time::Instant;
 
-use super::health::{Destination, FIRST_REPORT_TIME, Health, InterceptorPods, PortState};
+use super::health::{FIRST_REPORT_TIME, Health, InterceptorPods, PortDestination, PortState};
 use super::port_allocation::{PortAllocator, PortUse, port_of};
 use super::slices::{self, SliceInputs, SliceWrite, has_pods, is_wired, ports_used};
 use super::survey::{Survey, Wire, port_text, sibling, survey};
@@ -100,7 +100,7 @@ impl Planner {
         allocated: &Listeners,
         interceptors: &InterceptorPods,
         now: Instant,
-    ) -> BTreeMap<ServiceRef, Destination> {
+    ) -> BTreeMap<ServiceRef, PortDestination> {
         let mut destinations = BTreeMap::new();
         for (key, wire) in wires(&survey.wires) {
             let Some(facts) = world.service(key) else { continue };
@@ -118,7 +118,7 @@ impl Planner {
                     };
                     self.health.destination(state, interceptors, now)
                 }
-                _ => Destination::Pods,
+                _ => PortDestination::Pods,
             };
             destinations.insert(wire.service.clone(), destination);
         }
@@ -151,11 +151,16 @@ fn wires(all: &BTreeMap<ServiceKey, Vec<Wire>>) -> impl Iterator<Item = (&Servic
 fn slice_writes(
     world: &World,
     survey: &Survey,
-    destinations: &BTreeMap<ServiceRef, Destination>,
+    destinations: &BTreeMap<ServiceRef, PortDestination>,
     interceptors: &InterceptorPods,
 ) -> Vec<Write> {
     let interceptors = interceptors.addresses();
-    let destination = |wire: &Wire| destinations.get(&wire.service).cloned().unwrap_or(Destination::Pods);
+    let destination = |wire: &Wire| {
+        destinations
+            .get(&wire.service)
+            .cloned()
+            .unwrap_or(PortDestination::Pods)
+    };
     let keys: BTreeSet<&ServiceKey> = survey.wires.keys().chain(world.own().keys()).collect();
     let mut writes = Vec::new();
     for key in keys {
@@ -177,16 +182,16 @@ fn slice_writes(
 }
 
 /// Where each autowired port points, as Events.
-fn states(all: &BTreeMap<ServiceKey, Vec<Wire>>, destinations: &BTreeMap<ServiceRef, Destination>) -> Vec<Notice> {
+fn states(all: &BTreeMap<ServiceKey, Vec<Wire>>, destinations: &BTreeMap<ServiceRef, PortDestination>) -> Vec<Notice> {
     let state = |(key, wire): (&ServiceKey, &Wire)| {
         let (service, port) = (&key.name, port_text(&wire.service.port));
         Some(match destinations.get(&wire.service)? {
             // Only a port that points to the interceptors is left unchanged.
-            Destination::Unchanged | Destination::Interceptors(..) => {
+            PortDestination::Unchanged | PortDestination::Interceptors(..) => {
                 let message = format!("port {port} of Service {service} points to the interceptors");
                 Notice::normal(&wire.owner, "AutowireWired", message)
             }
-            Destination::Pods => {
+            PortDestination::Pods => {
                 let message = format!(
                     "port {port} of Service {service} points to the pods of {}: no interceptor can accept its traffic",
                     wire.fallback

@@ -13,7 +13,7 @@ use keda_http_kubernetes::wired::{
     FALLBACK, FALLBACK_SERVICE, LISTENER_PORT, MANAGED_BY, MANAGER, RELEASED, SCALED_OBJECT, STATE, WIRED, annotation,
 };
 
-use super::health::{Destination, ListeningPod};
+use super::health::{ListeningPod, PortDestination};
 use super::survey::{Wire, sibling};
 use super::world::{IpFamily, PortFacts, ServiceFacts, Shape, World};
 
@@ -43,7 +43,7 @@ pub struct SliceInputs<'a> {
     /// Its autowired ports.
     pub wires: &'a [Wire],
     /// Where these should point.
-    pub destination: &'a dyn Fn(&Wire) -> Destination,
+    pub destination: &'a dyn Fn(&Wire) -> PortDestination,
     /// The addresses of interceptors, which are never pods of a workload.
     pub interceptors: &'a BTreeSet<IpAddr>,
 }
@@ -60,7 +60,7 @@ struct Marking<'a> {
 }
 
 /// The endpoints of one slice.
-struct Chunk {
+struct SliceChunk {
     number: u16,
     app_protocol: Option<String>,
     endpoints: Vec<Endpoint>,
@@ -98,13 +98,13 @@ pub fn writes(inputs: &SliceInputs<'_>) -> Vec<SliceWrite> {
     for (index, port) in facts.ports.iter().enumerate() {
         let wire = inputs.wires.iter().find(|wire| wire.port == index);
         match wire.map(|wire| (inputs.destination)(wire)) {
-            Some(Destination::Unchanged) => kept.extend(
+            Some(PortDestination::Unchanged) => kept.extend(
                 own.iter()
                     .filter(|(_, slice)| serves(slice, port))
                     .map(|(name, _)| name),
             ),
             destination => {
-                let destination = destination.unwrap_or(Destination::Pods);
+                let destination = destination.unwrap_or(PortDestination::Pods);
                 desired.extend(port_slices(inputs, (facts, port), wire, &destination));
             }
         }
@@ -180,7 +180,7 @@ fn port_slices(
     inputs: &SliceInputs<'_>,
     (facts, port): (&ServiceFacts, &PortFacts),
     wire: Option<&Wire>,
-    destination: &Destination,
+    destination: &PortDestination,
 ) -> Vec<EndpointSlice> {
     let Some(marking) = marking(inputs, port, wire, destination) else {
         return Vec::new();
@@ -188,12 +188,14 @@ fn port_slices(
     let mut slices = Vec::new();
     for family in &facts.families {
         let mut chunks = match destination {
-            Destination::Interceptors(listener, accepting) => interceptor_chunks(*listener, port, *family, accepting),
-            Destination::Unchanged | Destination::Pods => pod_chunks(inputs, marking.fallback, port, *family),
+            PortDestination::Interceptors(listener, accepting) => {
+                interceptor_chunks(*listener, port, *family, accepting)
+            }
+            PortDestination::Unchanged | PortDestination::Pods => pod_chunks(inputs, marking.fallback, port, *family),
         };
         if chunks.is_empty() {
             // The annotations of the port must not be lost.
-            chunks.push(Chunk {
+            chunks.push(SliceChunk {
                 number: port.number,
                 app_protocol: port.app_protocol.clone(),
                 endpoints: Vec::new(),
@@ -211,12 +213,12 @@ fn marking<'a>(
     inputs: &'a SliceInputs<'_>,
     port: &PortFacts,
     wire: Option<&'a Wire>,
-    destination: &Destination,
+    destination: &PortDestination,
 ) -> Option<Marking<'a>> {
     if let Some(wire) = wire.or(inputs.wires.first()) {
         let (state, listener) = match destination {
-            Destination::Interceptors(listener, _) => (WIRED, Some(*listener)),
-            Destination::Unchanged | Destination::Pods => (FALLBACK, None),
+            PortDestination::Interceptors(listener, _) => (WIRED, Some(*listener)),
+            PortDestination::Unchanged | PortDestination::Pods => (FALLBACK, None),
         };
         return Some(Marking {
             state,
@@ -237,7 +239,12 @@ fn marking<'a>(
     })
 }
 
-fn interceptor_chunks(listener: u16, port: &PortFacts, family: IpFamily, accepting: &[ListeningPod]) -> Vec<Chunk> {
+fn interceptor_chunks(
+    listener: u16,
+    port: &PortFacts,
+    family: IpFamily,
+    accepting: &[ListeningPod],
+) -> Vec<SliceChunk> {
     let endpoints = accepting.iter().filter_map(|one| {
         let address = one.pod.addresses.iter().find(|address| family.contains(address))?;
         Some(Endpoint {
@@ -255,7 +262,7 @@ fn interceptor_chunks(listener: u16, port: &PortFacts, family: IpFamily, accepti
     let mut endpoints: Vec<Endpoint> = endpoints.collect();
     endpoints.sort_by(|one, other| one.addresses.cmp(&other.addresses));
     endpoints.dedup_by(|one, other| one.addresses == other.addresses);
-    let chunks = endpoints.chunks(ENDPOINTS).map(|endpoints| Chunk {
+    let chunks = endpoints.chunks(ENDPOINTS).map(|endpoints| SliceChunk {
         number: listener,
         app_protocol: port.app_protocol.clone(),
         endpoints: endpoints.to_vec(),
@@ -263,8 +270,8 @@ fn interceptor_chunks(listener: u16, port: &PortFacts, family: IpFamily, accepti
     chunks.collect()
 }
 
-/// Chunk by chunk as Kubernetes has divided them, so that one pod that is added or removed changes one slice.
-fn pod_chunks(inputs: &SliceInputs<'_>, fallback: &str, port: &PortFacts, family: IpFamily) -> Vec<Chunk> {
+/// SliceChunk by chunk as Kubernetes has divided them, so that one pod that is added or removed changes one slice.
+fn pod_chunks(inputs: &SliceInputs<'_>, fallback: &str, port: &PortFacts, family: IpFamily) -> Vec<SliceChunk> {
     let key = sibling(inputs.key, fallback);
     let Some(sibling) = inputs.world.service(&key).and_then(|facts| facts.port_like(port)) else {
         return Vec::new();
@@ -284,7 +291,7 @@ fn pod_chunks(inputs: &SliceInputs<'_>, fallback: &str, port: &PortFacts, family
             .iter()
             .filter(|endpoint| is_pod(endpoint, inputs.interceptors));
         let pods: Vec<Endpoint> = pods.map(without_topology).collect();
-        chunks.extend(pods.chunks(ENDPOINTS).map(|pods| Chunk {
+        chunks.extend(pods.chunks(ENDPOINTS).map(|pods| SliceChunk {
             number,
             app_protocol: target.app_protocol.clone(),
             endpoints: pods.to_vec(),
@@ -312,7 +319,7 @@ fn slice(
     facts: &ServiceFacts,
     (port, family, index): (&PortFacts, IpFamily, usize),
     marking: &Marking<'_>,
-    chunk: Chunk,
+    chunk: SliceChunk,
 ) -> EndpointSlice {
     EndpointSlice {
         metadata: ObjectMeta {
