@@ -150,7 +150,7 @@ impl Routing {
             changes = changes.len(),
             services = touched.len(),
             routes = self.bound.len(),
-            "objects taken in"
+            "objects applied"
         );
     }
 

@@ -122,7 +122,7 @@ impl Fields {
                 Ok(number) if number > 0 => return Some(PortRef::Number(number)),
                 _ => self.refuse(
                     format_args!("{at}.port"),
-                    format_args!("{number} is no port; allowed: 1 to 65535"),
+                    format_args!("{number} is not a valid port; allowed: 1 to 65535"),
                 ),
             },
             (None, Some(name)) => return Some(PortRef::Name(name.into())),
@@ -138,7 +138,7 @@ impl Fields {
     /// A target per replica, at least 1.
     pub(crate) fn target_value(&mut self, field: Arguments<'_>, value: i64) -> Option<f64> {
         if value < 1 {
-            self.refuse(field, format_args!("{value} is no target; allowed: 1 or more"));
+            self.refuse(field, format_args!("{value} is not a valid target; allowed: 1 or more"));
             return None;
         }
         #[expect(clippy::cast_precision_loss, reason = "targets far below 2^52")]
@@ -174,7 +174,7 @@ impl Fields {
         if granularity.is_zero() {
             self.refuse(
                 field,
-                format_args!("{text:?} is no granularity; allowed: a duration above zero, such as 1s"),
+                format_args!("{text:?} is not a valid granularity; allowed: a duration above zero, such as 1s"),
             );
             return None;
         }
@@ -184,7 +184,7 @@ impl Fields {
 
 fn header_rule(header: &RequestHeader) -> Result<HeaderRule, String> {
     let name =
-        HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| format!("{:?} is no header name", header.name))?;
+        HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| format!("{:?} is not a valid header name", header.name))?;
     let value = header
         .value
         .clone()

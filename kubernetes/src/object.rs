@@ -105,7 +105,7 @@ impl Kind {
             return Ok(Some(kind));
         }
         Err(format!(
-            "apiVersion: {api_version:?} of {name} cannot be read; allowed: {}",
+            "apiVersion: {api_version:?} of {name} is not supported; allowed: {}",
             kind.api_version()
         ))
     }
@@ -245,9 +245,9 @@ struct HeadMetadata {
 fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectError> {
     let head: Head<'de> = document
         .read()
-        .map_err(|reason| ObjectError(format!("is no manifest: {reason}")))?;
+        .map_err(|reason| ObjectError(format!("is not a manifest: {reason}")))?;
     let (Some(api_version), Some(kind)) = (&head.api_version, &head.kind) else {
-        return Err(ObjectError("is no manifest: it needs an apiVersion and a kind".into()));
+        return Err(ObjectError("is not a manifest: it needs an apiVersion and a kind".into()));
     };
     let Some(kind) = Kind::of(api_version, kind).map_err(ObjectError)? else {
         return Ok(None);

@@ -246,7 +246,7 @@ impl RouteIndex {
             self.refused.remove(&id);
         } else if self.refused.get(&id) != Some(&errors) {
             for error in &errors {
-                tracing::warn!(object = %id, field = error.field, reason = error.reason, "no valid route; a former one stays");
+                tracing::warn!(object = %id, field = error.field, reason = error.reason, "the object is not a valid route; its last valid route stays in force");
             }
             self.refused.insert(id, errors);
         }

@@ -72,6 +72,6 @@ fn texts(conflicts: &HostConflicts) -> Vec<String> {
     let lost = lost.map(|Lost { host, owner, .. }| format!("host {host} belongs to namespace {owner}"));
     let shadowed = conflicts.shadowed.iter();
     let shadowed =
-        shadowed.map(|(host, by)| format!("host {host} leads to {by}, which has the same rule and goes first"));
+        shadowed.map(|(host, by)| format!("host {host} leads to {by}, which has the same rule and takes precedence"));
     lost.chain(shadowed).collect()
 }

@@ -69,7 +69,7 @@ pub(super) fn slice_of(slice: &EndpointSlice) -> Slice {
         tracing::debug!(
             slice = slice.metadata.name,
             address_type = slice.address_type,
-            "EndpointSlice without addresses is passed over"
+            "ignoring an EndpointSlice without IP addresses"
         );
         return Slice::default();
     }
@@ -108,7 +108,7 @@ impl Ready {
     fn new(endpoint: &Endpoint) -> Option<Self> {
         let text = endpoint.addresses.first()?;
         let Ok(address) = text.parse() else {
-            tracing::debug!(address = text, "endpoint address that is no IP address is passed over");
+            tracing::debug!(address = text, "ignoring an endpoint address that is not an IP address");
             return None;
         };
         Some(Self {

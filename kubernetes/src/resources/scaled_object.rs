@@ -105,7 +105,7 @@ fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, 
 fn text<E: Error>(key: &str, value: Value) -> Result<String, E> {
     match value {
         Value::String(text) => Ok(text),
-        Value::Null => Err(E::custom(format!("{key} must be a string; it has no value"))),
+        Value::Null => Err(E::custom(format!("{key} must be a string, but it has no value"))),
         Value::Array(_) | Value::Object(_) => Err(E::custom(format!(
             "{key} must be a string; a list or map can be given as text behind `|`"
         ))),

@@ -144,7 +144,7 @@ fn trigger_metadata_that_is_no_text_is_refused_by_key() {
     };
     assert_eq!(refused(json!(8080)), "port must be a string; quote it: \"8080\"");
     assert_eq!(refused(json!(true)), "port must be a string; quote it: \"true\"");
-    assert_eq!(refused(json!(null)), "port must be a string; it has no value");
+    assert_eq!(refused(json!(null)), "port must be a string, but it has no value");
     assert!(refused(json!(["a"])).starts_with("port must be a string; a list or map"));
 }
 

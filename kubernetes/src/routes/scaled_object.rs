@@ -79,7 +79,7 @@ fn trigger_route(
         return refused(
             None,
             "name",
-            format!("is that of another trigger; with several {KEDIFY_HTTP} triggers each needs a name of its own"),
+            format!("is also the name of another trigger; with several {KEDIFY_HTTP} triggers each needs a name of its own"),
         );
     }
     match parse(&trigger.metadata).and_then(|parsed| route(object, key.clone(), parsed)) {

@@ -46,7 +46,7 @@ fn cookie_name(name: &str) -> Result<String, String> {
         Ok(name.into())
     } else {
         Err(format!(
-            "{name:?} cannot name a cookie; allowed: 1 to {MAX_NAME} letters, digits and !#$%&'*+-.^_`|~"
+            "{name:?} is not a valid cookie name; allowed: 1 to {MAX_NAME} letters, digits and !#$%&'*+-.^_`|~"
         ))
     }
 }

@@ -50,10 +50,10 @@ fn status(code: i32) -> Result<StatusCode, String> {
         .filter(|status| status.as_u16() < 600);
     match status {
         Some(status) if status.is_informational() => Err(format!(
-            "{code} only announces a response and cannot be one; allowed: 200 to 599"
+            "{code} is informational and cannot be the response; allowed: 200 to 599"
         )),
         Some(status) => Ok(status),
-        None => Err(format!("{code} is no status; allowed: 200 to 599")),
+        None => Err(format!("{code} is not a valid status; allowed: 200 to 599")),
     }
 }
 
@@ -61,7 +61,7 @@ fn headers(at: &str, given: &StaticResponse, fields: &mut Fields) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &given.headers {
         if FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
-            let oddity = format!("{name} is left out; what is about the connection is not for a response to say");
+            let oddity = format!("{name} is ignored; a response cannot set headers about the connection");
             fields.warn(format_args!("{at}.headers"), oddity);
             continue;
         }
@@ -71,11 +71,11 @@ fn headers(at: &str, given: &StaticResponse, fields: &mut Fields) -> HeaderMap {
             }
             (Err(_), _) => fields.refuse(
                 format_args!("{at}.headers"),
-                format_args!("{name:?} is no header name; allowed: letters, digits and -"),
+                format_args!("{name:?} is not a valid header name; allowed: letters, digits and -"),
             ),
             (_, Err(_)) => fields.refuse(
                 format_args!("{at}.headers.{name}"),
-                format_args!("{value:?} cannot be a header's value; it must be one line"),
+                format_args!("{value:?} is not a valid header value; it must be one line"),
             ),
         }
     }

@@ -229,7 +229,7 @@ fn a_response_that_cannot_be_given_is_refused_by_field() {
         (json!({"statusCode": 101}), "statusCode: 101 only announces"),
         (
             json!({"statusCode": 99}),
-            "statusCode: 99 is no status; allowed: 200 to 599",
+            "statusCode: 99 is not a valid status; allowed: 200 to 599",
         ),
         (json!({"statusCode": 600}), "statusCode: 600"),
         (
@@ -244,7 +244,7 @@ fn a_response_that_cannot_be_given_is_refused_by_field() {
             json!({"bodyFromConfigMap": {"name": ""}}),
             "bodyFromConfigMap.name: is empty",
         ),
-        (json!({"headers": {"a b": "c"}}), "headers: \"a b\" is no header name"),
+        (json!({"headers": {"a b": "c"}}), "headers: \"a b\" is not a valid header name"),
         (json!({"headers": {"X-A": "a\r\nb: c"}}), "headers.X-A: "),
     ];
     for (response, expected) in table {
@@ -645,7 +645,7 @@ fn what_cannot_be_used_says_what_is_allowed() {
         ),
         (
             json!({"target": {"service": "a", "port": 0}}),
-            "spec.target.port: 0 is no port; allowed: 1 to 65535",
+            "spec.target.port: 0 is not a valid port; allowed: 1 to 65535",
         ),
         (
             json!({"scalingMetric": {}}),
@@ -653,7 +653,7 @@ fn what_cannot_be_used_says_what_is_allowed() {
         ),
         (
             json!({"scalingMetric": {"requestRate": {"targetValue": 1, "granularity": "0s"}}}),
-            "spec.scalingMetric.requestRate.granularity: \"0s\" is no granularity; allowed: a duration above zero, such as 1s",
+            "spec.scalingMetric.requestRate.granularity: \"0s\" is not a valid granularity; allowed: a duration above zero, such as 1s",
         ),
         (
             json!({"scalingMetric": {"requestRate": {"targetValue": 1, "window": "1s", "granularity": "1m"}}}),

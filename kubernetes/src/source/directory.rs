@@ -135,7 +135,7 @@ fn signals_of(event: notify::Result<Event>) -> Vec<Signal> {
     let event = match event {
         Ok(event) => event,
         Err(error) => {
-            tracing::warn!(%error, "watching the manifests failed; all are read again");
+            tracing::warn!(%error, "watching the manifests failed; reading all of them again");
             return vec![Signal::Lost];
         }
     };
@@ -236,7 +236,7 @@ impl Publisher {
                 tracing::warn!(
                     place = problem.place,
                     reason = problem.reason,
-                    "a manifest cannot be used; its last good state stays"
+                    "a manifest is not valid; its last valid state stays in force"
                 );
             }
             *known = problems;

@@ -245,7 +245,7 @@ impl Conditions {
         };
         if let Err(error) = written {
             let reason = refusal(&error).ok_or(error)?;
-            tracing::warn!(object = %id, reason, "the condition of an object is refused");
+            tracing::warn!(object = %id, reason, "the API server refused the condition of an object");
         }
         if let Some(subject) = self.subjects.get_mut(id) {
             subject.told = Some(condition);

@@ -10,10 +10,10 @@ use super::connections::Connections;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Neither inside a cluster nor given a kubeconfig.
-    #[error("there is no cluster to read from: neither a service account of a pod nor a kubeconfig was found ({0})")]
+    #[error("no cluster found: there is neither a pod's service account nor a kubeconfig ({0})")]
     NoCluster(#[from] kube::config::InferConfigError),
     /// The kubeconfig cannot be used.
-    #[error("the API server cannot be spoken to: {0}")]
+    #[error("cannot create a client for the API server: {0}")]
     Unusable(#[from] kube::Error),
 }
 

@@ -24,7 +24,7 @@ impl Failure {
 
     /// Nothing has been heard since then.
     pub fn silent(heard: Instant) -> Self {
-        Self::since(heard, None, "the API server does not answer")
+        Self::since(heard, None, "the API server does not respond")
     }
 
     fn since(since: Instant, code: Option<u16>, reason: impl Into<String>) -> Self {
@@ -75,13 +75,13 @@ impl From<kube::Error> for Failure {
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        Self::now(None, format!("the API server's answer is not understood: {error}"))
+        Self::now(None, format!("cannot parse the response of the API server: {error}"))
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::now(None, format!("the watch broke off: {}", chain(&error)))
+        Self::now(None, format!("the watch was interrupted: {}", chain(&error)))
     }
 }
 

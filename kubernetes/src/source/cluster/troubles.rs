@@ -63,7 +63,7 @@ impl Troubles {
         // Thousands of watches may fail for one reason: one word for each kind.
         if self.like(failing.kind, refused).next().is_none() {
             let Failing { path, reason, .. } = &failing;
-            tracing::warn!(path, reason, "the API server cannot be watched; what is known stays");
+            tracing::warn!(path, reason, "watching the API server failed; keeping what is known");
         }
         self.failing.insert(number, failing);
         self.changed = true;
@@ -76,7 +76,7 @@ impl Troubles {
         };
         self.changed = true;
         if self.like(failing.kind, failing.refused).next().is_none() {
-            tracing::info!(path = failing.path, "the API server is watched again");
+            tracing::info!(path = failing.path, "watching the API server works again");
         }
     }
 
@@ -88,7 +88,7 @@ impl Troubles {
     /// An object cannot be used.
     pub fn unusable(&mut self, id: ObjectId, reason: String) {
         if self.unusable.get(&id) != Some(&reason) {
-            tracing::warn!(object = %id, reason, "an object cannot be used; its last good state stays");
+            tracing::warn!(object = %id, reason, "an object is not valid; its last valid state stays in force");
             self.unusable.insert(id, reason);
             self.changed = true;
         }

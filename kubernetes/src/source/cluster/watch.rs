@@ -1,4 +1,4 @@
-//! One watch: a list, and then what changes after it; and how it goes on when the API server does not answer.
+//! One watch: a list, and then what changes after it; and how it goes on when the API server does not respond.
 //!
 //! kube's own `watcher` is not used: it does not say when it is well again, waits for lists without a limit, and asks for
 //! ever for a version that is answered with 410 at once.

@@ -217,7 +217,7 @@ impl Contents {
 }
 
 fn held_twice(id: &ObjectId, other: &Path, owner: &Path) -> Problem {
-    let reason = format!("{id} is taken from {}; keep one of the two", owner.display());
+    let reason = format!("{id} is already read from {}; keep one of the two", owner.display());
     Problem {
         place: other.display().to_string(),
         reason,

@@ -153,7 +153,7 @@ pub(super) fn read(path: &Path, text: &str, known: &[Held]) -> Result<Vec<Readin
     if text.trim().is_empty() && !known.is_empty() {
         return Err(Malformed {
             document: 1,
-            reason: "the file is empty; remove it if its objects are to go".into(),
+            reason: "the file is empty; delete the file to delete its objects".into(),
         });
     }
     let by_hash: HashMap<u64, &Held> = known.iter().filter_map(|held| Some((held.hash?, held))).collect();
@@ -193,7 +193,7 @@ fn each_once(readings: &[Reading]) -> Result<(), Malformed> {
         if let Some(id) = twice {
             return Err(Malformed {
                 document: index + 1,
-                reason: format!("{id} stands twice in this file; keep one of them"),
+                reason: format!("{id} is defined twice in this file; keep one of them"),
             });
         }
     }

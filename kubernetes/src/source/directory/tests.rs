@@ -158,7 +158,7 @@ async fn what_is_no_manifest_is_refused_at_the_start() {
     .unwrap();
     let error = open(directory.path()).unwrap_err().to_string();
     assert!(
-        error.ends_with("a.yaml: document 2: (from line 5) is no manifest: it needs an apiVersion and a kind"),
+        error.ends_with("a.yaml: document 2: (from line 5) is not a manifest: it needs an apiVersion and a kind"),
         "{error}"
     );
     let missing = open(&directory.path().join("none")).unwrap_err();

@@ -219,7 +219,7 @@ impl Tree {
 
     fn lose_root(&mut self) {
         self.gone = true;
-        let reason = "the directory is gone; what was read from it stays until the process is started again".to_owned();
+        let reason = "the directory was deleted; the objects read from it stay in force until a restart".to_owned();
         self.unwatched.insert(
             self.root.clone(),
             Problem {
@@ -233,7 +233,7 @@ impl Tree {
 fn not_watched(directory: &Path, error: &notify::Error) -> Problem {
     Problem {
         place: directory.display().to_string(),
-        reason: format!("cannot be watched, so changes in it are not seen: {error}"),
+        reason: format!("cannot be watched, so changes in it are not noticed: {error}"),
     }
 }
 

@@ -36,13 +36,13 @@ impl Verdict {
         let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Self::not(
             "InvalidSpec",
-            format!("{}; a former state of it stays in force", each.join("; ")),
+            format!("{}; its last valid state stays in force", each.join("; ")),
         )
     }
 
     /// Another object of the same name goes before it.
     pub fn shadowed() -> Self {
-        let message = "an InterceptorRoute of the same name goes before it".to_owned();
+        let message = "an InterceptorRoute of the same name takes precedence".to_owned();
         Self::not("Shadowed", message)
     }
 
@@ -99,7 +99,7 @@ fn host_conflicts(conflicts: &HostConflicts) -> Vec<String> {
         )
     });
     let shadowed = conflicts.shadowed.iter().map(|(host, by)| {
-        format!("{host} is also a host of route {by}, which has the same rule and goes first; requests for it go there")
+        format!("{host} is also a host of route {by}, which has the same rule and takes precedence; requests for it go there")
     });
     lost.chain(shadowed).collect()
 }

@@ -143,7 +143,7 @@ async fn a_watch_that_hears_nothing_is_found_dead() {
         .problems(|problems| {
             problems
                 .iter()
-                .any(|problem| problem.reason.starts_with("the API server does not answer"))
+                .any(|problem| problem.reason.starts_with("the API server does not respond"))
         })
         .await;
     watched.server.silence(false);

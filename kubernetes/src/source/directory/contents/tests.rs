@@ -84,7 +84,7 @@ fn an_emptied_file_keeps_its_objects() {
     assert_eq!(put(&mut contents, "x.yaml", " \n"), [""; 0]);
     assert_eq!(
         reasons(&contents),
-        ["x.yaml: document 1: the file is empty; remove it if its objects are to go"]
+        ["x.yaml: document 1: the file is empty; delete the file to delete its objects"]
     );
     assert_eq!(remove(&mut contents, "x.yaml"), ["delete a"]);
     assert_eq!(contents.problems(), []);
@@ -96,7 +96,7 @@ fn of_an_object_in_two_files_the_first_file_counts() {
     assert_eq!(put(&mut contents, "b.yaml", &service("a", 2)), ["apply a 2"]);
     assert_eq!(put(&mut contents, "c.yaml", &service("a", 3)), [""; 0]);
     assert_eq!(put(&mut contents, "a.yaml", &service("a", 1)), ["apply a 1"]);
-    let taken = "Service shop/a is taken from a.yaml; keep one of the two";
+    let taken = "Service shop/a is already read from a.yaml; keep one of the two";
     let mut both = reasons(&contents);
     both.sort();
     assert_eq!(both, [format!("b.yaml: {taken}"), format!("c.yaml: {taken}")]);
@@ -121,7 +121,7 @@ fn an_object_twice_in_a_file_is_refused() {
     );
     assert_eq!(
         reasons(&contents),
-        ["x.yaml: document 2: Service shop/a stands twice in this file; keep one of them"]
+        ["x.yaml: document 2: Service shop/a is defined twice in this file; keep one of them"]
     );
 }
 

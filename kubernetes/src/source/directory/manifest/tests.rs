@@ -80,13 +80,13 @@ fn other_kinds_are_passed_over() {
 fn what_is_wrong_is_told_with_its_place() {
     let table = [
         ("x.json", format!("{SERVICE}\n{{\"kind\":"), "2: EOF while parsing a value at line 2 column 8"),
-        ("x.yaml", "a: b".into(), "1: (from line 1) is no manifest: it needs an apiVersion and a kind"),
-        ("x.yaml", "- a".into(), "1: (from line 1) is no manifest: invalid type: string \"a\", expected a map with apiVersion and kind"),
+        ("x.yaml", "a: b".into(), "1: (from line 1) is not a manifest: it needs an apiVersion and a kind"),
+        ("x.yaml", "- a".into(), "1: (from line 1) is not a manifest: invalid type: string \"a\", expected a map with apiVersion and kind"),
         ("x.yaml", "apiVersion: v1\nkind: Service\nmetadata: {}".into(), "1: (from line 1) Service: metadata.name is missing"),
         (
             "x.yaml",
             "apiVersion: http.keda.sh/v1\nkind: InterceptorRoute\nmetadata: {name: a}".into(),
-            "1: (from line 1) apiVersion: \"http.keda.sh/v1\" of InterceptorRoute cannot be read; allowed: http.keda.sh/v1beta1",
+            "1: (from line 1) apiVersion: \"http.keda.sh/v1\" of InterceptorRoute is not supported; allowed: http.keda.sh/v1beta1",
         ),
         (
             "x.yaml",
