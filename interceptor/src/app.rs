@@ -211,7 +211,7 @@ impl Bound {
                 cold_start: self.config.cold_start,
             },
             ownership: Ownership::new(&self.config.routing, self.objects.own_namespace.clone()),
-            listeners: WantedListeners::of_namespace(self.objects.own_namespace.clone()),
+            listeners: WantedListeners::in_namespace(self.objects.own_namespace.clone()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Takes the objects of the source in, and publishes the route table and the backends.
+//! Applies the changes of the source, and publishes the route table and the backends.
 
 pub mod own_config_map;
 mod ownership;
@@ -31,13 +31,13 @@ use crate::upstream::backends::Backends;
 
 pub use ownership::Ownership;
 
-/// What is made of routes.
+/// Settings for binding routes.
 pub struct RoutingSettings {
-    /// For what routes do not say.
+    /// For settings that a route does not have.
     pub defaults: RouteDefaults,
-    /// Whose a host is that several claim.
+    /// How hosts are decided about that several namespaces claim.
     pub ownership: Ownership,
-    /// Where the listeners of autowired Services are told.
+    /// Where the wanted listeners of autowired Services are published.
     pub listeners: WantedListeners,
 }
 
@@ -57,7 +57,7 @@ pub struct Routing {
 }
 
 impl Routing {
-    /// Nothing taken in yet.
+    /// Without any objects yet.
     pub fn new(
         routes: Routes,
         backends: Arc<Backends>,
@@ -84,7 +84,7 @@ impl Routing {
         }
     }
 
-    /// Takes changes in until the source ends; `initial` is dropped when the first state is live. That one comes in
+    /// Applies changes until the source ends; `initial` is dropped when the first state is live. That one comes in
     /// pieces, so that many objects are never in memory at once.
     pub async fn run(mut self, mut source: Source, initial: PendingTask) {
         while let Some(piece) = source.initial().await {
@@ -93,7 +93,7 @@ impl Routing {
         // Only now it is known who claimed a host first.
         self.place(self.bound.keys().cloned().collect());
         let mut problems = source.problems();
-        self.tell_problems(&problems.borrow_and_update());
+        self.report_problems(&problems.borrow_and_update());
         self.routes.set_live();
         drop(initial);
         give_back();
@@ -113,7 +113,7 @@ impl Routing {
                 () = leftovers.give_back() => {}
                 Ok(()) = problems.changed() => {}
             }
-            self.tell_problems(&problems.borrow_and_update());
+            self.report_problems(&problems.borrow_and_update());
         }
     }
 
@@ -250,8 +250,8 @@ impl Routing {
         }))
     }
 
-    /// What cannot be used is told on `/readyz` and as a metric.
-    fn tell_problems(&self, unreadable: &[Problem]) {
+    /// Reports what is not valid on `/readyz` and as a metric.
+    fn report_problems(&self, unreadable: &[Problem]) {
         let unreadable: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
         let refused = self.view.refused();
         let refused: Vec<String> = refused

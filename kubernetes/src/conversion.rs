@@ -16,9 +16,9 @@ use crate::routes::scaled_object;
 /// What KEDA knows a push scaler by.
 pub const EXTERNAL_PUSH: &str = "external-push";
 /// The metadata key by which KEDA finds the scaler.
-pub const SCALER_ADDRESS_KEY: &str = "scalerAddress";
+pub(crate) const SCALER_ADDRESS_KEY: &str = "scalerAddress";
 
-/// What must be changed, and what is odd.
+/// What must be changed, and warnings.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Conversion {
     /// The triggers that are not yet what KEDA can use.

@@ -4,7 +4,7 @@
 //! the slices' own port numbers, which are the containers'. A port that is given by name needs no Service. All slices of
 //! a Service count together, each endpoint once and with one address; IPv4 goes before IPv6 where a pod has both.
 //!
-//! Only what is ready is an endpoint. A pod that is going away and still serves is none, not even when there is no other
+//! Only what is ready is an endpoint. A terminating pod that still serves is not, not even when there is no other
 //! (which kube-proxy would then use): without an endpoint the next request wakes a new pod, and is held for it. With
 //! `publishNotReadyAddresses` the slices call every pod ready, and so do we.
 //!
@@ -60,7 +60,7 @@ impl From<&ObjectId> for ServiceKey {
     }
 }
 
-/// How a Service port speaks: by its `appProtocol`, else by its name as Istio reads it (`grpc`, `grpc-anything`).
+/// The protocol of a Service port, by its `appProtocol`, else by its name as Istio reads it (`grpc`, `grpc-anything`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AppProtocol {
     /// HTTP/1.1, which is also assumed where nothing is said.
@@ -103,7 +103,7 @@ pub struct ReadyEndpoint {
     pub id: EndpointId,
 }
 
-/// Why a service port has no endpoints at all. The route stands and its requests are held; this is told to people.
+/// Why a service port has no endpoints at all. The route stays in force and its requests are held; this is reported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointsError {
     /// No such Service.
@@ -301,7 +301,7 @@ impl Known {
         true
     }
 
-    /// The name that the port has in the slices, and how it speaks where the Service knows it.
+    /// The name of the port in the slices, and its protocol where the Service defines it.
     fn resolve(&self, key: ServiceKey, port: &PortRef) -> Result<(Box<str>, Option<AppProtocol>), EndpointsError> {
         match (&self.service, port) {
             (Some(Facts { ports, .. }), _) => match ports.iter().find(|known| known.is(port)) {

@@ -1,5 +1,5 @@
-//! Fields of route objects to `core` types. What cannot be used is collected with the field's path, so that people see
-//! every slip of an object at once.
+//! Fields of route objects to `core` types. Errors are collected with the field's path, so that people see all mistakes in
+//! an object at once.
 
 use std::fmt::{Arguments, Display};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use keda_http_core::trigger::RateTarget;
 
 use crate::resources::{PortSelector, RequestHeader};
 
-/// A field of an object that cannot be used.
+/// A field of an object that is not valid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct FieldError {
@@ -36,7 +36,7 @@ impl FieldError {
 /// What is said of a rule without any condition.
 pub(crate) const CATCH_ALL: &str = "has no hosts, no paths and no headers, so it takes all requests of every host; write hosts: [\"*\"] if that is meant";
 
-/// The slips found so far.
+/// The errors and warnings found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     errors: Vec<FieldError>,
@@ -51,23 +51,21 @@ impl Fields {
         });
     }
 
-    /// Fields that cannot be used, found before.
+    /// Adds errors that were found before.
     pub(crate) fn refuse_all(&mut self, errors: &[FieldError]) {
         self.errors.extend_from_slice(errors);
     }
 
-    /// What is odd but no slip.
-    pub(crate) fn warn(&mut self, field: Arguments<'_>, oddity: impl Display) {
-        self.warnings.push(format!("{field}: {oddity}"));
+    pub(crate) fn warn(&mut self, field: Arguments<'_>, warning: impl Display) {
+        self.warnings.push(format!("{field}: {warning}"));
     }
 
-    /// What was odd so far.
     pub(crate) fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
 
     /// The value, or `None` with the error noted.
-    pub(crate) fn take<T>(&mut self, field: Arguments<'_>, result: Result<T, impl Display>) -> Option<T> {
+    pub(crate) fn accept<T>(&mut self, field: Arguments<'_>, result: Result<T, impl Display>) -> Option<T> {
         result.map_err(|reason| self.refuse(field, reason)).ok()
     }
 
@@ -80,18 +78,18 @@ impl Fields {
     }
 
     pub(crate) fn duration(&mut self, field: Arguments<'_>, text: Option<&str>) -> Option<Duration> {
-        self.take(field, duration::parse(text?))
+        self.accept(field, duration::parse(text?))
     }
 
     pub(crate) fn hosts(&mut self, field: Arguments<'_>, hosts: &[String]) -> Vec<HostPattern> {
         let each = hosts.iter().enumerate();
-        each.filter_map(|(i, host)| self.take(format_args!("{field}[{i}]"), host.parse::<HostPattern>()))
+        each.filter_map(|(i, host)| self.accept(format_args!("{field}[{i}]"), host.parse::<HostPattern>()))
             .collect()
     }
 
     pub(crate) fn headers(&mut self, field: Arguments<'_>, headers: &[RequestHeader]) -> Vec<HeaderRule> {
         let each = headers.iter().enumerate();
-        each.filter_map(|(i, header)| self.take(format_args!("{field}[{i}].name"), header_rule(header)))
+        each.filter_map(|(i, header)| self.accept(format_args!("{field}[{i}].name"), header_rule(header)))
             .collect()
     }
 
@@ -183,8 +181,8 @@ impl Fields {
 }
 
 fn header_rule(header: &RequestHeader) -> Result<HeaderRule, String> {
-    let name =
-        HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| format!("{:?} is not a valid header name", header.name))?;
+    let name = HeaderName::from_bytes(header.name.as_bytes())
+        .map_err(|_| format!("{:?} is not a valid header name", header.name))?;
     let value = header
         .value
         .clone()

@@ -19,7 +19,7 @@ const LONGEST_KEY: usize = 253;
 /// The namespace of each host.
 pub type Owners = BTreeMap<HostPattern, String>;
 
-/// Reads the ConfigMap. Entries that cannot be read are left out and told of.
+/// Reads the ConfigMap. Entries that are not valid are left out and reported.
 pub fn read(config_map: &ConfigMap) -> (Owners, Vec<String>) {
     let mut owners = Owners::new();
     let mut problems = Vec::new();

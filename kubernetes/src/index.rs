@@ -15,7 +15,7 @@ pub trait Index {
     /// The object is new or has changed.
     fn apply(&mut self, object: &Object) -> Vec<Self::Effect>;
 
-    /// The object is gone.
+    /// The object was deleted.
     fn delete(&mut self, id: &ObjectId) -> Vec<Self::Effect>;
 
     /// The objects of a kind that something is known of.

@@ -16,7 +16,7 @@ pub const CONFIG_MAP: &str = "keda-http-listeners";
 /// The Service port of each listener's port.
 pub type Listeners = BTreeMap<u16, ServiceRef>;
 
-/// Reads the ConfigMap. Entries that cannot be read are left out and told of.
+/// Reads the ConfigMap. Entries that are not valid are left out and reported.
 pub fn read(config_map: &ConfigMap) -> (Listeners, Vec<String>) {
     let mut listeners = Listeners::new();
     let mut problems = Vec::new();

@@ -19,7 +19,7 @@ use crate::unknown_fields::unknown_fields;
 /// in manifests, and the function that reads it.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident($object:ty): $api_version:literal $name:literal, $read:expr;)+) => {
-        /// The kinds that are read; every other kind in a manifest is passed over.
+        /// The kinds that are read; every other kind in a manifest is ignored.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
             $($(#[$doc])* $kind,)+
@@ -92,8 +92,8 @@ kinds! {
 }
 
 impl Kind {
-    /// The kind of a manifest; `None` for one that is passed over. A kind of ours in another version is an error,
-    /// because passing it over would look as if it were in force.
+    /// The kind of a manifest; `None` for a kind that is ignored. A known kind in another version is an error,
+    /// because ignoring it would look as if the object were in force.
     fn of(api_version: &str, name: &str) -> Result<Option<Self>, String> {
         let Some(kind) = Self::ALL
             .into_iter()
@@ -139,7 +139,7 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// A document that is no object: not what a manifest looks like, or a kind of ours with fields that do not fit.
+/// A document that is not a manifest, or whose fields do not fit its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ObjectError(pub String);
@@ -155,10 +155,10 @@ impl Object {
         }
     }
 
-    /// One document; `None` when its kind is one that is passed over.
+    /// One document; `None` when its kind is ignored.
     ///
     /// # Errors
-    /// When it is no manifest, or its fields do not fit its kind; names the field and what is allowed.
+    /// When it is not a manifest, or its fields do not fit its kind; names the field and what is allowed.
     pub fn parse(document: &Value) -> Result<Option<Self>, ObjectError> {
         parse(document)
     }
@@ -235,7 +235,7 @@ struct Head<'a> {
     metadata: HeadMetadata,
 }
 
-/// Any value, so that a name that is no text is told by the message of the object's own type.
+/// Any value: a name that is not a string is reported by the object's own type.
 #[derive(Deserialize, Default)]
 struct HeadMetadata {
     #[serde(default)]
@@ -247,7 +247,9 @@ fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectErro
         .read()
         .map_err(|reason| ObjectError(format!("is not a manifest: {reason}")))?;
     let (Some(api_version), Some(kind)) = (&head.api_version, &head.kind) else {
-        return Err(ObjectError("is not a manifest: it needs an apiVersion and a kind".into()));
+        return Err(ObjectError(
+            "is not a manifest: it needs an apiVersion and a kind".into(),
+        ));
     };
     let Some(kind) = Kind::of(api_version, kind).map_err(ObjectError)? else {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! ConfigMaps with response bodies: a fold of those that are labelled as such.
 //!
-//! Without the label a ConfigMap is not looked at: what is in it was not meant for the outside.
+//! A ConfigMap without the label is ignored: its contents were not meant for clients.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Objects to routes, and for each object that does not become one, why.
 //!
 //! An object that cannot be used harms no other. When it could be used before, its last good route stays in force until
-//! it is repaired or deleted, so that a slip in an edit loses no traffic; [`RouteIndex::refused`] tells of it either way.
-//! An InterceptorRoute or HTTPScaledObject with any slip is refused as a whole; the triggers of a ScaledObject stand each
+//! it is repaired or deleted, so that a mistake in an edit loses no traffic; [`RouteIndex::refused`] reports it either way.
+//! An InterceptorRoute or HTTPScaledObject with any mistake is refused as a whole; the triggers of a ScaledObject stand each
 //! by itself.
 
 mod healthcheck;
@@ -29,7 +29,7 @@ use crate::object::{Kind, Object, ObjectId};
 pub enum RouteChange {
     /// The route is new or has changed.
     Set(Arc<Route>),
-    /// The route is gone.
+    /// The route was removed.
     Remove(TargetKey),
 }
 
@@ -131,7 +131,7 @@ struct Put {
 }
 
 impl RouteIndex {
-    /// The objects that are no valid routes, and why. An object with one bad trigger of several still makes the others' routes.
+    /// The objects that are not valid routes, and why. An object with one invalid trigger still makes the other triggers' routes.
     pub fn refused(&self) -> &BTreeMap<ObjectId, Vec<FieldError>> {
         &self.refused
     }
@@ -171,7 +171,7 @@ impl RouteIndex {
         changes
     }
 
-    /// The keys that the object's triggers no longer make; none while a trigger's key cannot be told.
+    /// The keys that the object's triggers no longer make; none while the key of a trigger is unknown.
     fn stale_keys(&self, id: &ObjectId, triggers: &[scaled_object::TriggerRoute]) -> Vec<TargetKey> {
         let Some(keep) = triggers
             .iter()
@@ -240,7 +240,7 @@ impl RouteIndex {
         Put { differs: true, change }
     }
 
-    /// What is wrong with the object now; told once for each change.
+    /// Notes what is wrong with the object now; logs each change once.
     fn note(&mut self, id: ObjectId, errors: Vec<FieldError>) {
         if errors.is_empty() {
             self.refused.remove(&id);

@@ -1,6 +1,6 @@
 //! What the scaler must answer for upstream's objects: a fold of InterceptorRoutes and HTTPScaledObjects.
 //!
-//! An object whose scaling cannot be used keeps its last good one; [`crate::routes`] tells why it is refused.
+//! An object whose scaling is not valid keeps its last valid one; [`crate::routes`] reports why it is refused.
 
 use std::collections::HashMap;
 

@@ -20,7 +20,7 @@ use crate::source::directory::DirectoryError;
 pub enum Change {
     /// The object is new or has changed.
     Apply(Object),
-    /// The object is gone.
+    /// The object was deleted.
     Delete(ObjectId),
     /// The objects of this kind are exactly these; the first one of a kind is its initial list.
     Reset(Kind, Vec<Object>),
@@ -53,7 +53,7 @@ pub fn is_unusable(error: &(dyn Error + 'static)) -> bool {
 pub struct Freshness {
     /// Whether changes arrive.
     pub current: bool,
-    /// Since when that is so; where changes do not arrive, the time of the last good word.
+    /// Since when that is so; where changes do not arrive, the time of the last successful read.
     pub since: Instant,
 }
 

@@ -1,4 +1,4 @@
-//! EndpointSlices that autowire writes: how they are told from all others, and what they say of themselves.
+//! EndpointSlices that autowire writes: how to recognise them, and what their annotations mean.
 //!
 //! All that autowire knows is written down in them, so that whoever comes next, after a crash too, can go on from there.
 
@@ -17,7 +17,7 @@ pub const STATE: &str = "http.keda.sh/autowire-state";
 pub const WIRED: &str = "wired";
 /// To the pods of the fallback Service: the data path is not well, or the port is not one that is autowired.
 pub const FALLBACK: &str = "fallback";
-/// To the pods of the fallback Service, because nobody asks for autowire any more.
+/// To the pods of the fallback Service, because no object asks for autowire any more.
 pub const RELEASED: &str = "released";
 /// The annotation with the name of the object that asked for it.
 pub const SCALED_OBJECT: &str = "http.keda.sh/autowire-scaled-object";
@@ -38,6 +38,6 @@ pub fn annotation<'a>(slice: &'a EndpointSlice, key: &str) -> Option<&'a str> {
 }
 
 /// Whether the slice leads to interceptors: never a place to which an interceptor may send requests.
-pub fn leads_to_interceptors(slice: &EndpointSlice) -> bool {
+pub(crate) fn leads_to_interceptors(slice: &EndpointSlice) -> bool {
     is_ours(slice) && annotation(slice, STATE) == Some(WIRED)
 }

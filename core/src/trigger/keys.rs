@@ -151,8 +151,8 @@ pub fn headers(metadata: &Metadata<'_>) -> Result<Vec<HeaderRule>, TriggerError>
 }
 
 fn header(entry: HeaderEntry) -> Result<HeaderRule, String> {
-    let name =
-        HeaderName::from_bytes(entry.name.as_bytes()).map_err(|_| format!("{:?} is not a valid header name", entry.name))?;
+    let name = HeaderName::from_bytes(entry.name.as_bytes())
+        .map_err(|_| format!("{:?} is not a valid header name", entry.name))?;
     let value = match (entry.value, entry.value_wildcard, entry.value_regex) {
         (None, None, None) => HeaderValueMatch::Present,
         (Some(exact), None, None) => HeaderValueMatch::Exact(exact),

@@ -1,10 +1,11 @@
-//! ConfigMaps in the interceptor's own namespace, which the scaler's leader writes for it; nobody else's count.
+//! ConfigMaps in the interceptor's own namespace, which the scaler's leader writes for it; those of other namespaces are
+//! ignored.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use keda_http_kubernetes::object::{Kind, Object};
 use keda_http_kubernetes::source::Change;
 
-/// One of them.
+/// A ConfigMap of this kind.
 #[derive(Debug, Clone)]
 pub struct OwnConfigMap {
     namespace: String,
@@ -12,12 +13,11 @@ pub struct OwnConfigMap {
 }
 
 impl OwnConfigMap {
-    /// The one of this name.
     pub fn new(namespace: String, name: &'static str) -> Self {
         Self { namespace, name }
     }
 
-    /// What a change makes of it, `None` inside when it is gone. Most changes are about something else: `None`.
+    /// The ConfigMap after a change: `Some(None)` when it was deleted, `None` when the change is about something else.
     pub fn after<'a>(&self, change: &'a Change) -> Option<Option<&'a ConfigMap>> {
         match change {
             Change::Apply(object) => self.is_it(object).map(Some),

@@ -20,7 +20,7 @@ const KINDS: [Kind; 6] = [
 
 /// All objects, and which namespace is the interceptor's own.
 pub struct Objects {
-    /// All of them.
+    /// Objects and their changes.
     pub source: Source,
     /// The namespace of the interceptor itself, and with it of the ConfigMaps that are written for it.
     pub own_namespace: String,

@@ -1,4 +1,4 @@
-//! What is told, and done, while the source is away: everything goes on with what was known last.
+//! What is reported, and done, while the source is not available: everything continues with the last known state.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
@@ -13,16 +13,16 @@ const NAME: &str = "source";
 
 /// Watches how old routes and endpoints are.
 pub struct Staleness {
-    /// What the source says.
+    /// How old the source's state is.
     pub freshness: watch::Receiver<Freshness>,
     /// From what age on the process is not ready; `None`: it stays ready.
     pub limit: Option<Duration>,
-    /// Where it is told.
+    /// Where it is reported.
     pub readiness: Readiness,
 }
 
 impl Staleness {
-    /// Tells for ever: the age of a directory never changes, and a source that ends ends the process.
+    /// Runs until the process ends: the age of a directory never changes, and a source that ends ends the process.
     pub async fn watch(mut self) -> Infallible {
         let mut too_old = None;
         loop {
@@ -48,7 +48,7 @@ impl Staleness {
 
     /// Not ready until the token is dropped.
     fn unready(&self) -> PendingTask {
-        tracing::warn!(limit = ?self.limit, "not ready: what is known of routes and endpoints is too old");
+        tracing::warn!(limit = ?self.limit, "not ready: routes and endpoints are too old");
         self.readiness.register(NAME)
     }
 }
@@ -65,7 +65,7 @@ pub fn age(freshness: Freshness) -> Duration {
 fn problem(freshness: Freshness) -> String {
     let since = SystemTime::now() - age(freshness);
     let since = jiff::Timestamp::try_from(since).unwrap_or_default();
-    format!("the API server is not heard of since {since:.0}: routes and endpoints are as they were then")
+    format!("no response from the API server since {since:.0}; routes and endpoints are as they were then")
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
             Self { freshness, readiness }
         }
 
-        async fn tell(&self, current: bool) {
+        async fn set_current(&self, current: bool) {
             let since = Instant::now();
             self.freshness.send_replace(Freshness { current, since });
             tokio::time::advance(Duration::from_millis(1)).await;
@@ -111,12 +111,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_limit_it_stays_ready_and_says_how_old_things_are() {
         let fixture = Fixture::new(None);
-        fixture.tell(false).await;
+        fixture.set_current(false).await;
         assert!(fixture.pass(LIMIT * 100).await);
         let problems = &fixture.readiness.report().problems["source"];
-        assert!(problems[0].contains("not heard of since 2"), "{problems:?}");
+        assert!(
+            problems[0].contains("no response from the API server since 2"),
+            "{problems:?}"
+        );
         assert!(age(*fixture.freshness.borrow()) >= LIMIT * 100);
-        fixture.tell(true).await;
+        fixture.set_current(true).await;
         tokio::task::yield_now().await;
         assert!(fixture.readiness.report().problems.is_empty());
         assert_eq!(age(*fixture.freshness.borrow()), Duration::ZERO);
@@ -125,14 +128,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn beyond_the_limit_it_is_not_ready_until_the_source_is_back() {
         let fixture = Fixture::new(Some(LIMIT));
-        fixture.tell(false).await;
+        fixture.set_current(false).await;
         assert!(fixture.pass(LIMIT - Duration::from_secs(1)).await);
         assert!(!fixture.pass(Duration::from_secs(2)).await);
         assert_eq!(fixture.readiness.report().pending, ["source"]);
-        fixture.tell(true).await;
+        fixture.set_current(true).await;
         assert!(fixture.pass(LIMIT * 2).await);
         // The next outage counts from its own beginning.
-        fixture.tell(false).await;
+        fixture.set_current(false).await;
         assert!(fixture.pass(LIMIT / 2).await);
     }
 }

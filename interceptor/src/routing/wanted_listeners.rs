@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::routing::own_config_map::OwnConfigMap;
 
-/// What the scaler wants, as it is read. Cheap to clone.
+/// The listeners that the scaler wants, as last read. Cheap to clone.
 #[derive(Clone)]
 pub struct WantedListeners {
     written: OwnConfigMap,
@@ -14,8 +14,8 @@ pub struct WantedListeners {
 }
 
 impl WantedListeners {
-    /// Those that are written down in this namespace; nobody else's count.
-    pub fn of_namespace(namespace: String) -> Self {
+    /// Those that are recorded in this namespace.
+    pub fn in_namespace(namespace: String) -> Self {
         Self {
             written: OwnConfigMap::new(namespace, CONFIG_MAP),
             wanted: watch::Sender::default(),
@@ -27,7 +27,7 @@ impl WantedListeners {
         self.wanted.subscribe()
     }
 
-    /// Takes a change in; most are about something else.
+    /// Applies a change; most are about something else.
     pub fn apply(&self, change: &Change) {
         let Some(config_map) = self.written.after(change) else {
             return;

@@ -202,7 +202,7 @@ mod tests {
             service: "api".into(),
             port: PortRef::Number(80),
         };
-        let wanted = WantedListeners::of_namespace("keda".into());
+        let wanted = WantedListeners::in_namespace("keda".into());
         wanted.set(Listeners::from([(port, service)]));
         let (worker, mut shares) = mpsc::unbounded_channel();
         let readiness = Readiness::new();

@@ -148,7 +148,7 @@ pub fn is_ready(endpoint: &Endpoint) -> bool {
     conditions.ready.unwrap_or(!is_terminating(endpoint))
 }
 
-/// Whether the pod is going away, whatever its Service publishes.
+/// Whether the pod is terminating, whatever its Service publishes.
 pub fn is_terminating(endpoint: &Endpoint) -> bool {
     let conditions = endpoint.conditions.as_ref();
     conditions.is_some_and(|conditions| conditions.terminating == Some(true))

@@ -18,7 +18,7 @@ use crate::scaling;
 /// Where Kedify's annotations begin.
 const KEDIFY: &str = "http.kedify.io/";
 
-/// The route and what is odd about it, or every slip of the object.
+/// The route and warnings, or all errors of the object.
 pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), Vec<FieldError>> {
     let mut fields = Fields::default();
     let (namespace, spec) = (namespace_of(&object.metadata), &object.spec);
@@ -65,10 +65,10 @@ fn kedify(metadata: &ObjectMeta, target: Option<ServiceRef>, fields: &mut Fields
         (!value.is_empty()).then_some(value)
     };
     let autowire = annotation("traffic-autowire").map_or(Ok(Autowire::Unset), Autowire::parse);
-    let autowire = fields.take(format_args!("metadata.annotations.{KEDIFY}traffic-autowire"), autowire)?;
+    let autowire = fields.accept(format_args!("metadata.annotations.{KEDIFY}traffic-autowire"), autowire)?;
     let response = annotation("healthcheck-response");
     let check = Healthcheck::parse(annotation("healthcheck-path"), response);
-    let check = fields.take(format_args!("metadata.annotations.{KEDIFY}healthcheck-path"), check)?;
+    let check = fields.accept(format_args!("metadata.annotations.{KEDIFY}healthcheck-path"), check)?;
     if check.is_none() && response.is_some() {
         let field = format_args!("metadata.annotations.{KEDIFY}healthcheck-response");
         fields.warn(field, "is not supported yet and has no effect");

@@ -15,7 +15,7 @@ use crate::object::namespace_of;
 use crate::resources::{self, InterceptorRoute, InterceptorRouteSpec, ResponseMode, RoutingRule, StaticRoute};
 use crate::scaling;
 
-/// The route and what is odd about it, or every slip of the object.
+/// The route and warnings, or all errors of the object.
 pub(super) fn route(object: &InterceptorRoute) -> Result<(Route, Vec<String>), Vec<FieldError>> {
     let mut fields = Fields::default();
     let (namespace, spec) = (namespace_of(&object.metadata), &object.spec);
@@ -84,7 +84,7 @@ fn rules(at: &str, rules: &[RoutingRule], fields: &mut Fields) -> Vec<Rule> {
     .collect()
 }
 
-/// An API server drops fields that it does not know, so `{}` may be what is left of a slip.
+/// An API server drops fields that it does not know, so `{}` may be what is left of a misspelt rule.
 fn warn_of_catch_all(at: &str, rules: &[Rule], fields: &mut Fields) {
     for (index, _) in rules.iter().enumerate().filter(|(_, rule)| **rule == Rule::default()) {
         fields.warn(format_args!("{at}[{index}]"), CATCH_ALL);
@@ -127,7 +127,7 @@ fn cold_start(spec: &InterceptorRouteSpec, fields: &mut Fields) -> Option<Box<Co
     let max_pending = given.max_pending_requests.and_then(|limit| {
         let allowed = u32::try_from(limit).ok().and_then(NonZeroU32::new);
         let refused = format!("{limit} cannot be used; allowed: 1 or more");
-        fields.take(format_args!("{at}.maxPendingRequests"), allowed.ok_or(refused))
+        fields.accept(format_args!("{at}.maxPendingRequests"), allowed.ok_or(refused))
     });
     if given.overflow == resources::Overflow::Placeholder && given.placeholder.is_none() {
         fields.refuse(

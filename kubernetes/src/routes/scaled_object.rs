@@ -14,13 +14,13 @@ use crate::resources::{ScaleTrigger, ScaledObject};
 
 /// What one trigger has become.
 pub(crate) struct TriggerRoute {
-    /// Its key; `None` when it cannot be told, because several triggers need names.
+    /// Its key; `None` when it has no name although the object has several triggers.
     pub(crate) key: Option<TargetKey>,
     pub(crate) result: Result<Route, FieldError>,
     pub(crate) warnings: Vec<String>,
 }
 
-/// What each `kedify-http` trigger of the object has become. Other triggers are passed over.
+/// What each `kedify-http` trigger of the object has become. Other triggers are ignored.
 pub(crate) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
     let ours: Vec<(usize, &ScaleTrigger)> = object
         .spec
@@ -79,7 +79,9 @@ fn trigger_route(
         return refused(
             None,
             "name",
-            format!("is also the name of another trigger; with several {KEDIFY_HTTP} triggers each needs a name of its own"),
+            format!(
+                "is also the name of another trigger; with several {KEDIFY_HTTP} triggers each needs a name of its own"
+            ),
         );
     }
     match parse(&trigger.metadata).and_then(|parsed| route(object, key.clone(), parsed)) {

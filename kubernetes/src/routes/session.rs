@@ -30,7 +30,7 @@ pub(super) fn session(
     }
     let name = given.cookie.as_ref().and_then(|cookie| cookie.name.as_deref());
     let cookie = match name.filter(|name| !name.is_empty()) {
-        Some(name) => fields.take(format_args!("{AT}.cookie.name"), cookie_name(name))?,
+        Some(name) => fields.accept(format_args!("{AT}.cookie.name"), cookie_name(name))?,
         None => default_name(metadata),
     };
     Some(Box::new(Session {

@@ -31,7 +31,7 @@ pub(super) fn static_response(
     fields: &mut Fields,
 ) -> Option<reply::StaticResponse> {
     let status = match given.status_code {
-        Some(code) => fields.take(format_args!("{at}.statusCode"), status(code)),
+        Some(code) => fields.accept(format_args!("{at}.statusCode"), status(code)),
         None => Some(default),
     };
     let headers = headers(at, given, fields);
@@ -61,8 +61,8 @@ fn headers(at: &str, given: &StaticResponse, fields: &mut Fields) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &given.headers {
         if FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing)) {
-            let oddity = format!("{name} is ignored; a response cannot set headers about the connection");
-            fields.warn(format_args!("{at}.headers"), oddity);
+            let warning = format!("{name} is ignored; a response cannot set headers about the connection");
+            fields.warn(format_args!("{at}.headers"), warning);
             continue;
         }
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {

@@ -226,7 +226,7 @@ fn what_happens_while_the_target_is_not_ready() {
 #[test]
 fn a_response_that_cannot_be_given_is_refused_by_field() {
     let table = [
-        (json!({"statusCode": 101}), "statusCode: 101 only announces"),
+        (json!({"statusCode": 101}), "statusCode: 101 is informational"),
         (
             json!({"statusCode": 99}),
             "statusCode: 99 is not a valid status; allowed: 200 to 599",
@@ -244,7 +244,10 @@ fn a_response_that_cannot_be_given_is_refused_by_field() {
             json!({"bodyFromConfigMap": {"name": ""}}),
             "bodyFromConfigMap.name: is empty",
         ),
-        (json!({"headers": {"a b": "c"}}), "headers: \"a b\" is not a valid header name"),
+        (
+            json!({"headers": {"a b": "c"}}),
+            "headers: \"a b\" is not a valid header name",
+        ),
         (json!({"headers": {"X-A": "a\r\nb: c"}}), "headers.X-A: "),
     ];
     for (response, expected) in table {
@@ -292,7 +295,7 @@ fn what_a_cold_start_or_a_static_route_needs_is_said() {
         ),
         (
             json!({"sessionPersistence": {"type": "Cookie", "cookie": {"name": "a=b"}}}),
-            "spec.sessionPersistence.cookie.name: \"a=b\" cannot name a cookie",
+            "spec.sessionPersistence.cookie.name: \"a=b\" is not a valid cookie name",
         ),
     ];
     for (spec, expected) in table {

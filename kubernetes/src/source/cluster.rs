@@ -1,16 +1,16 @@
 //! Objects from the API server's watches.
 //!
 //! Routes are watched everywhere, or in the one namespace that is allowed; Services, EndpointSlices and the ConfigMaps
-//! with response bodies only in namespaces that have routes: what nobody routes to is neither sent nor remembered.
+//! with response bodies only in namespaces that have routes: what no route refers to is neither sent nor kept.
 //! (Who looks after the EndpointSlices of autowire also sees the namespaces in which some are left.)
 //!
 //! # Layout
 //!
-//! - `client`, `connections`: how the API server is spoken to.
-//! - `watch`: a task for each watch, which reads and parses; `selection`, `answer`, `failure` and `pacing` are what it asks,
-//!   what it is answered, what can go wrong, and how long it waits.
-//! - `gathering`: the one task that puts together what watches tell; `demand` says which namespaces have routes, `known`
-//!   what a watch has told of, `troubles` what is wrong.
+//! - `client`, `connections`: the client of the API server.
+//! - `watch`: a task for each watch, which reads and parses; `selection` is its request, `answer` the response, `failure`
+//!   what can go wrong, and `pacing` how long it waits.
+//! - `gathering`: the one task that joins the reports of all watches; `demand` knows which namespaces have routes, `known`
+//!   the objects of one watch, `troubles` what is wrong.
 
 mod answer;
 mod client;
@@ -34,32 +34,32 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Freshness, Source};
 use crate::endpoints::ServiceKey;
 use crate::object::Kind;
-use gathering::{Gathering, NEWS, Outlet};
+use gathering::{Gathering, Outlet, REPORTS};
 use pacing::Pacing;
 use troubles::Troubles;
 use watch::Access;
 
 pub use client::{ClientError, client, client_with};
 
-/// Pieces of the initial state that may wait to be taken in: more are not read from the API server meanwhile.
+/// Pieces of the initial state that may wait to be applied; until then no more are read from the API server.
 const PIECES: usize = 4;
 
 /// What is watched.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterSettings {
-    /// The only namespace that is looked at, for every kind; `None` is all of them.
+    /// The only namespace that is watched, for every kind; `None`: all namespaces.
     pub watch_namespace: Option<String>,
-    /// The kinds that are wanted.
+    /// The kinds to watch.
     pub kinds: BTreeSet<Kind>,
-    /// ConfigMaps that are wanted besides, whoever refers to them: a namespace, and names in it.
+    /// Further ConfigMaps to watch, whether or not a route refers to them: a namespace, and names in it.
     pub own_config_maps: Option<(String, Vec<String>)>,
-    /// The Service whose EndpointSlices are wanted, whoever refers to it.
+    /// The Service whose EndpointSlices to watch, whether or not a route refers to it.
     pub slices_of: Option<ServiceKey>,
     /// Whether namespaces with EndpointSlices of autowire are watched too, when they have no routes any more.
     pub autowired: bool,
 }
 
-/// Begins to watch. Nothing here fails: what the API server refuses is told as a problem, and tried again.
+/// Begins to watch. Nothing here fails: what the API server refuses is reported as a problem, and tried again.
 ///
 /// A kind that may not be read (403) or does not exist (404) counts as empty until that is mended. Anything else that
 /// goes wrong at the start holds the initial state back, because nothing is known yet.
@@ -70,7 +70,7 @@ pub fn open(client: kube::Client, settings: ClusterSettings) -> Source {
 fn open_paced(client: kube::Client, settings: ClusterSettings, pacing: Pacing) -> Source {
     let (pieces, pieces_receiver) = mpsc::channel(PIECES);
     let (changes, changes_receiver) = mpsc::unbounded_channel();
-    let (teller, news) = mpsc::channel(NEWS);
+    let (reports, reports_receiver) = mpsc::channel(REPORTS);
     let (problems, problems_receiver) = published::channel(Vec::new());
     let (freshness, freshness_receiver) = published::channel(Freshness {
         current: true,
@@ -80,13 +80,19 @@ fn open_paced(client: kube::Client, settings: ClusterSettings, pacing: Pacing) -
         client,
         pacing,
         requests: Arc::new(Semaphore::new(pacing.requests)),
-        teller,
+        reports,
     };
     let outlet = Outlet {
         pieces: Some(pieces),
         changes,
     };
-    let gathering = Gathering::new(settings, access, news, Troubles::new(problems, freshness), outlet);
+    let gathering = Gathering::new(
+        settings,
+        access,
+        reports_receiver,
+        Troubles::new(problems, freshness),
+        outlet,
+    );
     Source {
         pieces: Some(pieces_receiver),
         changes: changes_receiver,

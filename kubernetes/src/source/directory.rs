@@ -39,7 +39,7 @@ pub enum DirectoryError {
         /// Why.
         reason: String,
     },
-    /// A file in it holds something that is no manifest. Only at the start; later the last good state is kept.
+    /// A file in it contains something that is not a manifest. Only at the start; later the last good state is kept.
     #[error("{0}")]
     Malformed(Problem),
 }
@@ -93,7 +93,7 @@ fn always_current() -> watch::Receiver<Freshness> {
     watch::Sender::new(current).subscribe()
 }
 
-/// Hands the initial state out; `false` when nobody wants it any more.
+/// Sends the initial state; `false` when the source was dropped.
 fn hand_out(tree: &mut Tree, files: &[PathBuf], pieces: batches::Sender<Vec<Change>>, publisher: &Publisher) -> bool {
     let mut wanted = pieces.blocking_send(nothing()).is_ok();
     for files in files.chunks(FILES_PER_PIECE) {
@@ -111,12 +111,12 @@ fn unreadable(path: &Path, error: &impl std::fmt::Display) -> DirectoryError {
     }
 }
 
-/// What the file system tells.
+/// What the file system reports.
 enum Signal {
     /// Something happened to this path.
     Touched {
         path: PathBuf,
-        /// It may still be open for writing; its closing will be told too.
+        /// It may still be open for writing; its closing will be reported too.
         created: bool,
     },
     /// Signals were lost.
@@ -126,7 +126,7 @@ enum Signal {
 fn watcher(signals: mpsc::Sender<Signal>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
         for signal in signals_of(event) {
-            let _ = signals.send(signal); // the follower is gone only when nobody listens any more
+            let _ = signals.send(signal); // without a follower the source was dropped
         }
     })
 }
@@ -153,7 +153,7 @@ fn signals_of(event: notify::Result<Event>) -> Vec<Signal> {
         .collect()
 }
 
-/// Our own reading must not wake us, and on Linux a file's new content is told by its closing.
+/// Our own reading must not wake us, and on Linux a file's new content is reported when it is closed.
 fn matters(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
@@ -189,7 +189,7 @@ impl Touched {
         let mut touched = Self::default();
         touched.add(first);
         touched.drain(signals);
-        // A file that is gone is often there again at once, under this name or another: a rename is two signals.
+        // A deleted file often exists again at once, under this name or another: a rename is two signals.
         if touched.paths.keys().any(|path| !path.exists())
             && let Ok(next) = signals.recv_timeout(std::time::Duration::from_millis(1))
         {
@@ -222,7 +222,7 @@ struct Publisher {
 impl Publisher {
     fn changes(&self, changes: Vec<Change>) {
         if !changes.is_empty() {
-            let _ = self.changes.send(changes); // nobody listens any more: the follower is about to end
+            let _ = self.changes.send(changes); // the source was dropped: the follower is about to end
         }
     }
 

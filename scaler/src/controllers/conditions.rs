@@ -1,7 +1,7 @@
-//! `Ready` on InterceptorRoutes and HTTPScaledObjects, with the reason where it is not; and the record of who has which host
-//! that several namespaces claim.
+//! The condition `Ready` of InterceptorRoutes and HTTPScaledObjects; and the record of which namespace owns a host that
+//! several claim.
 //!
-//! Only what an event concerns is looked at again, and only what differs is written.
+//! Only the objects that a change concerns are checked again, and only what differs is written.
 
 mod verdict;
 
@@ -32,14 +32,14 @@ const MANAGER: &str = "keda-http-controllers";
 #[derive(Debug)]
 struct Subject {
     generation: Option<i64>,
-    told: Option<Condition>,
+    written: Option<Condition>,
     /// The Services it needs.
     services: Vec<ServiceKey>,
 }
 
 struct Conditions {
     context: Context,
-    /// Without EndpointSlices, which conditions are not about.
+    /// Without EndpointSlices, which conditions do not depend on.
     view: View,
     subjects: HashMap<ObjectId, Subject>,
     /// Which objects need a Service: mostly one, and there can be very many Services.
@@ -47,7 +47,7 @@ struct Conditions {
     recorded: Option<hosts::Owners>,
     /// Whether claims have changed since hosts were last decided about.
     unsettled: bool,
-    /// What is to be looked at again.
+    /// The objects to check again.
     due: BTreeSet<ObjectId>,
     complete: bool,
 }
@@ -55,7 +55,7 @@ struct Conditions {
 /// Writes conditions until the updates end. `cluster_domain` is the DNS domain of Services.
 ///
 /// # Errors
-/// When the API server does not take what is written.
+/// When a write to the API server fails.
 pub async fn run(context: Context, cluster_domain: String, mut updates: Updates) -> Result<()> {
     let mut conditions = Conditions {
         context,
@@ -72,14 +72,14 @@ pub async fn run(context: Context, cluster_domain: String, mut updates: Updates)
     };
     conditions.read_record().await?;
     while let Some(first) = updates.recv().await {
-        conditions.hear(first);
-        conditions.work_off(&mut updates).await?;
+        conditions.receive(first);
+        conditions.write_due(&mut updates).await?;
     }
     Ok(())
 }
 
 impl Conditions {
-    /// What the leader before us has written down.
+    /// Reads what the former leader recorded.
     async fn read_record(&mut self) -> Result<()> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.context.client.clone(), &self.context.namespace);
         let Some(config_map) = config_maps.get_opt(hosts::CONFIG_MAP).await? else {
@@ -92,10 +92,10 @@ impl Conditions {
     }
 
     /// Applies an update: the objects that it concerns are due.
-    fn hear(&mut self, update: Update) {
+    fn receive(&mut self, update: Update) {
         match update {
             Update::Changed(changes) => {
-                let concerned = self.take(&changes);
+                let concerned = self.apply(&changes);
                 self.due.extend(concerned);
             }
             Update::Complete => {
@@ -105,12 +105,12 @@ impl Conditions {
         }
     }
 
-    /// Writes all that is due. What is told meanwhile is heard before the next is written: ten thousand conditions take a
-    /// minute, each is told as a change, and none is to be written that is out of date.
-    async fn work_off(&mut self, updates: &mut Updates) -> Result<()> {
+    /// Writes all that is due. Updates that arrive meanwhile are applied before the next write: ten thousand conditions
+    /// take a minute, each write comes back as a change, and no outdated condition is to be written.
+    async fn write_due(&mut self, updates: &mut Updates) -> Result<()> {
         while self.complete {
             while let Ok(more) = updates.try_recv() {
-                self.hear(more);
+                self.receive(more);
             }
             self.settle().await?;
             let Some(id) = self.due.pop_first() else { break };
@@ -119,8 +119,8 @@ impl Conditions {
         Ok(())
     }
 
-    /// Takes changes in, and says which objects they concern.
-    fn take(&mut self, changes: &[Change]) -> BTreeSet<ObjectId> {
+    /// Applies changes and returns the objects that they concern.
+    fn apply(&mut self, changes: &[Change]) -> BTreeSet<ObjectId> {
         let mut concerned = BTreeSet::new();
         for change in changes {
             if of_slices(change) {
@@ -135,22 +135,22 @@ impl Conditions {
                 }
             }
             match change {
-                Change::Apply(object) => concerned.extend(self.know(object)),
-                Change::Delete(id) => self.forget(id),
+                Change::Apply(object) => concerned.extend(self.insert(object)),
+                Change::Delete(id) => self.remove(id),
                 Change::Reset(..) => {}
             }
         }
         concerned
     }
 
-    fn know(&mut self, object: &Object) -> Option<ObjectId> {
-        let told = match object {
+    fn insert(&mut self, object: &Object) -> Option<ObjectId> {
+        let written = match object {
             Object::InterceptorRoute(route) => ready(route.status.as_ref().map(|status| &status.conditions)),
             Object::HttpScaledObject(http) => ready(http.status.as_ref().map(|status| &status.conditions)),
             _ => return None,
         };
         let id = object.id();
-        self.forget(&id);
+        self.remove(&id);
         let route = self.view.route(&key(&id));
         let services: Vec<ServiceKey> = route
             .map(|route| needed(route).map(ServiceKey::from).collect())
@@ -165,14 +165,14 @@ impl Conditions {
             id.clone(),
             Subject {
                 generation,
-                told,
+                written,
                 services,
             },
         );
         Some(id)
     }
 
-    fn forget(&mut self, id: &ObjectId) {
+    fn remove(&mut self, id: &ObjectId) {
         let Some(subject) = self.subjects.remove(id) else {
             return;
         };
@@ -233,8 +233,8 @@ impl Conditions {
             return Ok(());
         };
         let verdict = self.verdict(id);
-        let condition = verdict.condition(subject.told.as_ref(), subject.generation);
-        if subject.told.as_ref() == Some(&condition) {
+        let condition = verdict.condition(subject.written.as_ref(), subject.generation);
+        if subject.written.as_ref() == Some(&condition) {
             return Ok(());
         }
         let status = json!({"status": {"conditions": [condition]}});
@@ -248,7 +248,7 @@ impl Conditions {
             tracing::warn!(object = %id, reason, "the API server refused the condition of an object");
         }
         if let Some(subject) = self.subjects.get_mut(id) {
-            subject.told = Some(condition);
+            subject.written = Some(condition);
         }
         Ok(())
     }
@@ -308,7 +308,7 @@ where
         .await
     {
         Ok(_) => Ok(()),
-        // Gone meanwhile.
+        // Deleted meanwhile.
         Err(Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error),
     }

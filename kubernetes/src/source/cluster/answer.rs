@@ -52,7 +52,7 @@ impl<'a> Page<'a> {
 pub struct Item {
     /// Which one.
     pub id: ObjectId,
-    /// Its state, as an opaque word.
+    /// Its resource version, an opaque string.
     pub version: String,
     /// The object; an error when it cannot be used.
     pub object: Result<Box<Object>, ObjectError>,
@@ -101,10 +101,10 @@ impl Item {
 #[derive(Debug)]
 pub enum Event {
     /// An object is new or has changed.
-    Is(Item),
-    /// An object is gone, as of this version.
-    Gone(ObjectId, String),
-    /// Everything up to this version has been told.
+    Present(Item),
+    /// An object was deleted, as of this version.
+    Deleted(ObjectId, String),
+    /// Everything up to this version has been sent.
     Bookmark(String),
     /// The watch has failed.
     Error(Box<Status>),
@@ -136,15 +136,15 @@ impl Event {
         Ok(match &*what {
             "DELETED" => {
                 let metadata = Metadata::of(object)?;
-                Self::Gone(metadata.id(kind), metadata.resource_version)
+                Self::Deleted(metadata.id(kind), metadata.resource_version)
             }
             "BOOKMARK" => {
                 let head: BookmarkHead = serde_json::from_str(object.get())?;
                 Self::Bookmark(head.metadata.resource_version)
             }
             "ERROR" => Self::Error(serde_json::from_str(object.get())?),
-            // ADDED and MODIFIED; whatever else there may be one day cannot mean that the object is gone.
-            _ => Self::Is(Item::parse(kind, object)?),
+            // ADDED and MODIFIED; an event type of the future cannot mean that the object was deleted.
+            _ => Self::Present(Item::parse(kind, object)?),
         })
     }
 }

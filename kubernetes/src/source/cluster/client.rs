@@ -6,7 +6,7 @@ use tower::ServiceBuilder;
 
 use super::connections::Connections;
 
-/// Why there is no client.
+/// Why no client could be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Neither inside a cluster nor given a kubeconfig.
@@ -19,8 +19,8 @@ pub enum ClientError {
 
 /// A client by the service account of the pod, or by `KUBECONFIG`, and the namespace it belongs to.
 ///
-/// It speaks HTTP/2 where the API server does, finds dead connections within 20 s, and tells of failures at once: kube's
-/// own would try a request that is answered with 429, 503 or 504 again for minutes without a word.
+/// It uses HTTP/2 where the API server does, finds dead connections within 20 s, and reports failures at once: kube's
+/// own would silently retry a request that is answered with 429, 503 or 504 for minutes.
 ///
 /// # Errors
 /// When neither is there, or cannot be used.

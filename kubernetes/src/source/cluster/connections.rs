@@ -1,7 +1,7 @@
 //! Connections to the API server: many watches on few of them.
 //!
-//! An API server takes 100 streams on an HTTP/2 connection, and a client that wants more waits without a word; so there
-//! are several. Each is asked whether it is alive, which is how a host that is gone without a farewell is noticed.
+//! An API server takes 100 streams on an HTTP/2 connection, and a client that needs more waits silently; so there
+//! are several. Each is asked whether it is alive, which is how a host that vanished without closing its connections is noticed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ fn connector(config: &Config) -> Result<Connector, Error> {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    // For HTTP/1.1, which has no word for "are you alive".
+    // For HTTP/1.1, which has no PING.
     tcp.set_keepalive(Some(ALIVE_EVERY));
     tcp.set_keepalive_interval(Some(ALIVE_WITHIN / 2));
     tcp.set_keepalive_retries(Some(2));

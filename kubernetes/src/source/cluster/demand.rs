@@ -1,4 +1,4 @@
-//! Which namespaces have routes, or Services that are autowired still.
+//! Which namespaces have routes, or Services that are still autowired.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -13,20 +13,20 @@ pub struct Demand {
     routes: HashMap<String, HashSet<(Kind, Box<str>)>>,
 }
 
-/// What an object has changed.
+/// A change of the namespaces that are watched.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// Its namespace has its first one.
+    /// This namespace has its first object.
     First(String),
-    /// Its namespace has none any more.
+    /// This namespace has no object left.
     Last(String),
 }
 
 impl Demand {
-    /// An object is there.
-    pub fn is(&mut self, object: &Object) -> Option<Changed> {
+    /// The object exists.
+    pub fn add(&mut self, object: &Object) -> Option<Changed> {
         if !counts(object) {
-            return self.gone(&object.id());
+            return self.remove(&object.id());
         }
         let id = object.id();
         let first = !self.routes.contains_key(&id.namespace);
@@ -35,8 +35,8 @@ impl Demand {
         first.then_some(Changed::First(id.namespace))
     }
 
-    /// An object is gone.
-    pub fn gone(&mut self, id: &ObjectId) -> Option<Changed> {
+    /// The object was deleted.
+    pub fn remove(&mut self, id: &ObjectId) -> Option<Changed> {
         let Entry::Occupied(mut routes) = self.routes.entry(id.namespace.clone()) else {
             return None;
         };

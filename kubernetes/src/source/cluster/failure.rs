@@ -10,9 +10,9 @@ use tokio::time::Instant;
 pub struct Failure {
     /// The status of the answer, when there was one.
     code: Option<u16>,
-    /// In words.
+    /// For people.
     pub reason: String,
-    /// When the API server was last well.
+    /// When the API server last responded.
     pub since: Instant,
 }
 
@@ -85,7 +85,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The error and its causes; a cause that the error has already told is not said again.
+/// The error and its causes; a cause whose text the error already contains is left out.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

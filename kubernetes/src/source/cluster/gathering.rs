@@ -1,4 +1,4 @@
-//! Puts together what the watches tell: which watches there must be, and what is handed on.
+//! Joins the reports of all watches: decides which watches there must be, and publishes the changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,24 +13,24 @@ use super::failure::Failure;
 use super::known::Known;
 use super::selection::Selection;
 use super::troubles::Troubles;
-use super::watch::{Access, News, Watch};
+use super::watch::{Access, Report, Watch};
 use crate::endpoints::{SERVICE_NAME, ServiceKey};
 use crate::object::{Kind, ObjectId};
 use crate::source::{Change, nothing};
 use crate::wired;
 
-/// What watches have told and nobody has read yet; more makes them wait.
-pub const NEWS: usize = 256;
+/// Unread reports of watches; when there are more, the watches wait.
+pub const REPORTS: usize = 256;
 /// The ConfigMaps that response bodies may be taken from; upstream's label.
 const RESPONSE_BODIES: &str = "http.keda.sh/response-body=true";
-/// How many changes are handed on together at most.
+/// The most changes that are published together.
 const BATCH: usize = 256;
 
 /// A running watch.
 struct Running {
     selection: Selection,
     known: Known,
-    /// Whether it has told all there is.
+    /// Whether its list is complete.
     listed: bool,
     #[expect(dead_code, reason = "held for its drop, which ends the watch")]
     task: AbortOnDropHandle<()>,
@@ -59,13 +59,13 @@ pub struct Outlet {
 pub struct Gathering {
     settings: ClusterSettings,
     access: Access,
-    news: mpsc::Receiver<(u64, News)>,
+    reports: mpsc::Receiver<(u64, Report)>,
     /// By number; numbers are never used again.
     watches: BTreeMap<u64, Running>,
     started: u64,
     /// The watches that hold the initial state back.
     awaited: BTreeSet<u64>,
-    /// The namespaces that have no route any more, and until when they are watched yet.
+    /// The namespaces that have no route any more, and until when they are still watched.
     ending: BTreeMap<String, Instant>,
     demand: Demand,
     troubles: Troubles,
@@ -74,18 +74,17 @@ pub struct Gathering {
 }
 
 impl Gathering {
-    /// Nothing is watched yet.
     pub fn new(
         settings: ClusterSettings,
         access: Access,
-        news: mpsc::Receiver<(u64, News)>,
+        reports: mpsc::Receiver<(u64, Report)>,
         troubles: Troubles,
         outlet: Outlet,
     ) -> Self {
         Self {
             settings,
             access,
-            news,
+            reports,
             watches: BTreeMap::new(),
             started: 0,
             awaited: BTreeSet::new(),
@@ -97,28 +96,28 @@ impl Gathering {
         }
     }
 
-    /// Watches until nobody wants to hear any more.
+    /// Watches until the source is dropped.
     pub async fn run(mut self) {
         self.begin();
-        while self.hand_over().await.is_some() {
+        while self.publish().await.is_some() {
             let next_end = self.ending.values().min().copied();
             tokio::select! {
-                told = self.news.recv() => match told {
-                    Some((number, news)) => self.take_all(number, news),
+                report = self.reports.recv() => match report {
+                    Some((number, report)) => self.receive_all(number, report),
                     None => return,
                 },
-                () = sleep_until(next_end.unwrap_or_else(Instant::now)), if next_end.is_some() => self.end_due(),
+                () = sleep_until(next_end.unwrap_or_else(Instant::now)), if next_end.is_some() => self.end_expired(),
             }
         }
     }
 
-    /// A piece of news, and what has come meanwhile.
-    fn take_all(&mut self, number: u64, news: News) {
-        self.take(number, news);
+    /// Handles a report, and those that have arrived meanwhile.
+    fn receive_all(&mut self, number: u64, report: Report) {
+        self.receive(number, report);
         while self.batch.len() < BATCH
-            && let Ok((number, news)) = self.news.try_recv()
+            && let Ok((number, report)) = self.reports.try_recv()
         {
-            self.take(number, news);
+            self.receive(number, report);
         }
     }
 
@@ -163,61 +162,61 @@ impl Gathering {
         self.awaited.insert(number);
     }
 
-    /// One piece of news. Those of a watch that has been ended are nothing.
-    fn take(&mut self, number: u64, news: News) {
+    /// Handles one report. Reports of a watch that was ended are ignored.
+    fn receive(&mut self, number: u64, report: Report) {
         let Some(watch) = self.watches.get_mut(&number) else {
             return;
         };
         let role = role(&watch.selection);
-        match news {
-            News::Begins => watch.known.begin(),
-            News::Is(item) => {
-                if watch.known.is(&item.id, &item.version) {
-                    self.is(role, item);
+        match report {
+            Report::ListStarted => watch.known.start_list(),
+            Report::Present(item) => {
+                if watch.known.insert(&item.id, &item.version) {
+                    self.apply(role, item);
                 }
             }
-            News::Gone(id) => {
-                if watch.known.gone(&id) {
-                    self.gone(role, id);
+            Report::Deleted(id) => {
+                if watch.known.remove(&id) {
+                    self.delete(role, id);
                 }
             }
-            News::Listed => {
+            Report::ListComplete => {
                 watch.listed = true;
-                let vanished = watch.known.complete();
+                let vanished = watch.known.finish_list();
                 self.awaited.remove(&number);
                 for id in vanished {
-                    self.gone(role, id);
+                    self.delete(role, id);
                 }
             }
-            News::Well => self.troubles.well(number),
-            News::Failing(failure) => self.failing(number, failure),
+            Report::Following => self.troubles.recovered(number),
+            Report::Failing(failure) => self.failing(number, failure),
         }
     }
 
-    fn is(&mut self, role: Role, item: Item) {
+    fn apply(&mut self, role: Role, item: Item) {
         let object = match item.object {
             Ok(object) => *object,
-            Err(error) => return self.troubles.unusable(item.id, error.to_string()),
+            Err(error) => return self.troubles.invalid(item.id, error.to_string()),
         };
-        self.troubles.usable(&item.id);
-        let changed = (role != Role::Others).then(|| self.demand.is(&object)).flatten();
+        self.troubles.valid(&item.id);
+        let changed = (role != Role::Others).then(|| self.demand.add(&object)).flatten();
         if role != Role::Marks {
             self.batch.push(Change::Apply(object));
         }
-        self.follow(changed);
+        self.update_watches(changed);
     }
 
-    fn gone(&mut self, role: Role, id: ObjectId) {
+    fn delete(&mut self, role: Role, id: ObjectId) {
         // A ConfigMap of our own may also be one with response bodies.
-        if id.kind == Kind::ConfigMap && self.watches.values().any(|watch| watch.known.has(&id)) {
+        if id.kind == Kind::ConfigMap && self.watches.values().any(|watch| watch.known.contains(&id)) {
             return;
         }
-        self.troubles.usable(&id);
-        let changed = (role != Role::Others).then(|| self.demand.gone(&id)).flatten();
+        self.troubles.valid(&id);
+        let changed = (role != Role::Others).then(|| self.demand.remove(&id)).flatten();
         if role != Role::Marks {
             self.batch.push(Change::Delete(id));
         }
-        self.follow(changed);
+        self.update_watches(changed);
     }
 
     /// Begins the watches of a namespace with its first route or mark, and ends them some time after its last.
@@ -225,7 +224,7 @@ impl Gathering {
     /// There is one for each namespace, however many there are, and not one for all: what happens in a namespace
     /// without routes is never sent to us, and a namespace whose first route comes later needs no list of the whole
     /// cluster. Over HTTP/2 a watch is a stream, not a connection.
-    fn follow(&mut self, changed: Option<Changed>) {
+    fn update_watches(&mut self, changed: Option<Changed>) {
         match changed {
             None => {}
             Some(Changed::First(namespace)) => {
@@ -248,7 +247,7 @@ impl Gathering {
         }
     }
 
-    fn end_due(&mut self) {
+    fn end_expired(&mut self) {
         let now = Instant::now();
         let (later, due) = std::mem::take(&mut self.ending)
             .into_iter()
@@ -274,7 +273,11 @@ impl Gathering {
             self.awaited.remove(&number);
             self.troubles.forget(number);
             if let Some(watch) = self.watches.remove(&number) {
-                watch.known.all().into_iter().for_each(|id| self.gone(Role::Others, id));
+                watch
+                    .known
+                    .ids()
+                    .into_iter()
+                    .for_each(|id| self.delete(Role::Others, id));
             }
         }
     }
@@ -295,9 +298,9 @@ impl Gathering {
             .failing(number, &watch.selection, failure, !nothing_to_know);
     }
 
-    /// Hands on what has gathered; `None` when nobody takes it.
-    async fn hand_over(&mut self) -> Option<()> {
-        self.troubles.tell();
+    /// Publishes the batch; `None` when the source was dropped.
+    async fn publish(&mut self) -> Option<()> {
+        self.troubles.publish();
         let complete = self.awaited.is_empty();
         match &self.outlet.pieces {
             Some(pieces) => {

@@ -1,5 +1,5 @@
-//! What one watch has told of, by name and version: so that a new list can say what has vanished, and what has not
-//! changed is not told again.
+//! The objects that one watch has reported, by name and version: a new list then shows which ones were deleted, and
+//! unchanged ones are not reported again.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -15,12 +15,11 @@ pub struct Known {
     /// By name, or `namespace/name`, a hash of the version.
     objects: HashMap<Box<str>, u64>,
     versions: RandomState,
-    /// While a list is read: the ones it has not named yet.
+    /// While a list is read: the objects that it has not contained yet.
     missing: Option<HashSet<Box<str>>>,
 }
 
 impl Known {
-    /// Nothing is known yet.
     pub fn new(kind: Kind, namespace: Option<&str>) -> Self {
         Self {
             kind,
@@ -31,13 +30,13 @@ impl Known {
         }
     }
 
-    /// A list begins. When one before was not finished, this one names again what that has named.
-    pub fn begin(&mut self) {
+    /// A list starts; an earlier one that was not finished is dropped.
+    pub fn start_list(&mut self) {
         self.missing = Some(self.objects.keys().cloned().collect());
     }
 
-    /// The object is there; `false` when it was, in this very version.
-    pub fn is(&mut self, id: &ObjectId, version: &str) -> bool {
+    /// The object exists; `false` when this version of it is known.
+    pub fn insert(&mut self, id: &ObjectId, version: &str) -> bool {
         let name = self.name(id);
         if let Some(missing) = &mut self.missing {
             missing.remove(&name);
@@ -46,13 +45,12 @@ impl Known {
         self.objects.insert(name, version) != Some(version)
     }
 
-    /// The object is gone; `false` when it was not known.
-    pub fn gone(&mut self, id: &ObjectId) -> bool {
+    /// The object was deleted; `false` when it was not known.
+    pub fn remove(&mut self, id: &ObjectId) -> bool {
         self.objects.remove(&self.name(id)).is_some()
     }
 
-    /// Whether the object is there.
-    pub fn has(&self, id: &ObjectId) -> bool {
+    pub fn contains(&self, id: &ObjectId) -> bool {
         let here = self
             .namespace
             .as_deref()
@@ -60,13 +58,12 @@ impl Known {
         here && id.kind == self.kind && self.objects.contains_key(&self.name(id))
     }
 
-    /// Whether there is no object.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
 
-    /// The list is complete: what it did not name is gone.
-    pub fn complete(&mut self) -> Vec<ObjectId> {
+    /// Ends the list and returns the objects that were not in it: they were deleted.
+    pub fn finish_list(&mut self) -> Vec<ObjectId> {
         let missing = self.missing.take().unwrap_or_default();
         for name in &missing {
             self.objects.remove(name);
@@ -74,8 +71,7 @@ impl Known {
         missing.iter().map(|name| self.id(name)).collect()
     }
 
-    /// All of them.
-    pub fn all(&self) -> Vec<ObjectId> {
+    pub fn ids(&self) -> Vec<ObjectId> {
         self.objects.keys().map(|name| self.id(name)).collect()
     }
 

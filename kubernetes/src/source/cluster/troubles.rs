@@ -1,4 +1,4 @@
-//! What is wrong at present: watches that fail, and objects that cannot be used. Told as problems and as freshness.
+//! What is wrong now: failing watches and invalid objects. Published as problems and as freshness.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ struct Failing {
     kind: Kind,
     path: String,
     reason: String,
-    /// Whether somebody has to mend it.
+    /// Whether somebody has to fix it, such as missing permissions.
     refused: bool,
     /// Whether what is known is getting old. What is refused from the start is not known at all.
     stale: bool,
@@ -24,22 +24,21 @@ struct Failing {
     began: Timestamp,
 }
 
-/// What is wrong at present.
+/// What is wrong now.
 pub struct Troubles {
     failing: BTreeMap<u64, Failing>,
-    unusable: BTreeMap<ObjectId, String>,
-    /// Since it was last told.
+    invalid: BTreeMap<ObjectId, String>,
+    /// Whether something has changed since the last publication.
     changed: bool,
     problems: Sender<Vec<Problem>>,
     freshness: Sender<Freshness>,
 }
 
 impl Troubles {
-    /// Nothing is wrong.
     pub fn new(problems: Sender<Vec<Problem>>, freshness: Sender<Freshness>) -> Self {
         Self {
             failing: BTreeMap::new(),
-            unusable: BTreeMap::new(),
+            invalid: BTreeMap::new(),
             changed: false,
             problems,
             freshness,
@@ -50,7 +49,10 @@ impl Troubles {
     pub fn failing(&mut self, number: u64, selection: &Selection, failure: Failure, stale: bool) {
         let refused = failure.is_refusal();
         let before = self.failing.get(&number);
-        let (since, began) = before.map_or_else(|| (failure.since, Timestamp::now()), |told| (told.since, told.began));
+        let (since, began) = before.map_or_else(
+            || (failure.since, Timestamp::now()),
+            |before| (before.since, before.began),
+        );
         let failing = Failing {
             kind: selection.kind,
             path: selection.path(),
@@ -60,8 +62,8 @@ impl Troubles {
             since,
             began,
         };
-        // Thousands of watches may fail for one reason: one word for each kind.
-        if self.like(failing.kind, refused).next().is_none() {
+        // Thousands of watches may fail for one reason: one log line for each kind.
+        if self.similar(failing.kind, refused).next().is_none() {
             let Failing { path, reason, .. } = &failing;
             tracing::warn!(path, reason, "watching the API server failed; keeping what is known");
         }
@@ -69,51 +71,51 @@ impl Troubles {
         self.changed = true;
     }
 
-    /// A watch is well.
-    pub fn well(&mut self, number: u64) {
+    /// The watch works again.
+    pub fn recovered(&mut self, number: u64) {
         let Some(failing) = self.failing.remove(&number) else {
             return;
         };
         self.changed = true;
-        if self.like(failing.kind, failing.refused).next().is_none() {
+        if self.similar(failing.kind, failing.refused).next().is_none() {
             tracing::info!(path = failing.path, "watching the API server works again");
         }
     }
 
-    /// A watch has been ended.
+    /// The watch was ended on purpose.
     pub fn forget(&mut self, number: u64) {
         self.changed |= self.failing.remove(&number).is_some();
     }
 
-    /// An object cannot be used.
-    pub fn unusable(&mut self, id: ObjectId, reason: String) {
-        if self.unusable.get(&id) != Some(&reason) {
+    /// The object is not valid.
+    pub fn invalid(&mut self, id: ObjectId, reason: String) {
+        if self.invalid.get(&id) != Some(&reason) {
             tracing::warn!(object = %id, reason, "an object is not valid; its last valid state stays in force");
-            self.unusable.insert(id, reason);
+            self.invalid.insert(id, reason);
             self.changed = true;
         }
     }
 
-    /// An object can be used, or is gone.
-    pub fn usable(&mut self, id: &ObjectId) {
-        self.changed |= self.unusable.remove(id).is_some();
+    /// The object is valid, or was deleted.
+    pub fn valid(&mut self, id: &ObjectId) {
+        self.changed |= self.invalid.remove(id).is_some();
     }
 
-    /// Tells what has changed.
-    pub fn tell(&mut self) {
+    /// Publishes what has changed.
+    pub fn publish(&mut self) {
         if !std::mem::take(&mut self.changed) {
             return;
         }
         let stale = self.failing.values().filter(|failing| failing.stale);
         let since = stale.map(|failing| failing.since).min();
-        self.freshness.send_if_modified(|told| {
+        self.freshness.send_if_modified(|known| {
             let unchanged = match since {
-                None => told.current,
-                Some(since) => !told.current && told.since == since,
+                None => known.current,
+                Some(since) => !known.current && known.since == since,
             };
-            *told = Freshness {
+            *known = Freshness {
                 current: since.is_none(),
-                since: since.unwrap_or_else(|| if unchanged { told.since } else { Instant::now() }),
+                since: since.unwrap_or_else(|| if unchanged { known.since } else { Instant::now() }),
             };
             !unchanged
         });
@@ -121,7 +123,7 @@ impl Troubles {
     }
 
     /// Failing watches of a kind that are refused, or not.
-    fn like(&self, kind: Kind, refused: bool) -> impl Iterator<Item = &Failing> {
+    fn similar(&self, kind: Kind, refused: bool) -> impl Iterator<Item = &Failing> {
         let failing = self.failing.values();
         failing.filter(move |failing| (failing.kind, failing.refused) == (kind, refused))
     }
@@ -132,11 +134,11 @@ impl Troubles {
             groups.entry((failing.kind, failing.refused)).or_default().push(failing);
         }
         let failing = groups.values().filter_map(|group| problem(group));
-        let unusable = self.unusable.iter().map(|(id, reason)| Problem {
+        let invalid = self.invalid.iter().map(|(id, reason)| Problem {
             place: id.to_string(),
             reason: reason.clone(),
         });
-        failing.chain(unusable).collect()
+        failing.chain(invalid).collect()
     }
 }
 

@@ -16,44 +16,38 @@ use super::pacing::Pacing;
 use super::selection::Selection;
 use crate::object::ObjectId;
 
-/// What a watch tells.
+/// What a watch reports.
 #[derive(Debug)]
-pub enum News {
-    /// A list begins: what is not in it is gone.
-    Begins,
-    /// An object is there, new or changed or as before.
-    Is(Item),
-    /// An object is gone.
-    Gone(ObjectId),
-    /// The list is complete.
-    Listed,
-    /// Changes are told as they happen.
-    Well,
-    /// Nothing is told until it is well again.
+pub enum Report {
+    /// A list starts: objects that are not in it do not exist any more.
+    ListStarted,
+    /// The object exists: it is new, has changed, or is as before.
+    Present(Item),
+    Deleted(ObjectId),
+    ListComplete,
+    /// The watch is established: changes are reported as they happen.
+    Following,
+    /// Nothing is reported until the next [`Report::Following`].
     Failing(Failure),
 }
 
-/// Where news go, with the number of the watch.
-pub type Teller = mpsc::Sender<(u64, News)>;
+/// Sends reports, each with the number of its watch.
+pub type ReportSender = mpsc::Sender<(u64, Report)>;
 
 /// What all watches share.
 #[derive(Clone)]
 pub struct Access {
-    /// The API server.
     pub client: kube::Client,
-    /// How to go about it.
     pub pacing: Pacing,
-    /// Who may ask now.
+    /// Limits how many requests are in flight.
     pub requests: Arc<Semaphore>,
-    /// Who is told.
-    pub teller: Teller,
+    /// Where reports go.
+    pub reports: ReportSender,
 }
 
-/// Why a step has come to an end before its time.
+/// Why a step ended early.
 enum Stop {
-    /// Nobody listens any more.
-    Unheard,
-    /// It failed.
+    ReceiverDropped,
     Failed(Failure),
 }
 
@@ -75,7 +69,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Nothing is asked yet.
     pub fn new(access: Access, number: u64, selection: Selection) -> Self {
         Self {
             access,
@@ -86,7 +79,7 @@ impl Watch {
         }
     }
 
-    /// Watches until nobody listens any more.
+    /// Watches until the receiver of reports is dropped.
     pub async fn run(mut self) {
         loop {
             let step = match self.version.clone() {
@@ -95,7 +88,7 @@ impl Watch {
             };
             let go_on = match step {
                 Ok(()) => true,
-                Err(Stop::Unheard) => false,
+                Err(Stop::ReceiverDropped) => false,
                 Err(Stop::Failed(failure)) => self.recover(failure).await.is_ok(),
             };
             if !go_on {
@@ -104,25 +97,25 @@ impl Watch {
         }
     }
 
-    async fn tell(&self, news: News) -> Result<(), Stop> {
-        let told = self.access.teller.send((self.number, news)).await;
-        told.map_err(|_| Stop::Unheard)
+    async fn send(&self, report: Report) -> Result<(), Stop> {
+        let sent = self.access.reports.send((self.number, report)).await;
+        sent.map_err(|_| Stop::ReceiverDropped)
     }
 
     /// Everything there is, page by page.
     async fn list(&mut self) -> Result<(), Stop> {
-        self.tell(News::Begins).await?;
+        self.send(Report::ListStarted).await?;
         let mut token = None;
         loop {
             let text = self.page(token).await?;
             let page = Page::parse(&text)?;
             for item in page.items(self.selection.kind) {
-                self.tell(News::Is(item?)).await?;
+                self.send(Report::Present(item?)).await?;
             }
             token = page.continue_token();
             if token.is_none() {
                 self.version = Some(page.version().to_owned());
-                return self.tell(News::Listed).await;
+                return self.send(Report::ListComplete).await;
             }
         }
     }
@@ -146,7 +139,7 @@ impl Watch {
         let lines = timeout(pacing.answer, client.request_stream(request)).await;
         drop(turn);
         let mut lines = pin!(lines.map_err(|_| Failure::silent(began))??.lines());
-        self.tell(News::Well).await?;
+        self.send(Report::Following).await?;
         let mut heard = Instant::now();
         loop {
             let line = timeout(lasting + pacing.grace, lines.next()).await;
@@ -155,10 +148,10 @@ impl Watch {
             };
             heard = Instant::now();
             match Event::parse(self.selection.kind, &line?) {
-                Ok(event) => self.take(event).await?,
+                Ok(event) => self.handle(event).await?,
                 Err(error) if error.is_eof() => return self.ended(began).await, // broken off within a line
                 Err(error) => {
-                    self.version = None; // from there on it would be told the same again
+                    self.version = None; // the same line would come again from this version
                     return Err(error.into());
                 }
             }
@@ -166,15 +159,15 @@ impl Watch {
         }
     }
 
-    async fn take(&mut self, event: Event) -> Result<(), Stop> {
+    async fn handle(&mut self, event: Event) -> Result<(), Stop> {
         match event {
-            Event::Is(item) => {
+            Event::Present(item) => {
                 self.version = Some(item.version.clone());
-                self.tell(News::Is(item)).await
+                self.send(Report::Present(item)).await
             }
-            Event::Gone(id, version) => {
+            Event::Deleted(id, version) => {
                 self.version = Some(version);
-                self.tell(News::Gone(id)).await
+                self.send(Report::Deleted(id)).await
             }
             Event::Bookmark(version) => {
                 self.version = Some(version);
@@ -198,16 +191,16 @@ impl Watch {
         Ok(())
     }
 
-    /// Tells of the failure and waits for the next try.
+    /// Reports the failure and waits for the next try.
     async fn recover(&mut self, failure: Failure) -> Result<(), Stop> {
         if failure.needs_list() {
             self.version = None;
         }
         if failure.is_gone() {
-            return self.list_again().await;
+            return self.relist().await;
         }
         let refused = failure.is_refusal();
-        self.tell(News::Failing(failure)).await?;
+        self.send(Report::Failing(failure)).await?;
         if refused {
             sleep(self.access.pacing.after_refusal()).await;
         } else {
@@ -217,7 +210,7 @@ impl Watch {
     }
 
     /// At once when the watch has only fallen behind; with pauses when the API server says so again and again.
-    async fn list_again(&mut self) -> Result<(), Stop> {
+    async fn relist(&mut self) -> Result<(), Stop> {
         if self.failures == 0 {
             self.failures = 1;
         } else {

@@ -29,7 +29,7 @@ struct File {
     stamp: Option<Stamp>,
 }
 
-/// Which file an object is taken from, and which others hold it too.
+/// The file that an object is read from, and the other files that contain it.
 #[derive(Debug)]
 struct Claim {
     owner: Arc<Path>,
@@ -74,7 +74,7 @@ impl Contents {
         self.files.entry(path.into()).or_default();
     }
 
-    /// The file is gone.
+    /// The file was deleted.
     pub(super) fn remove(&mut self, path: &Path, outcome: &mut Outcome) {
         self.problems.remove(path);
         let Some((path, file)) = self.files.remove_entry(path) else {
@@ -150,7 +150,7 @@ impl Contents {
         }
     }
 
-    /// The one copy of the id that everything here shares, and whether the object is to be taken from this file: of
+    /// The one copy of the id that everything here shares, and whether the object is to be read from this file: of
     /// several files the one that sorts first.
     fn claim(&mut self, id: ObjectId, path: &Arc<Path>) -> (Arc<ObjectId>, bool) {
         let mut entry = match self.claims.entry(Arc::new(id)) {

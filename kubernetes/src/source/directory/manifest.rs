@@ -1,6 +1,6 @@
 //! The text of a manifest file to its documents, and a document to its objects.
 //!
-//! Documents are told apart first and read later, so that those that have not changed are not read again.
+//! Documents are split first and read later, so that those that have not changed are not read again.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,7 +30,7 @@ enum Syntax {
     Yaml,
 }
 
-/// Something in a file that is no manifest.
+/// Something in a file that is not a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Malformed {
     /// The document's number in the file, from 1.
@@ -39,7 +39,7 @@ pub(super) struct Malformed {
     pub(super) reason: String,
 }
 
-/// The documents of a file. What looks like JSON and is none is taken for YAML, unless the file's name says JSON.
+/// The documents of a file. What looks like JSON and is not is read as YAML, unless the file's name says JSON.
 pub(super) fn documents(text: &str, named_json: bool) -> Result<Vec<Document<'_>>, Malformed> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if named_json || text.trim_start().starts_with(['{', '[']) {
@@ -53,14 +53,14 @@ pub(super) fn documents(text: &str, named_json: bool) -> Result<Vec<Document<'_>
 }
 
 impl Document<'_> {
-    /// Equal for documents of the same text, and only for them as far as anybody will see.
+    /// Equal for documents of the same text; for others only by a collision of 64 bits.
     pub(super) fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.text.hash(&mut hasher);
         hasher.finish()
     }
 
-    /// The objects in it: one, or those of a `List`, or none when its kind is one that is passed over.
+    /// The objects in it: one, or those of a `List`, or none when its kind is ignored.
     pub(super) fn objects(&self) -> Result<Vec<Object>, Malformed> {
         let objects = match self.syntax {
             Syntax::Json => json_objects(self.text, self.line),
@@ -104,7 +104,7 @@ struct JsonDocuments<'a> {
     documents: Vec<Document<'a>>,
 }
 
-/// What tells a `List`.
+/// The fields of a `List`.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]

@@ -1,4 +1,4 @@
-//! Reading one file: its text, and of that the documents that are not known yet.
+//! Reads one file: its text, and the documents in it that are new or have changed.
 //!
 //! Nothing here is shared, so many files can be read on several threads at once.
 
@@ -53,7 +53,7 @@ pub(super) struct Loaded {
     pub(super) documents: Result<Vec<Reading>, Failure>,
 }
 
-/// What tells that a file has not changed since it was read: a hash of what the file system says of it.
+/// Shows whether a file has changed since it was read: a hash of its metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp(u64);
 
@@ -105,7 +105,7 @@ pub(super) fn load_all(files: &[PathBuf]) -> Vec<Loaded> {
     .collect()
 }
 
-/// The first of the files that cannot be used, and why. A file that has gone meanwhile is none.
+/// The first of the files that is not valid, and why. A file that was deleted meanwhile does not count.
 pub(super) fn first_failure(files: &[PathBuf]) -> Option<Problem> {
     let first_of = |files: &[PathBuf]| {
         files
@@ -133,7 +133,7 @@ fn on_threads<T: Send>(files: &[PathBuf], work: impl Fn(&[PathBuf]) -> T + Sync)
 }
 
 impl Failure {
-    /// What people are told; nothing when the file is gone.
+    /// The problem to report; `None` when the file was deleted.
     pub(super) fn problem(&self, path: &Path) -> Option<Problem> {
         let path = path.display();
         let (place, reason) = match self {

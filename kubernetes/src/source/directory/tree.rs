@@ -89,7 +89,7 @@ impl Tree {
             .collect()
     }
 
-    /// Whether the directory itself is gone. What was read from it stays.
+    /// Whether the directory itself was deleted. The objects read from it stay in force.
     pub(super) fn is_gone(&self) -> bool {
         self.gone
     }
@@ -127,7 +127,7 @@ impl Tree {
         }
     }
 
-    /// Watches the directory and those below and finds the files that are not as they were read; forgets what is gone.
+    /// Watches the directory and those below and finds the files that have changed since they were read; forgets deleted ones.
     fn walk(&mut self, directory: &Path, files: &mut Vec<PathBuf>, outcome: &mut Outcome) {
         self.contents.remove(directory, outcome); // it may have been a file
         self.watch(directory);
@@ -137,7 +137,7 @@ impl Tree {
         let entries: BTreeSet<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
         for path in entries.iter().filter(|path| !path.file_name().is_some_and(is_hidden)) {
             let Ok(metadata) = fs::metadata(path) else { continue };
-            if metadata.is_dir() && !leads_back(path) {
+            if metadata.is_dir() && !contains_itself(path) {
                 self.walk(path, files, outcome);
             } else if metadata.is_file() && is_manifest(path) && !self.contents.is_as_read(path, Stamp::of(&metadata)) {
                 files.push(path.clone());
@@ -265,7 +265,7 @@ fn is_being_written(path: &Path, metadata: &Metadata) -> bool {
 }
 
 /// Whether a directory is a link to one that it is in.
-fn leads_back(directory: &Path) -> bool {
+fn contains_itself(directory: &Path) -> bool {
     let (Ok(target), Some(Ok(parent))) = (directory.canonicalize(), directory.parent().map(Path::canonicalize)) else {
         return false;
     };

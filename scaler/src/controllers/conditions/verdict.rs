@@ -1,4 +1,4 @@
-//! What is to be said of an object.
+//! Whether an object is in force, and the condition that says so.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keda_http_kubernetes::endpoints::EndpointsError;
@@ -9,15 +9,15 @@ use keda_http_kubernetes::view::HostConflicts;
 
 use crate::events::shorten;
 
-/// The aspect that is told.
+/// The type of the condition.
 pub const READY: &str = "Ready";
-/// The Go operator's reason when all is well.
+/// The Go operator's reason for an object in force.
 const RECONCILED: &str = "Reconciled";
 
 /// Whether the object is in force, and why.
 #[derive(Debug, PartialEq)]
 pub struct Verdict {
-    well: bool,
+    in_force: bool,
     reason: &'static str,
     message: String,
 }
@@ -25,13 +25,13 @@ pub struct Verdict {
 impl Verdict {
     fn not(reason: &'static str, message: String) -> Self {
         Self {
-            well: false,
+            in_force: false,
             reason,
             message,
         }
     }
 
-    /// Fields that cannot be used.
+    /// Some fields are not valid.
     pub fn invalid(errors: &[FieldError]) -> Self {
         let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Self::not(
@@ -40,13 +40,13 @@ impl Verdict {
         )
     }
 
-    /// Another object of the same name goes before it.
+    /// Another object of the same name takes precedence.
     pub fn shadowed() -> Self {
         let message = "an InterceptorRoute of the same name takes precedence".to_owned();
         Self::not("Shadowed", message)
     }
 
-    /// The Service that requests go to.
+    /// The Service that requests go to is missing.
     pub fn target(error: &EndpointsError) -> Self {
         let reason = match error {
             EndpointsError::NoService { .. } => "ServiceNotFound",
@@ -55,17 +55,17 @@ impl Verdict {
         Self::not(reason, error.to_string())
     }
 
-    /// The Service that requests go to when the other is not ready in time.
+    /// The fallback Service is missing.
     pub fn fallback(error: &EndpointsError) -> Self {
         Self::not("FallbackNotFound", error.to_string())
     }
 
-    /// Hosts of which the route does not get all requests; without any all is well.
+    /// Hosts of which the route does not get all requests; without any the object is in force.
     pub fn hosts(kind: Kind, conflicts: Option<&HostConflicts>) -> Self {
         let conflicts: Vec<String> = conflicts.map(host_conflicts).unwrap_or_default();
         if conflicts.is_empty() {
             return Self {
-                well: true,
+                in_force: true,
                 reason: RECONCILED,
                 message: format!("{kind} reconciled"),
             };
@@ -73,9 +73,9 @@ impl Verdict {
         Self::not("HostConflict", conflicts.join("; "))
     }
 
-    /// The condition; the one before keeps its time when only words have changed.
+    /// The condition; the time stays that of `before` while the status is the same.
     pub fn condition(&self, before: Option<&Condition>, generation: Option<i64>) -> Condition {
-        let status = if self.well { "True" } else { "False" };
+        let status = if self.in_force { "True" } else { "False" };
         let since = before
             .filter(|before| before.status == status)
             .and_then(|before| before.last_transition_time.clone());
