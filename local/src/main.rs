@@ -14,6 +14,9 @@ use keda_http_runtime::process::{print, print_error};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 
+/// Objects that are not valid are printed by `manifests`, so they are not logged, too.
+const LOGS: &str = "warn,keda_http_kubernetes=error";
+
 /// One thread: the system ties the lives of our children to the thread that starts them.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -34,7 +37,8 @@ fn programs() -> PathBuf {
 
 /// `false` when the demo failed or the start was interrupted.
 async fn run(options: &Options, demo: bool, output: Output) -> Result<bool, StartError> {
-    let logs = Environment::of([("RUST_LOG", std::env::var("RUST_LOG").as_deref().unwrap_or("warn"))]);
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOGS.to_owned());
+    let logs = Environment::of([("RUST_LOG", filter.as_str())]);
     let _logs = Telemetry::start("keda-http-local", &LogConfig::default(), &logs).context("cannot start logging")?;
     let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
     let mut local = tokio::select! {
