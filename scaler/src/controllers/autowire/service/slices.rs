@@ -270,7 +270,7 @@ fn interceptor_chunks(
     chunks.collect()
 }
 
-/// SliceChunk by chunk as Kubernetes has divided them, so that one pod that is added or removed changes one slice.
+/// Divided as Kubernetes has divided them, so that one pod that is added or removed changes one slice.
 fn pod_chunks(inputs: &SliceInputs<'_>, fallback: &str, port: &PortFacts, family: IpFamily) -> Vec<SliceChunk> {
     let key = sibling(inputs.key, fallback);
     let Some(sibling) = inputs.world.service(&key).and_then(|facts| facts.port_like(port)) else {
