@@ -226,6 +226,35 @@ async fn with_tracing_off_the_context_passes_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_b13_a_refusal_without_ids_is_kept_and_passed_on() {
+    let (address, mut spans) = collector().await;
+    let propagators = [("OTEL_PROPAGATORS", "tracecontext,b3,b3multi")];
+    let interceptor = traced(&format!("http://{address}"), &propagators).await;
+    let repeat = |headers: axum::http::HeaderMap| async move {
+        let names = ["b3", "x-b3-sampled", "x-b3-traceid", "traceparent"];
+        let seen = names.map(|name| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned());
+        seen.join("|")
+    };
+    interceptor
+        .serve("api", app(axum::Router::new().fallback(repeat)).await)
+        .await;
+    for (refusal, passed_on) in [("b3: 0", "0|||"), ("X-B3-Sampled: 0", "|0||")] {
+        let request = format!("GET / HTTP/1.1\r\nhost: api.example\r\n{refusal}\r\nconnection: close\r\n\r\n");
+        let answer = interceptor.send(&request).await.read_to_end().await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{passed_on}")), "{refusal}: {answer}");
+    }
+    // The only trace is that of a request without a refusal.
+    let request = "GET /sampled HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n";
+    interceptor.send(request).await.read_to_end().await;
+    let trace = whole_trace(&mut spans).await;
+    assert_eq!(trace.len(), 2, "{trace:?}");
+    assert_eq!(
+        attribute(&named(&trace, "keda-http-interceptor").attributes, "url.path"),
+        "/sampled"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b3_is_understood_and_passed_on_when_asked_for() {
     let (address, mut spans) = collector().await;
     let interceptor = traced(&format!("http://{address}"), &[("OTEL_PROPAGATORS", "b3")]).await;
