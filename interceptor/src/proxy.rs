@@ -1,4 +1,4 @@
-//! THE request, from top to bottom: its route, its turn, its connection, its answer.
+//! One request, from top to bottom: its route, its wait, its connection, its response.
 //!
 //! Results are values and what must happen at the end is owned: a client that goes away drops the future, and with it
 //! the pending count, the wait and the call to the endpoint.
@@ -46,28 +46,22 @@ use crate::upstream::connection::Connection;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::{ConnectError, ConnectStages, Connected, Hold, Needs, Upstream, Wanted};
 
-/// What one worker handles requests with.
+/// Handles the requests of one worker.
 pub struct Proxy {
-    /// The routes, as they are now.
     pub routes: Routes,
-    /// The way to endpoints.
     pub upstream: Upstream,
-    /// Whether to tell clients that they waited.
+    /// Whether responses say if the request waited.
     pub cold_start_header: bool,
-    /// Whether to log each request.
     pub log_requests: bool,
-    /// Instruments.
     pub metrics: Metrics,
-    /// Spans, when tracing is on.
+    /// `None` when tracing is off.
     pub spans: Option<Spans>,
-    /// Tells when the process drains.
     pub readiness: Readiness,
-    /// Where upgraded connections go.
     pub pipes: Pipes,
 }
 
 impl Proxy {
-    /// Answers a request. Never fails: what goes wrong is an answer too.
+    /// Answers a request. Every error becomes a response.
     pub async fn handle(&self, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
         let http1 = request.version() < Version::HTTP_2;
         let may_switch = client.asks_for_upgrade();
@@ -104,13 +98,13 @@ impl Proxy {
         let reply = route.reply(&request);
         let mut record = self.begin(&route, reply.is_none(), client, &request);
         if let Some(reply) = reply.filter(|reply| reply.when == When::Always) {
-            return self.give(&reply.response, request.uri().path(), record, is_grpc);
+            return self.respond_locally(&reply.response, request.uri().path(), record, is_grpc);
         }
         let path: Option<Box<str>> = route.has_own_answers().then(|| request.uri().path().into());
         match self.forward(&route, client, request, &mut record).await {
             Ok(forwarded) => self.respond(forwarded, record),
-            Err(failed) => match route.instead(&failed.error, reply) {
-                Some(own) => self.give(own, path.as_deref().unwrap_or_default(), record, is_grpc),
+            Err(failed) => match route.local_response(&failed.error, reply) {
+                Some(own) => self.respond_locally(own, path.as_deref().unwrap_or_default(), record, is_grpc),
                 None => self.refuse(&failed, record, is_grpc),
             },
         }
@@ -120,7 +114,7 @@ impl Proxy {
     fn begin(&self, route: &BoundRoute, counts: bool, client: &Client, request: &Request<RequestBody>) -> Record {
         let mut span = self.begin_span(request);
         if let Some(span) = &mut span {
-            span.routed(route.key.namespace(), route.key.name(), &route.upstream.service.service);
+            span.set_route(route.key.namespace(), route.key.name(), &route.upstream.service.service);
         }
         let pending = counts.then(|| route.target.enter());
         let mut record = Record::begin(route.metrics.clone(), request.method(), pending, span);
@@ -170,7 +164,7 @@ impl Proxy {
         let session = route.session.as_deref().filter(|_| counts);
         let session = session.map(|session| Sticky::new(session, request.headers(), client));
         let http1 = request.version() < Version::HTTP_2;
-        let endpoint = session.as_ref().and_then(|session| session.asked);
+        let endpoint = session.as_ref().and_then(|session| session.named_endpoint);
         let mut needs = Needs::new(endpoint, !http1 && is_grpc(request.headers()));
         let deadline = route.deadline(request.headers());
         let upgrade = client
@@ -195,14 +189,14 @@ impl Proxy {
             reached = counts && !fallback;
             headers::fit_protocol(&mut request, connection.protocol());
             if let Some(span) = record.span() {
-                span.call(&request.method().clone(), connection.address(), request.headers_mut());
+                span.begin_call(&request.method().clone(), connection.address(), request.headers_mut());
             }
             let copy = HeadCopy::new(&request);
             let error = match exchange(&mut connection, request, limits).await {
                 Ok(mut response) => {
-                    connection.answered();
+                    connection.reinstate_endpoint();
                     if let Some(session) = session.filter(|_| reached) {
-                        session.keep(connection.endpoint(), response.headers_mut());
+                        session.add_cookie(connection.endpoint(), response.headers_mut());
                     }
                     return Ok(Forwarded {
                         response,
@@ -284,7 +278,7 @@ impl Proxy {
         let signalled = record.pending().and_then(Pending::signalled);
         let arrived = record.arrived().into_std();
         if let Some(span) = record.span() {
-            span.waited(arrived, signalled, stages, error.map(ToString::to_string));
+            span.add_wait(arrived, signalled, stages, error.map(ToString::to_string));
         }
     }
 
@@ -297,7 +291,7 @@ impl Proxy {
             reached,
         } = forwarded;
         let status = response.status();
-        record.answered(status);
+        record.set_status(status);
         *response.version_mut() = Version::HTTP_11;
         self.mark_cold_start(&mut response, reached, &record);
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -312,17 +306,23 @@ impl Proxy {
                 );
             };
             upgrade.start_tunnel(&mut response, connection, record, &self.pipes);
-            return response.map(|_| ResponseBody::own(""));
+            return response.map(|_| ResponseBody::local(""));
         }
         headers::remove_hop_by_hop(response.headers_mut());
         response.map(|body| ResponseBody::upstream(body, connection, deadline).recorded(record))
     }
 
-    /// Answers by ourselves. Nobody is told whether it waited: it has reached no endpoint.
-    fn give(&self, own: &BoundResponse, path: &str, mut record: Record, is_grpc: bool) -> Response<ResponseBody> {
+    /// Responds with a body of the route's own. It has no cold-start header, since no endpoint was reached.
+    fn respond_locally(
+        &self,
+        own: &BoundResponse,
+        path: &str,
+        mut record: Record,
+        is_grpc: bool,
+    ) -> Response<ResponseBody> {
         match own.respond(path) {
             Ok(response) => {
-                record.answered(response.status());
+                record.set_status(response.status());
                 response.map(|body| body.recorded(record))
             }
             Err(error) => self.refuse(&error.into(), record, is_grpc),
@@ -338,7 +338,7 @@ impl Proxy {
             tracing::debug!(%error, ?source, status, "request not forwarded");
         }
         let mut response = error.response(is_grpc);
-        record.answered(error.status());
+        record.set_status(error.status());
         self.mark_cold_start(&mut response, failed.reached, &record);
         if matches!(
             error,
@@ -378,14 +378,14 @@ fn fit_headers(
 /// Ends the span of a call that gave no response, and ejects the endpoint when it is to blame.
 fn note_failed_call(error: &ExchangeError, route: &BoundRoute, record: &mut Record, connection: &Connection) {
     if let Some(span) = record.span() {
-        span.call_failed(&error.to_string());
+        span.fail_call(&error.to_string());
     }
     if matches!(error, ExchangeError::BadResponse(BadResponse::TooLarge)) {
         connection.expect_large_heads();
     }
     let limit_passed = route.request.is_some_and(|limit| record.elapsed() >= limit);
     if error.blames_endpoint(connection.is_reused(), limit_passed) {
-        connection.failed();
+        connection.eject_endpoint();
     }
 }
 

@@ -140,7 +140,7 @@ impl Routing {
             self.apply_routes(route_changes, &mut touched);
         }
         for service in &touched {
-            for backend in self.backends.of_service(service) {
+            for backend in self.backends.for_service(service) {
                 let endpoints = self.view.endpoints(&backend.service);
                 self.backends
                     .publish(&backend, endpoints.map_err(|error| error.to_string()));
@@ -213,7 +213,7 @@ impl Routing {
         Arc::new(BoundRoute {
             key: route.key.clone(),
             target: self.pending.target(&route.key, route.window),
-            metrics: self.metrics.of_route(&route.key),
+            metrics: self.metrics.for_route(&route.key),
             upstream: self.backends.backend(&route.upstream),
             fallback: route.fallback.as_ref().map(|fallback| self.backends.backend(fallback)),
             readiness: timeouts

@@ -1,4 +1,4 @@
-//! What people see of requests: metrics, spans and the access log.
+//! Metrics, spans and the access log of requests.
 
 pub mod access_log;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! The way to an endpoint: get a connection, send one request over it, give it back.
+//! Connects a request to an endpoint: at once over an idle connection, else by waiting and dialling.
 
 pub(crate) mod backends;
 pub(crate) mod connect;
@@ -111,7 +111,7 @@ pub(crate) enum ConnectError {
     #[error("the client went away")]
     ClientGone,
     /// This process ends before the request has a connection.
-    #[error("this interceptor ends before the workload is ready")]
+    #[error("this interceptor shuts down before the workload is ready")]
     Draining,
 }
 

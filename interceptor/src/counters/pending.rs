@@ -23,7 +23,7 @@ pub struct PendingRequests {
 struct Shared {
     boot: Instant,
     targets: Mutex<HashMap<TargetKey, Arc<Target>>>,
-    /// Targets with something to tell at once.
+    /// Targets that need a report at once.
     edges: Mutex<Vec<Arc<Target>>>,
     edge: Notify,
 }
@@ -181,7 +181,7 @@ impl PendingRequests {
             .collect()
     }
 
-    /// Waits until a target has something to tell at once, and takes all that have.
+    /// Waits until a target needs a report at once, and returns all that do.
     pub(crate) async fn edges(&self) -> Vec<Arc<Target>> {
         loop {
             let notified = self.shared.edge.notified();
@@ -217,7 +217,7 @@ impl Target {
         }
     }
 
-    /// The first arrival after quiet is told at once; the ones after it are in the reporter's next regular report.
+    /// The first arrival after silence is reported at once, later ones in the next regular report.
     fn announce(self: &Arc<Self>) {
         if !self.announced.swap(true, Ordering::SeqCst) {
             self.push_edge();
@@ -313,14 +313,14 @@ impl Pending {
         self.target.boot + self.entered
     }
 
-    /// When scalers were told of this request, or of an earlier one that kept them informed; `None` when nobody listened.
+    /// When a report that counts this request was sent to a scaler; `None` when no scaler was connected.
     pub fn signalled(&self) -> Option<Instant> {
         let at = Duration::from_nanos(self.target.signalled.load(Ordering::Relaxed));
         (at >= self.entered).then(|| self.target.boot + at)
     }
 
     /// The request is held from now on, as one of at most `limit`; `None` when there are so many already. The first one
-    /// held for a target is told at once.
+    /// held for a target is reported at once.
     pub fn wait(&self, limit: Option<NonZeroU32>) -> Option<Waiting> {
         let limit = limit.map_or(u64::MAX, |limit| limit.get().into());
         let one_more = |waiting| (waiting < limit).then_some(waiting + 1);

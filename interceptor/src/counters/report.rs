@@ -132,7 +132,7 @@ impl Reporter {
             removed: Vec::new(),
             listeners: Some(self.open_listeners()),
         };
-        // Nobody may be listening; whoever comes is told in the complete report.
+        // Without a subscriber nothing is lost: its first report is complete.
         let _ = self.changes.send(Arc::new(report));
     }
 
@@ -152,7 +152,7 @@ impl Reporter {
         }
     }
 
-    /// Only edges: a later report of the same wait tells scalers nothing they do not know.
+    /// Only edges: a later report of the same wait has nothing new for scalers.
     fn mark_signalled(&self, keys: &[TargetKey]) {
         let now = self.pending.uptime();
         keys.iter()

@@ -20,7 +20,7 @@ pub enum Source {
     Internal,
 }
 
-/// Why a request was not answered by its workload. Each variant has a status of its own or is told differently.
+/// Why a request was not answered by its workload. Each variant has its own status or its own text.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The request itself cannot be passed on.
@@ -32,8 +32,8 @@ pub enum ProxyError {
         /// The Host header.
         host: String,
     },
-    /// Nothing is known of any route yet: another interceptor, or this one in a moment, can answer.
-    #[error("the routes are not read yet")]
+    /// Until the first state of the source is live, another interceptor may know the route.
+    #[error("the routes have not been read yet")]
     Starting,
     /// No endpoint is ready and the request is not to be held, and yet the route has no response for that.
     #[error("the workload is not ready")]
@@ -41,11 +41,11 @@ pub enum ProxyError {
     /// As many requests as may be held are held already.
     #[error("too many pending requests")]
     TooManyPending,
-    /// The response of our own that the route names is not there.
-    #[error("the response's body is missing")]
+    /// The ConfigMap of the route's own response, or its key, does not exist.
+    #[error("the body of the configured response is missing")]
     NoBody,
-    /// It was held until this interceptor's own time ran out: another one can hold it.
-    #[error("this interceptor ends before the workload is ready")]
+    /// It was held until this interceptor had to end: another one can hold it.
+    #[error("this interceptor shuts down before the workload is ready")]
     Draining,
     /// It was held until its time ran out.
     #[error("the workload was not ready within {waited:?}{why}")]
@@ -69,7 +69,7 @@ pub enum ProxyError {
         /// How many there were.
         attempts: u32,
     },
-    /// Connections were had, but closed before they took the request, again and again.
+    /// Connections were made, but closed before they took the request, again and again.
     #[error("the workload closed {0} connections before taking the request")]
     Exhausted(u32),
     /// It switched protocols without being asked to.
@@ -78,7 +78,7 @@ pub enum ProxyError {
     /// The connection broke after the request was sent.
     #[error("the workload broke the connection: {0}")]
     Broken(hyper::Error),
-    /// It has answered, with what must not be passed on.
+    /// It has responded with something that must not be passed on.
     #[error("the workload's response cannot be passed on: {0}")]
     BadResponse(BadResponse),
     /// The client's own body was malformed or ended early.
@@ -148,7 +148,7 @@ impl ProxyError {
         }
     }
 
-    /// What the client is told: which limit was passed, without addresses of the inside.
+    /// The text for the client: it names the limit, but no address inside the cluster.
     fn public_text(&self) -> String {
         match self {
             Self::Unreachable { attempts, .. } => format!("the workload could not be reached ({attempts} attempts)"),
@@ -180,10 +180,9 @@ impl ProxyError {
         }
     }
 
-    /// The status in words, and why.
     fn text(&self) -> String {
         if matches!(self, Self::TooManyPending) {
-            // Upstream's very words.
+            // The same text as the Go add-on's.
             return format!("{self}\n");
         }
         let status = self.status();
@@ -193,7 +192,7 @@ impl ProxyError {
 
     fn http_response(&self) -> Response<ResponseBody> {
         let status = self.status();
-        let mut response = Response::new(ResponseBody::own(self.text()));
+        let mut response = Response::new(ResponseBody::local(self.text()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(
@@ -214,7 +213,7 @@ impl ProxyError {
     }
 
     fn grpc_response(&self) -> Response<ResponseBody> {
-        let mut response = Response::new(ResponseBody::own(""));
+        let mut response = Response::new(ResponseBody::local(""));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from_static(self.grpc_status()));
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_is_one_too_many_is_told_to_come_back() {
+    fn a_client_above_the_pending_limit_is_asked_to_retry() {
         let response = ProxyError::TooManyPending.response(false);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["retry-after"]),
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inside_is_not_told_to_the_outside() {
+    fn addresses_are_not_shown_to_clients() {
         let failure = "connecting to 10.1.2.3:80: no answer".to_owned();
         let error = ProxyError::Unreachable { failure, attempts: 3 };
         assert!(error.to_string().contains("10.1.2.3"));

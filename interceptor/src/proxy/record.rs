@@ -12,7 +12,6 @@ use crate::telemetry::access_log::AccessLine;
 use crate::telemetry::metrics::{Method, Outcome, SeriesCache};
 use crate::telemetry::spans::RequestSpan;
 
-/// The record of a request.
 pub struct Record {
     metrics: Arc<SeriesCache>,
     method: Method,
@@ -28,7 +27,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// A request has arrived.
     pub fn begin(
         metrics: Arc<SeriesCache>,
         method: &http::Method,
@@ -51,7 +49,7 @@ impl Record {
         }
     }
 
-    /// The pending request, for whoever lets it wait.
+    /// What counts it as pending, for whoever lets it wait.
     pub fn pending(&self) -> Option<&Pending> {
         self.pending.as_ref()
     }
@@ -61,43 +59,39 @@ impl Record {
         self.span.as_deref_mut()
     }
 
-    /// It had to wait for an endpoint.
     pub fn mark_cold(&mut self) {
         self.cold = true;
     }
 
-    /// Whether it had to wait.
+    /// Whether it waited for an endpoint.
     pub fn is_cold(&self) -> bool {
         self.cold
     }
 
-    /// A line is logged when it has ended.
+    /// Writes a line of the access log when it has ended.
     pub fn log<B>(&mut self, peer: SocketAddr, request: &http::Request<B>) {
         self.access = Some(Box::new(AccessLine::new(peer, request)));
     }
 
     /// Bytes of the response's body that were passed on.
-    pub fn passed(&mut self, bytes: usize) {
+    pub fn add_bytes(&mut self, bytes: usize) {
         if let Some(access) = &mut self.access {
             access.bytes += bytes as u64;
         }
     }
 
-    /// When it arrived.
     pub fn arrived(&self) -> Instant {
         self.started
     }
 
-    /// How long ago it arrived.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// It is answered with this status.
-    pub fn answered(&mut self, status: http::StatusCode) {
+    pub fn set_status(&mut self, status: http::StatusCode) {
         self.status = Some(status.as_u16());
         if let Some(span) = &mut self.span {
-            span.called(status);
+            span.set_call_status(status);
         }
     }
 }

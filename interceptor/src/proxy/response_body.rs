@@ -25,15 +25,15 @@ pub struct ResponseBody {
 }
 
 enum Content {
-    Own(Option<Bytes>),
+    Local(Option<Bytes>),
     Upstream(Incoming),
 }
 
 impl ResponseBody {
-    /// A body of our own.
-    pub fn own(content: impl Into<Bytes>) -> Self {
+    /// A body that this interceptor made.
+    pub fn local(content: impl Into<Bytes>) -> Self {
         Self {
-            content: Content::Own(Some(content.into()).filter(|bytes: &Bytes| !bytes.is_empty())),
+            content: Content::Local(Some(content.into()).filter(|bytes: &Bytes| !bytes.is_empty())),
             deadline: None,
             connection: None,
             record: None,
@@ -50,10 +50,10 @@ impl ResponseBody {
         }
     }
 
-    /// Keeps a body of our own back, as an answer to HEAD must, and says how long it would have been.
+    /// Keeps a local body back, as a response to HEAD must, and returns its length.
     pub fn withhold(&mut self) -> Option<u64> {
         match &mut self.content {
-            Content::Own(content) => Some(content.take().map_or(0, |content| content.len() as u64)),
+            Content::Local(content) => Some(content.take().map_or(0, |content| content.len() as u64)),
             Content::Upstream(_) => None,
         }
     }
@@ -76,17 +76,17 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(Err("the request's deadline has passed".into())));
         }
         match &mut self.content {
-            Content::Own(bytes) => {
+            Content::Local(bytes) => {
                 let bytes = bytes.take();
                 if let (Some(bytes), Some(record)) = (&bytes, &mut self.record) {
-                    record.passed(bytes.len());
+                    record.add_bytes(bytes.len());
                 }
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
             Content::Upstream(body) => {
                 let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
                 if let (Some(Ok(frame)), Some(record)) = (&frame, &mut self.record) {
-                    record.passed(frame.data_ref().map_or(0, Bytes::len));
+                    record.add_bytes(frame.data_ref().map_or(0, Bytes::len));
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
@@ -95,14 +95,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Own(bytes) => bytes.is_none(),
+            Content::Local(bytes) => bytes.is_none(),
             Content::Upstream(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Content::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Content::Upstream(body) => body.size_hint(),
         }
     }

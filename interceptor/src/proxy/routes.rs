@@ -188,13 +188,17 @@ impl BoundRoute {
         }
     }
 
-    /// Whether there may be an [`instead`](Self::instead).
+    /// Whether there may be an [`local_response`](Self::local_response).
     pub fn has_own_answers(&self) -> bool {
         self.placeholder.is_some() || !self.replies.is_empty()
     }
 
     /// What is answered to a request that `reply` takes, or that counts, because it was not held.
-    pub fn instead<'a>(&'a self, error: &ProxyError, reply: Option<&'a BoundReply>) -> Option<&'a BoundResponse> {
+    pub fn local_response<'a>(
+        &'a self,
+        error: &ProxyError,
+        reply: Option<&'a BoundReply>,
+    ) -> Option<&'a BoundResponse> {
         match error {
             ProxyError::Unavailable | ProxyError::TooManyPending => {
                 let reply = reply.map(|reply| &reply.response);

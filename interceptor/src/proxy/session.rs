@@ -11,8 +11,8 @@ use crate::proxy::headers::X_FORWARDED_PROTO;
 /// The session of a request.
 pub struct Sticky<'a> {
     session: &'a Session,
-    /// The endpoint that the client was at before.
-    pub asked: Option<EndpointId>,
+    /// The endpoint that the client's cookie names.
+    pub named_endpoint: Option<EndpointId>,
     secure: bool,
 }
 
@@ -22,14 +22,14 @@ impl<'a> Sticky<'a> {
         let forwarded = headers.get(X_FORWARDED_PROTO);
         Self {
             session,
-            asked: session.endpoint(headers, now()),
+            named_endpoint: session.endpoint(headers, now()),
             secure: https(client.facts.scheme.as_bytes()) || forwarded.is_some_and(|proto| https(proto.as_bytes())),
         }
     }
 
-    /// The endpoint that has answered is the client's from now on.
-    pub fn keep(&self, endpoint: EndpointId, headers: &mut HeaderMap) {
-        if self.asked != Some(endpoint)
+    /// Adds the cookie that keeps the client at the endpoint that has answered, unless it has it already.
+    pub fn add_cookie(&self, endpoint: EndpointId, headers: &mut HeaderMap) {
+        if self.named_endpoint != Some(endpoint)
             && let Some(cookie) = self.session.set_cookie(endpoint, now(), self.secure)
         {
             headers.append(header::SET_COOKIE, cookie);

@@ -78,7 +78,7 @@ impl BoundResponse {
                 body.map_or_else(Bytes::new, |body| body.content.clone())
             }
         };
-        let mut response = Response::new(ResponseBody::own(content));
+        let mut response = Response::new(ResponseBody::local(content));
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;
         Ok(response)

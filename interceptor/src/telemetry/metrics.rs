@@ -47,7 +47,7 @@ pub struct Metrics {
     families: Arc<Families>,
     /// The caches in use: a route that is changed, or comes back while its last requests run, keeps its own.
     caches: Caches,
-    /// Dials that failed; each is followed by another try.
+    /// Failed dials; another try follows each.
     pub dial_failures: Counter,
     /// Requests that were sent again because a connection closed before they were answered.
     pub replays: Counter,
@@ -134,7 +134,7 @@ impl Method {
     }
 }
 
-/// What tells the series of one route apart.
+/// The labels by which the series of one route differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The request's method.
@@ -188,7 +188,7 @@ impl Families {
             help,
             families.cold_starts.clone(),
         );
-        let help = "Requests that were not held because too many were";
+        let help = "Requests that were refused because too many were held already";
         registry.register("interceptor_cold_start_rejections", help, families.rejections.clone());
         families
     }
@@ -210,7 +210,7 @@ impl Metrics {
         let families = Arc::new(Families::register(&mut registry));
         let (dial_failures, replays) = (Counter::default(), Counter::default());
         let (routes, problems) = (Gauge::default(), Gauge::default());
-        let help = "Dials of ready endpoints that failed; each was followed by another try";
+        let help = "Failed dials of ready endpoints; another try followed each";
         registry.register("interceptor_upstream_dial_failures", help, dial_failures.clone());
         let help = "Requests sent again because a connection closed before they were answered";
         registry.register("interceptor_upstream_replays", help, replays.clone());
@@ -218,7 +218,7 @@ impl Metrics {
         let help = "Connections ended because the client broke HTTP or one of its limits";
         registry.register("interceptor_protocol_errors", help, protocol_errors.clone());
         registry.register("interceptor_routes", "Routes that are live", routes.clone());
-        let help = "Files and objects that cannot be used";
+        let help = "Files and objects that are not valid";
         registry.register("interceptor_source_problems", help, problems.clone());
         registry.register_collector(Box::new(Concurrency(pending)));
         registry.register_collector(Box::new(Age(freshness)));
@@ -236,7 +236,7 @@ impl Metrics {
     }
 
     /// The series of a route.
-    pub fn of_route(&self, key: &TargetKey) -> Arc<SeriesCache> {
+    pub fn for_route(&self, key: &TargetKey) -> Arc<SeriesCache> {
         let mut caches = self.caches.lock();
         if let Some(cache) = caches.get(key).and_then(Weak::upgrade) {
             return cache;

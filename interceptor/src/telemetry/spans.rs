@@ -122,8 +122,7 @@ fn method_name(method: &http::Method) -> Value {
 }
 
 impl RequestSpan {
-    /// The route is known.
-    pub fn routed(&mut self, namespace: &str, name: &str, service: &str) {
+    pub fn set_route(&mut self, namespace: &str, name: &str, service: &str) {
         self.server
             .set_attribute(KeyValue::new("keda.route.namespace", namespace.to_owned()));
         self.server
@@ -134,7 +133,7 @@ impl RequestSpan {
 
     /// The request had to wait: the wait and its stages, made when the wait has ended. All of them are counted from the
     /// arrival, because the report often leaves before the request finds out that it has to wait.
-    pub fn waited(
+    pub fn add_wait(
         &mut self,
         arrived: Instant,
         signalled: Option<Instant>,
@@ -176,7 +175,7 @@ impl RequestSpan {
     }
 
     /// The call to the endpoint begins; the endpoint becomes a child of it.
-    pub fn call(&mut self, method: &http::Method, endpoint: &Address, headers: &mut HeaderMap) {
+    pub fn begin_call(&mut self, method: &http::Method, endpoint: &Address, headers: &mut HeaderMap) {
         let server = self.server.span_context().clone();
         let mut client = self
             .spans
@@ -188,8 +187,7 @@ impl RequestSpan {
         self.client = Some(client);
     }
 
-    /// The endpoint has answered.
-    pub fn called(&mut self, status: http::StatusCode) {
+    pub fn set_call_status(&mut self, status: http::StatusCode) {
         if let Some(client) = &mut self.client {
             client.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
             if status.is_server_error() {
@@ -198,8 +196,7 @@ impl RequestSpan {
         }
     }
 
-    /// The call failed.
-    pub fn call_failed(&mut self, error: &str) {
+    pub fn fail_call(&mut self, error: &str) {
         if let Some(mut client) = self.client.take() {
             client.set_status(Status::error(error.to_owned()));
             client.end();
@@ -296,7 +293,7 @@ mod tests {
         });
         let mut span = spans.begin(&Request::new(())).unwrap();
         let arrived = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
-        span.waited(
+        span.add_wait(
             arrived,
             Some(arrived + Duration::from_micros(30)),
             &ConnectStages::default(),

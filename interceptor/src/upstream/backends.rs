@@ -73,7 +73,7 @@ impl Backends {
     }
 
     /// The backends of a Service.
-    pub fn of_service(&self, service: &ServiceKey) -> Vec<Arc<Backend>> {
+    pub fn for_service(&self, service: &ServiceKey) -> Vec<Arc<Backend>> {
         self.by_service.lock().get(service).cloned().unwrap_or_default()
     }
 

@@ -41,8 +41,8 @@ impl Connection {
         self.last = true;
     }
 
-    /// The endpoint has answered: whatever was held against it is forgotten.
-    pub(crate) fn answered(&self) {
+    /// Ends the endpoint's ejection, since it has answered.
+    pub(crate) fn reinstate_endpoint(&self) {
         self.endpoint.reinstate();
     }
 
@@ -50,8 +50,8 @@ impl Connection {
         self.endpoint.expect_large_heads();
     }
 
-    /// The endpoint took the connection and did not answer: another one is preferred for a while.
-    pub(crate) fn failed(&self) {
+    /// Makes other endpoints preferred for a while, since this one took the connection and did not answer.
+    pub(crate) fn eject_endpoint(&self) {
         self.endpoint.eject();
     }
 
@@ -62,12 +62,11 @@ impl Connection {
         }
     }
 
-    /// Where it goes.
     pub(crate) fn address(&self) -> &Address {
         &self.endpoint.address
     }
 
-    /// What the endpoint is called in cookies.
+    /// Identifies the endpoint in session cookies.
     pub(crate) fn endpoint(&self) -> EndpointId {
         self.endpoint.id
     }

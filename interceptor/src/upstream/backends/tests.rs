@@ -169,10 +169,10 @@ fn backends_nobody_refers_to_are_dropped() {
     let backends = backends();
     let backend = backends.backend(&service());
     backends.drop_unused([ServiceKey::from(&*service())]);
-    assert_eq!(backends.of_service(&ServiceKey::from(&*service())).len(), 1);
+    assert_eq!(backends.for_service(&ServiceKey::from(&*service())).len(), 1);
     drop(backend);
     backends.drop_unused([ServiceKey::from(&*service())]);
-    assert!(backends.of_service(&ServiceKey::from(&*service())).is_empty());
+    assert!(backends.for_service(&ServiceKey::from(&*service())).is_empty());
 }
 
 #[test]
