@@ -178,10 +178,10 @@ impl Index for EndpointIndex {
                 known.map(|(key, _)| id(&key.namespace, &key.name)).collect()
             }
             Kind::EndpointSlice => {
-                let slices = |(namespace, slices): (&Box<str>, &HashMap<Box<str>, Arc<ServiceKey>>)| {
-                    slices.keys().map(|name| id(namespace, name)).collect::<Vec<_>>()
-                };
-                self.owners.iter().flat_map(slices).collect()
+                let by_namespace = self.owners.iter();
+                let ids =
+                    by_namespace.flat_map(|(namespace, slices)| slices.keys().map(move |name| id(namespace, name)));
+                ids.collect()
             }
             _ => Vec::new(),
         }

@@ -210,7 +210,13 @@ async fn without_the_api_server_it_serves_what_it_knows_and_tells_how_old_that_i
 
     control_plane.stop_api_server();
     strict.is_ready(503).await;
-    assert!(strict.admin("/readyz?verbose").await.1.contains("no response from the API server since"));
+    assert!(
+        strict
+            .admin("/readyz?verbose")
+            .await
+            .1
+            .contains("no response from the API server since")
+    );
     assert_eq!(steady.admin("/readyz").await.0, 200, "without a limit it stays ready");
     assert!(steady.age().await >= 1.0);
     for interceptor in [&steady, &strict] {

@@ -316,7 +316,11 @@ async fn the_source_ends_when_the_directory_is_gone_and_keeps_what_it_read() {
             .expect("an end in time")
             .is_none()
     );
-    assert!(watched.problems(1).await[0].reason.starts_with("the directory was deleted"));
+    assert!(
+        watched.problems(1).await[0]
+            .reason
+            .starts_with("the directory was deleted")
+    );
 }
 
 #[tokio::test]
