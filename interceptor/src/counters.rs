@@ -1,4 +1,4 @@
 //! Counts requests per target and reports the counts to scalers.
 
-pub mod pending;
-pub mod report;
+pub(crate) mod pending;
+pub(crate) mod report;

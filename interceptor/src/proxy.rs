@@ -4,18 +4,18 @@
 //! the pending count, the wait and the call to the endpoint.
 
 pub(crate) mod deadline;
-pub mod error;
+pub(crate) mod error;
 mod exchange;
-pub mod headers;
-pub mod record;
+pub(crate) mod headers;
+pub(crate) mod record;
 pub(crate) mod response_body;
 mod response_head;
 mod retry;
 pub(crate) mod routes;
-pub mod session;
-pub mod static_response;
+pub(crate) mod session;
+pub(crate) mod static_response;
 mod target;
-pub mod upgrade;
+pub(crate) mod upgrade;
 
 use std::sync::Arc;
 
@@ -47,22 +47,22 @@ use crate::upstream::request_body::RequestBody;
 use crate::upstream::{ConnectError, ConnectStages, Connected, Hold, Needs, Upstream, Wanted};
 
 /// Handles the requests of one worker.
-pub struct Proxy {
-    pub routes: Routes,
-    pub upstream: Upstream,
+pub(crate) struct Proxy {
+    pub(crate) routes: Routes,
+    pub(crate) upstream: Upstream,
     /// Whether responses say if the request waited.
-    pub cold_start_header: bool,
-    pub log_requests: bool,
-    pub metrics: Metrics,
+    pub(crate) cold_start_header: bool,
+    pub(crate) log_requests: bool,
+    pub(crate) metrics: Metrics,
     /// `None` when tracing is off.
-    pub spans: Option<Spans>,
-    pub readiness: Readiness,
-    pub pipes: Pipes,
+    pub(crate) spans: Option<Spans>,
+    pub(crate) readiness: Readiness,
+    pub(crate) pipes: Pipes,
 }
 
 impl Proxy {
     /// Answers a request. Every error becomes a response.
-    pub async fn handle(&self, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(crate) async fn handle(&self, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
         let http1 = request.version() < Version::HTTP_2;
         let may_switch = client.asks_for_upgrade();
         let head = request.method() == Method::HEAD;

@@ -1,5 +1,5 @@
 //! Metrics, spans and the access log of requests.
 
-pub mod access_log;
-pub mod metrics;
-pub mod spans;
+pub(crate) mod access_log;
+pub(crate) mod metrics;
+pub(crate) mod spans;

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 /// The counters of all targets. Cheap to clone.
 #[derive(Clone)]
-pub struct PendingRequests {
+pub(crate) struct PendingRequests {
     shared: Arc<Shared>,
 }
 
@@ -29,9 +29,9 @@ struct Shared {
 }
 
 /// The counters of one target.
-pub struct Target {
+pub(crate) struct Target {
     /// Which target.
-    pub key: TargetKey,
+    pub(crate) key: TargetKey,
     shared: std::sync::Weak<Shared>,
     boot: Instant,
     arrivals: AtomicU64,
@@ -54,18 +54,18 @@ pub struct Target {
 
 /// The numbers of one target at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Requests that arrived since boot.
-    pub arrivals: u64,
+    pub(crate) arrivals: u64,
     /// Requests that arrived and have not ended.
-    pub pending: u64,
+    pub(crate) pending: u64,
     /// Of those, the ones held because no endpoint was ready, until they have their connection.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
     /// Whether a request was held and no endpoint has been ready since, until the time it might be held has passed.
-    pub starting: bool,
+    pub(crate) starting: bool,
     /// The integral of pending over time since boot, in request-nanoseconds, wrapping. `None` when requests came and
     /// went so fast that it could not be read whole.
-    pub pending_nanos: Option<u64>,
+    pub(crate) pending_nanos: Option<u64>,
 }
 
 /// Whether a target has been let go by the reporter.
@@ -78,13 +78,13 @@ pub(crate) enum Quiet {
 }
 
 /// A pending request; dropping it is its end.
-pub struct Pending {
+pub(crate) struct Pending {
     target: Arc<Target>,
     entered: Duration,
 }
 
 /// A held request; dropping it ends the wait, not the request.
-pub struct Waiting {
+pub(crate) struct Waiting {
     target: Arc<Target>,
 }
 
@@ -103,13 +103,13 @@ impl Default for PendingRequests {
 
 impl PendingRequests {
     /// Time since boot, the clock of all reports.
-    pub fn uptime(&self) -> Duration {
+    pub(crate) fn uptime(&self) -> Duration {
         self.shared.boot.elapsed()
     }
 
     /// The counters of a target; made when they do not exist, and kept when they do, whatever happened to the route.
     /// `window` is how far back its arrivals are remembered.
-    pub fn target(&self, key: &TargetKey, window: Duration) -> Arc<Target> {
+    pub(crate) fn target(&self, key: &TargetKey, window: Duration) -> Arc<Target> {
         let mut targets = self.shared.targets.lock();
         let target = targets
             .entry(key.clone())
@@ -122,7 +122,7 @@ impl PendingRequests {
     }
 
     /// The counters of a target that exists.
-    pub fn existing(&self, key: &TargetKey) -> Option<Arc<Target>> {
+    pub(crate) fn existing(&self, key: &TargetKey) -> Option<Arc<Target>> {
         self.shared.targets.lock().get(key).cloned()
     }
 
@@ -150,7 +150,7 @@ impl PendingRequests {
     }
 
     /// The route of this target is gone. Its counters stay until the last of its requests has ended.
-    pub fn retire(&self, key: &TargetKey) {
+    pub(crate) fn retire(&self, key: &TargetKey) {
         let target = self.shared.targets.lock().get(key).cloned();
         if let Some(target) = target {
             target.retired.store(true, Ordering::SeqCst);
@@ -172,7 +172,7 @@ impl PendingRequests {
     }
 
     /// All targets and their numbers now.
-    pub fn snapshot(&self) -> Vec<(TargetKey, Counts)> {
+    pub(crate) fn snapshot(&self) -> Vec<(TargetKey, Counts)> {
         let now = self.uptime();
         let targets = self.shared.targets.lock();
         targets
@@ -203,7 +203,7 @@ impl Shared {
 
 impl Target {
     /// A request has arrived.
-    pub fn enter(self: &Arc<Self>) -> Pending {
+    pub(crate) fn enter(self: &Arc<Self>) -> Pending {
         let entered = self.boot.elapsed();
         self.arrivals.fetch_add(1, Ordering::SeqCst);
         self.balance.fetch_sub(nanos(entered), Ordering::SeqCst);
@@ -299,7 +299,7 @@ impl Target {
     }
 
     /// The numbers now.
-    pub fn now(&self) -> Counts {
+    pub(crate) fn now(&self) -> Counts {
         self.counts(self.boot.elapsed())
     }
 }
@@ -314,14 +314,14 @@ impl Pending {
     }
 
     /// When a report that counts this request was sent to a scaler; `None` when no scaler was connected.
-    pub fn signalled(&self) -> Option<Instant> {
+    pub(crate) fn signalled(&self) -> Option<Instant> {
         let at = Duration::from_nanos(self.target.signalled.load(Ordering::Relaxed));
         (at >= self.entered).then(|| self.target.boot + at)
     }
 
     /// The request is held from now on, as one of at most `limit`; `None` when there are so many already. The first one
     /// held for a target is reported at once.
-    pub fn wait(&self, limit: Option<NonZeroU32>) -> Option<Waiting> {
+    pub(crate) fn wait(&self, limit: Option<NonZeroU32>) -> Option<Waiting> {
         let limit = limit.map_or(u64::MAX, |limit| limit.get().into());
         let one_more = |waiting| (waiting < limit).then_some(waiting + 1);
         let waiting = &self.target.waiting;

@@ -30,7 +30,7 @@ const BACKLOG: usize = 256;
 
 /// Gives out streams of reports. Cheap to clone.
 #[derive(Clone)]
-pub struct Reports {
+pub(crate) struct Reports {
     subscribe: mpsc::Sender<oneshot::Sender<Subscription>>,
 }
 
@@ -41,7 +41,7 @@ struct Subscription {
 }
 
 /// The task that makes the reports.
-pub struct Reporter {
+pub(crate) struct Reporter {
     pending: PendingRequests,
     boot_id: String,
     targets: HashMap<TargetKey, Reported>,
@@ -62,7 +62,7 @@ struct Reported {
 }
 
 /// A reporter, and the handle that gives out its reports.
-pub fn reporter(pending: PendingRequests, listeners: watch::Receiver<OpenPorts>) -> (Reporter, Reports) {
+pub(crate) fn reporter(pending: PendingRequests, listeners: watch::Receiver<OpenPorts>) -> (Reporter, Reports) {
     let (subscribe, subscriptions) = mpsc::channel(16);
     let (changes, _) = broadcast::channel(BACKLOG);
     let reporter = Reporter {
@@ -92,7 +92,7 @@ fn boot_id() -> String {
 
 impl Reporter {
     /// Reports until all [`Reports`] handles are gone.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut next = tokio::time::Instant::now();
         loop {
             let pending = self.pending.clone();
@@ -274,7 +274,7 @@ fn report_of(key: &TargetKey, counts: Counts, recent_arrivals: Vec<u32>) -> Targ
 
 impl Reports {
     /// The gRPC service.
-    pub fn service(self) -> PendingRequestsServer<Self> {
+    pub(crate) fn service(self) -> PendingRequestsServer<Self> {
         PendingRequestsServer::new(self)
     }
 

@@ -11,7 +11,7 @@ use crate::upstream::ConnectError;
 
 /// Who failed decides status and log level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// The client: what it sent, or that it went away.
     Client,
     /// The workload: not ready, not reachable, not answering.
@@ -22,7 +22,7 @@ pub enum Source {
 
 /// Why a request was not answered by its workload. Each variant has its own status or its own text.
 #[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
+pub(crate) enum ProxyError {
     /// The request itself cannot be passed on.
     #[error("{0}")]
     Invalid(#[from] InvalidRequest),
@@ -90,11 +90,11 @@ pub enum ProxyError {
 }
 
 /// nginx's status for a client that did not wait; upstream uses it too.
-pub const CLIENT_CLOSED_REQUEST: u16 = 499;
+pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl ProxyError {
     /// `problem` is what is known of the reason why there is no endpoint.
-    pub fn from_connect(error: ConnectError, problem: Option<String>) -> Self {
+    pub(crate) fn from_connect(error: ConnectError, problem: Option<String>) -> Self {
         match error {
             ConnectError::Unavailable => Self::Unavailable,
             ConnectError::TooManyPending => Self::TooManyPending,
@@ -109,7 +109,7 @@ impl ProxyError {
     }
 
     /// Who failed.
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         match self {
             Self::Invalid(_) | Self::NoRoute { .. } | Self::BadBody(_) | Self::ClientGone => Source::Client,
             Self::Starting | Self::Draining | Self::TooManyPending | Self::NoBody => Source::Internal,
@@ -126,7 +126,7 @@ impl ProxyError {
     }
 
     /// The HTTP status, as upstream's table has it.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(InvalidRequest::Connect) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid(InvalidRequest::ForwardingLoop) => StatusCode::LOOP_DETECTED,
@@ -172,7 +172,7 @@ impl ProxyError {
     }
 
     /// The response: plain text for HTTP clients, a trailers-only response for gRPC clients.
-    pub fn response(&self, is_grpc: bool) -> Response<ResponseBody> {
+    pub(crate) fn response(&self, is_grpc: bool) -> Response<ResponseBody> {
         if is_grpc {
             self.grpc_response()
         } else {
@@ -245,7 +245,7 @@ impl ProxyError {
 }
 
 /// Whether the client speaks gRPC and wants gRPC's errors.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     let Some(rest) = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc")) else {
         return false;

@@ -12,7 +12,7 @@ use crate::telemetry::access_log::AccessLine;
 use crate::telemetry::metrics::{Method, Outcome, SeriesCache};
 use crate::telemetry::spans::RequestSpan;
 
-pub struct Record {
+pub(crate) struct Record {
     metrics: Arc<SeriesCache>,
     method: Method,
     /// `None` for requests without a route, and for those of static routes and health checks: they are counted nowhere
@@ -27,7 +27,7 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn begin(
+    pub(crate) fn begin(
         metrics: Arc<SeriesCache>,
         method: &http::Method,
         pending: Option<Pending>,
@@ -50,45 +50,45 @@ impl Record {
     }
 
     /// What counts it as pending, for whoever lets it wait.
-    pub fn pending(&self) -> Option<&Pending> {
+    pub(crate) fn pending(&self) -> Option<&Pending> {
         self.pending.as_ref()
     }
 
     /// Its span, when it is sampled.
-    pub fn span(&mut self) -> Option<&mut RequestSpan> {
+    pub(crate) fn span(&mut self) -> Option<&mut RequestSpan> {
         self.span.as_deref_mut()
     }
 
-    pub fn mark_cold(&mut self) {
+    pub(crate) fn mark_cold(&mut self) {
         self.cold = true;
     }
 
     /// Whether it waited for an endpoint.
-    pub fn is_cold(&self) -> bool {
+    pub(crate) fn is_cold(&self) -> bool {
         self.cold
     }
 
     /// Writes a line of the access log when it has ended.
-    pub fn log<B>(&mut self, peer: SocketAddr, request: &http::Request<B>) {
+    pub(crate) fn log<B>(&mut self, peer: SocketAddr, request: &http::Request<B>) {
         self.access = Some(Box::new(AccessLine::new(peer, request)));
     }
 
     /// Bytes of the response's body that were passed on.
-    pub fn add_bytes(&mut self, bytes: usize) {
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
         if let Some(access) = &mut self.access {
             access.bytes += bytes as u64;
         }
     }
 
-    pub fn arrived(&self) -> Instant {
+    pub(crate) fn arrived(&self) -> Instant {
         self.started
     }
 
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    pub fn set_status(&mut self, status: http::StatusCode) {
+    pub(crate) fn set_status(&mut self, status: http::StatusCode) {
         self.status = Some(status.as_u16());
         if let Some(span) = &mut self.span {
             span.set_call_status(status);

@@ -12,11 +12,11 @@ use crate::proxy::record::Record;
 use crate::upstream::connection::Connection;
 
 /// What goes wrong while a body is passed on: the connection it goes to is closed then.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A response body on its way to the client. Dropping it ends the request: the connection to the endpoint goes back to
 /// its pool when it can be used again, the request is no longer pending, and it is recorded.
-pub struct ResponseBody {
+pub(crate) struct ResponseBody {
     content: Content,
     /// The whole request's deadline, when it has one.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -31,7 +31,7 @@ enum Content {
 
 impl ResponseBody {
     /// A body that this interceptor made.
-    pub fn local(content: impl Into<Bytes>) -> Self {
+    pub(crate) fn local(content: impl Into<Bytes>) -> Self {
         Self {
             content: Content::Local(Some(content.into()).filter(|bytes: &Bytes| !bytes.is_empty())),
             deadline: None,
@@ -41,7 +41,7 @@ impl ResponseBody {
     }
 
     /// An endpoint's body; `connection` is the one it comes from.
-    pub fn upstream(body: Incoming, connection: Connection, deadline: Option<tokio::time::Instant>) -> Self {
+    pub(crate) fn upstream(body: Incoming, connection: Connection, deadline: Option<tokio::time::Instant>) -> Self {
         Self {
             content: Content::Upstream(body),
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
@@ -51,7 +51,7 @@ impl ResponseBody {
     }
 
     /// Keeps a local body back, as a response to HEAD must, and returns its length.
-    pub fn withhold(&mut self) -> Option<u64> {
+    pub(crate) fn withhold(&mut self) -> Option<u64> {
         match &mut self.content {
             Content::Local(content) => Some(content.take().map_or(0, |content| content.len() as u64)),
             Content::Upstream(_) => None,
@@ -59,7 +59,7 @@ impl ResponseBody {
     }
 
     /// The request is recorded as ended when this body is dropped.
-    pub fn recorded(mut self, record: Record) -> Self {
+    pub(crate) fn recorded(mut self, record: Record) -> Self {
         self.record = Some(record);
         self
     }

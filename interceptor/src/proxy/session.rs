@@ -9,15 +9,15 @@ use crate::inbound::client::Client;
 use crate::proxy::headers::X_FORWARDED_PROTO;
 
 /// The session of a request.
-pub struct Sticky<'a> {
+pub(crate) struct Sticky<'a> {
     session: &'a Session,
     /// The endpoint that the client's cookie names.
-    pub named_endpoint: Option<EndpointId>,
+    pub(crate) named_endpoint: Option<EndpointId>,
     secure: bool,
 }
 
 impl<'a> Sticky<'a> {
-    pub fn new(session: &'a Session, headers: &HeaderMap, client: &Client) -> Self {
+    pub(crate) fn new(session: &'a Session, headers: &HeaderMap, client: &Client) -> Self {
         let https = |value: &[u8]| value.eq_ignore_ascii_case(b"https");
         let forwarded = headers.get(X_FORWARDED_PROTO);
         Self {
@@ -28,7 +28,7 @@ impl<'a> Sticky<'a> {
     }
 
     /// Adds the cookie that keeps the client at the endpoint that has answered, unless it has it already.
-    pub fn add_cookie(&self, endpoint: EndpointId, headers: &mut HeaderMap) {
+    pub(crate) fn add_cookie(&self, endpoint: EndpointId, headers: &mut HeaderMap) {
         if self.named_endpoint != Some(endpoint)
             && let Some(cookie) = self.session.set_cookie(endpoint, now(), self.secure)
         {

@@ -12,10 +12,10 @@ use keda_http_kubernetes::response_bodies::ConfigMapKey;
 use crate::proxy::error::ProxyError;
 use crate::proxy::response_body::ResponseBody;
 use bodies::Published;
-pub use bodies::PublishedBodies;
+pub(crate) use bodies::PublishedBodies;
 
 /// A response of our own.
-pub struct BoundResponse {
+pub(crate) struct BoundResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: BoundBody,
@@ -32,7 +32,7 @@ enum BoundBody {
 
 impl BoundResponse {
     /// The response of a route in `namespace`, whose ConfigMaps are in `bodies`.
-    pub fn new(response: &StaticResponse, namespace: &str, bodies: &PublishedBodies) -> Self {
+    pub(crate) fn new(response: &StaticResponse, namespace: &str, bodies: &PublishedBodies) -> Self {
         let mut headers = response.headers.clone();
         let body = match &response.body {
             StaticBody::Inline(text) if has_body(response.status) => {
@@ -61,7 +61,7 @@ impl BoundResponse {
     ///
     /// # Errors
     /// When its ConfigMap, or the key that the route names, is missing. A key that a path leads to may be.
-    pub fn respond(&self, path: &str) -> Result<Response<ResponseBody>, ProxyError> {
+    pub(crate) fn respond(&self, path: &str) -> Result<Response<ResponseBody>, ProxyError> {
         let mut headers = self.headers.clone();
         let content = match &self.body {
             BoundBody::Inline(content) => content.clone(),
@@ -86,7 +86,7 @@ impl BoundResponse {
 }
 
 /// Whether responses with this status have a body at all (RFC 9110 section 15).
-pub fn has_body(status: StatusCode) -> bool {
+pub(crate) fn has_body(status: StatusCode) -> bool {
     !matches!(
         status,
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED

@@ -6,19 +6,19 @@ use http::header::{HeaderName, REFERER, USER_AGENT};
 use http::{Request, Version};
 
 /// What a line says, taken down when the request arrives.
-pub struct AccessLine {
+pub(crate) struct AccessLine {
     peer: SocketAddr,
     time: jiff::Zoned,
     request: String,
     referer: String,
     user_agent: String,
     /// Bytes of the response's body.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl AccessLine {
     /// The line of a request, without its outcome. The query is left out, as upstream.
-    pub fn new<B>(peer: SocketAddr, request: &Request<B>) -> Self {
+    pub(crate) fn new<B>(peer: SocketAddr, request: &Request<B>) -> Self {
         let header = |name: HeaderName| {
             let value = request.headers().get(name);
             value.map_or_else(String::new, |value| {
@@ -41,7 +41,7 @@ impl AccessLine {
     }
 
     /// Writes it.
-    pub fn write(&self, status: u16) {
+    pub(crate) fn write(&self, status: u16) {
         tracing::info!(target: "access", "{}", self.text(status));
     }
 

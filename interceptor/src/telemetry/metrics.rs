@@ -42,21 +42,21 @@ const DURATION_BUCKETS: [f64; 19] = [
 
 /// All instruments. Cheap to clone.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Arc<Registry>,
     families: Arc<Families>,
     /// The caches in use: a route that is changed, or comes back while its last requests run, keeps its own.
     caches: Caches,
     /// Failed dials; another try follows each.
-    pub dial_failures: Counter,
+    pub(crate) dial_failures: Counter,
     /// Requests that were sent again because a connection closed before they were answered.
-    pub replays: Counter,
+    pub(crate) replays: Counter,
     /// Connections that were ended because of what the client sent.
     pub(crate) protocol_errors: Counter,
     /// Routes that are live.
-    pub routes: Gauge,
+    pub(crate) routes: Gauge,
     /// Objects and files that could not be used, as it stands now.
-    pub problems: Gauge,
+    pub(crate) problems: Gauge,
     unmatched: Arc<SeriesCache>,
 }
 
@@ -88,7 +88,7 @@ struct RouteLabels {
     non_camel_case_types,
     reason = "the variants are the label values of upstream's metric"
 )]
-pub enum ColdStartOutcome {
+pub(crate) enum ColdStartOutcome {
     /// An endpoint was reached.
     ready,
     /// Time ran out.
@@ -103,7 +103,7 @@ pub enum ColdStartOutcome {
     clippy::upper_case_acronyms,
     reason = "the variants are the label values of upstream's metric"
 )]
-pub enum Method {
+pub(crate) enum Method {
     GET,
     HEAD,
     POST,
@@ -118,7 +118,7 @@ pub enum Method {
 
 impl Method {
     /// The label of a method.
-    pub fn of(method: &http::Method) -> Self {
+    pub(crate) fn of(method: &http::Method) -> Self {
         match *method {
             http::Method::GET => Self::GET,
             http::Method::HEAD => Self::HEAD,
@@ -136,18 +136,18 @@ impl Method {
 
 /// The labels by which the series of one route differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The request's method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// The response's status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Whether the request had to wait.
-    pub cold: bool,
+    pub(crate) cold: bool,
 }
 
 /// The series of one route that have been used, so that a request finds its own without building labels. When the
 /// route goes, dropping this takes its series out of the registry.
-pub struct SeriesCache {
+pub(crate) struct SeriesCache {
     metrics: Arc<Families>,
     /// `None`: requests without a route.
     key: Option<TargetKey>,
@@ -200,7 +200,7 @@ fn duration_histogram() -> Histogram {
 
 impl Metrics {
     /// Registers the instruments; `pending` and `freshness` are read when they are scraped.
-    pub fn new(pending: PendingRequests, freshness: watch::Receiver<Freshness>) -> Self {
+    pub(crate) fn new(pending: PendingRequests, freshness: watch::Receiver<Freshness>) -> Self {
         let mut registry = Registry::default();
         let info = [
             ("service_name", SERVICE_NAME),
@@ -236,7 +236,7 @@ impl Metrics {
     }
 
     /// The series of a route.
-    pub fn for_route(&self, key: &TargetKey) -> Arc<SeriesCache> {
+    pub(crate) fn for_route(&self, key: &TargetKey) -> Arc<SeriesCache> {
         let mut caches = self.caches.lock();
         if let Some(cache) = caches.get(key).and_then(Weak::upgrade) {
             return cache;
@@ -248,12 +248,12 @@ impl Metrics {
     }
 
     /// The series of requests without a route.
-    pub fn unmatched(&self) -> Arc<SeriesCache> {
+    pub(crate) fn unmatched(&self) -> Arc<SeriesCache> {
         self.unmatched.clone()
     }
 
     /// What is pushed: the same, with upstream's scope and its kinds of attributes.
-    pub fn instruments(&self) -> Instruments {
+    pub(crate) fn instruments(&self) -> Instruments {
         Instruments {
             scope: "keda-interceptor-proxy",
             registry: self.registry.clone(),
@@ -286,14 +286,14 @@ impl SeriesCache {
     }
 
     /// Counts and measures a request that has ended.
-    pub fn observe(&self, outcome: Outcome, duration: Duration) {
+    pub(crate) fn observe(&self, outcome: Outcome, duration: Duration) {
         let series = self.find(outcome).unwrap_or_else(|| self.make(outcome));
         series.count.inc();
         series.duration.observe(duration.as_secs_f64());
     }
 
     /// Measures a hold that has ended.
-    pub fn observe_cold_start(&self, outcome: ColdStartOutcome, held: Duration) {
+    pub(crate) fn observe_cold_start(&self, outcome: ColdStartOutcome, held: Duration) {
         let labels = self.cold_start_labels(outcome);
         self.metrics
             .cold_starts
@@ -302,7 +302,7 @@ impl SeriesCache {
     }
 
     /// Counts a request that was not held because too many were.
-    pub fn reject(&self) {
+    pub(crate) fn reject(&self) {
         self.metrics.rejections.get_or_create(&self.route_labels()).inc();
     }
 

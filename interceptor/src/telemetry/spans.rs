@@ -17,19 +17,19 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 use crate::upstream::ConnectStages;
 
 /// The name of the span that the whole request is, and of the service.
-pub const SERVER_SPAN: &str = "keda-http-interceptor";
+pub(crate) const SERVER_SPAN: &str = "keda-http-interceptor";
 /// The name of the span that the wait is.
-pub const COLD_START_SPAN: &str = "cold start";
+pub(crate) const COLD_START_SPAN: &str = "cold start";
 /// The stage from the arrival until a report of it left for the scalers.
-pub const SIGNAL_STAGE: &str = "signal";
+pub(crate) const SIGNAL_STAGE: &str = "signal";
 /// The stage until an endpoint was ready.
-pub const READY_STAGE: &str = "wait for endpoint";
+pub(crate) const READY_STAGE: &str = "wait for endpoint";
 /// The stage from the ready endpoint to the connection.
-pub const CONNECT_STAGE: &str = "connect";
+pub(crate) const CONNECT_STAGE: &str = "connect";
 
 /// Makes the spans of requests. Cheap to clone.
 #[derive(Clone)]
-pub struct Spans {
+pub(crate) struct Spans {
     tracer: SdkTracer,
     propagation: Propagation,
     sampling: Sampling,
@@ -37,7 +37,7 @@ pub struct Spans {
 }
 
 /// The spans of one sampled request.
-pub struct RequestSpan {
+pub(crate) struct RequestSpan {
     spans: Spans,
     server: Span,
     client: Option<Span>,
@@ -45,7 +45,7 @@ pub struct RequestSpan {
 
 impl Spans {
     /// Spans by the settings of the process.
-    pub fn new(tracing: &Tracing) -> Self {
+    pub(crate) fn new(tracing: &Tracing) -> Self {
         Self {
             tracer: tracing.provider.tracer("keda-http-interceptor"),
             propagation: tracing.propagation,
@@ -55,7 +55,7 @@ impl Spans {
     }
 
     /// The server span of a request; `None` when the request is not sampled: its headers then pass as they are.
-    pub fn begin<B>(&self, request: &Request<B>) -> Option<Box<RequestSpan>> {
+    pub(crate) fn begin<B>(&self, request: &Request<B>) -> Option<Box<RequestSpan>> {
         let caller = propagation::extract(request.headers(), self.propagation);
         if !self.sampling.may_sample(&caller) {
             return None;
@@ -122,7 +122,7 @@ fn method_name(method: &http::Method) -> Value {
 }
 
 impl RequestSpan {
-    pub fn set_route(&mut self, namespace: &str, name: &str, service: &str) {
+    pub(crate) fn set_route(&mut self, namespace: &str, name: &str, service: &str) {
         self.server
             .set_attribute(KeyValue::new("keda.route.namespace", namespace.to_owned()));
         self.server
@@ -133,7 +133,7 @@ impl RequestSpan {
 
     /// The request had to wait: the wait and its stages, made when the wait has ended. All of them are counted from the
     /// arrival, because the report often leaves before the request finds out that it has to wait.
-    pub fn add_wait(
+    pub(crate) fn add_wait(
         &mut self,
         arrived: Instant,
         signalled: Option<Instant>,
@@ -175,7 +175,7 @@ impl RequestSpan {
     }
 
     /// The call to the endpoint begins; the endpoint becomes a child of it.
-    pub fn begin_call(&mut self, method: &http::Method, endpoint: &Address, headers: &mut HeaderMap) {
+    pub(crate) fn begin_call(&mut self, method: &http::Method, endpoint: &Address, headers: &mut HeaderMap) {
         let server = self.server.span_context().clone();
         let mut client = self
             .spans
@@ -187,7 +187,7 @@ impl RequestSpan {
         self.client = Some(client);
     }
 
-    pub fn set_call_status(&mut self, status: http::StatusCode) {
+    pub(crate) fn set_call_status(&mut self, status: http::StatusCode) {
         if let Some(client) = &mut self.client {
             client.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
             if status.is_server_error() {
@@ -196,7 +196,7 @@ impl RequestSpan {
         }
     }
 
-    pub fn fail_call(&mut self, error: &str) {
+    pub(crate) fn fail_call(&mut self, error: &str) {
         if let Some(mut client) = self.client.take() {
             client.set_status(Status::error(error.to_owned()));
             client.end();
@@ -204,7 +204,7 @@ impl RequestSpan {
     }
 
     /// The request has ended. Without a status the client went away.
-    pub fn end(mut self: Box<Self>, status: Option<u16>, cold: bool) {
+    pub(crate) fn end(mut self: Box<Self>, status: Option<u16>, cold: bool) {
         if let Some(mut client) = self.client.take() {
             client.end();
         }

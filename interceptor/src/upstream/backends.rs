@@ -20,15 +20,15 @@ use crate::upstream::connect::DialError;
 use crate::upstream::endpoint::{Endpoint, PickedEndpoint, PoolSettings, choose};
 
 /// All backends that routes refer to. Owned by `routing`; requests reach theirs through their route.
-pub struct Backends {
+pub(crate) struct Backends {
     by_service: Mutex<HashMap<ServiceKey, Vec<Arc<Backend>>>>,
     pools: PoolSettings,
 }
 
 /// A port of a Service.
-pub struct Backend {
+pub(crate) struct Backend {
     /// Which.
-    pub service: Arc<ServiceRef>,
+    pub(crate) service: Arc<ServiceRef>,
     ready: ArcSwap<Ready>,
     changed: Notify,
     /// Boxed: most backends have nothing to say, and there are thousands of them.
@@ -53,7 +53,7 @@ struct Ready {
 
 impl Backends {
     /// No backends yet.
-    pub fn new(pools: PoolSettings) -> Self {
+    pub(crate) fn new(pools: PoolSettings) -> Self {
         Self {
             by_service: Mutex::default(),
             pools,
@@ -61,7 +61,7 @@ impl Backends {
     }
 
     /// The backend of a service port, made with no endpoints when it is new.
-    pub fn backend(&self, service: &Arc<ServiceRef>) -> Arc<Backend> {
+    pub(crate) fn backend(&self, service: &Arc<ServiceRef>) -> Arc<Backend> {
         let mut by_service = self.by_service.lock();
         let ports = by_service.entry(ServiceKey::from(&**service)).or_default();
         if let Some(backend) = ports.iter().find(|backend| backend.service == *service) {
@@ -73,12 +73,12 @@ impl Backends {
     }
 
     /// The backends of a Service.
-    pub fn for_service(&self, service: &ServiceKey) -> Vec<Arc<Backend>> {
+    pub(crate) fn for_service(&self, service: &ServiceKey) -> Vec<Arc<Backend>> {
         self.by_service.lock().get(service).cloned().unwrap_or_default()
     }
 
     /// Drops the backends that no route refers to any more.
-    pub fn drop_unused(&self, services: impl IntoIterator<Item = ServiceKey>) {
+    pub(crate) fn drop_unused(&self, services: impl IntoIterator<Item = ServiceKey>) {
         let mut by_service = self.by_service.lock();
         for service in services {
             if let Some(ports) = by_service.get_mut(&service) {
@@ -91,7 +91,7 @@ impl Backends {
     }
 
     /// Publishes what is ready for a backend.
-    pub fn publish(&self, backend: &Backend, endpoints: Result<Endpoints, String>) {
+    pub(crate) fn publish(&self, backend: &Backend, endpoints: Result<Endpoints, String>) {
         match endpoints {
             Ok(endpoints) => backend.publish(&endpoints, self.pools, None),
             Err(problem) => backend.publish(&Endpoints::default(), self.pools, Some(problem)),
@@ -109,7 +109,7 @@ impl Backends {
     }
 
     /// Closes connections that have been idle for longer than `limit`.
-    pub fn close_idle(&self, limit: Duration) {
+    pub(crate) fn close_idle(&self, limit: Duration) {
         let backends: Vec<_> = self.in_use();
         for endpoint in backends
             .iter()
@@ -135,7 +135,7 @@ impl Backend {
 
     /// An endpoint for one request: the preferred one while it is ready and not ejected, else of two chosen at random
     /// the one with less to do, ejected ones last. `None` when none is ready.
-    pub fn pick(&self, preferred: Option<EndpointId>) -> Option<PickedEndpoint> {
+    pub(crate) fn pick(&self, preferred: Option<EndpointId>) -> Option<PickedEndpoint> {
         let ready = self.ready.load();
         let chosen = match ready.endpoints.as_slice() {
             [] => return None,
@@ -153,7 +153,7 @@ impl Backend {
 
     /// The endpoint of that address, when it is ready.
     #[cfg(test)]
-    pub fn endpoint(&self, address: &Address) -> Option<Arc<Endpoint>> {
+    pub(crate) fn endpoint(&self, address: &Address) -> Option<Arc<Endpoint>> {
         self.ready
             .load()
             .endpoints
@@ -163,7 +163,7 @@ impl Backend {
     }
 
     /// Waits until an endpoint is ready and picks one. Waiters are woken in the order in which they came.
-    pub async fn ready(&self, preferred: Option<EndpointId>) -> PickedEndpoint {
+    pub(crate) async fn ready(&self, preferred: Option<EndpointId>) -> PickedEndpoint {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -175,19 +175,19 @@ impl Backend {
     }
 
     /// Whether another endpoint than this one can be tried right away.
-    pub fn has_alternative(&self, tried: &Endpoint) -> bool {
+    pub(crate) fn has_alternative(&self, tried: &Endpoint) -> bool {
         let ready = self.ready.load();
         let other = |endpoint: &&Arc<Endpoint>| endpoint.address != tried.address && !endpoint.is_ejected();
         ready.endpoints.iter().any(|endpoint| other(&endpoint))
     }
 
     /// How many endpoints are ready.
-    pub fn ready_count(&self) -> usize {
+    pub(crate) fn ready_count(&self) -> usize {
         self.ready.load().endpoints.len()
     }
 
     /// Their addresses, for people.
-    pub fn addresses(&self) -> Vec<Address> {
+    pub(crate) fn addresses(&self) -> Vec<Address> {
         self.ready
             .load()
             .endpoints
@@ -197,23 +197,23 @@ impl Backend {
     }
 
     /// Why there are none, where there is more to say than that none is ready.
-    pub fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         self.notes.lock().as_ref()?.problem.clone()
     }
 
     /// A dial of one of its endpoints has failed.
-    pub fn note_failure(&self, failure: &DialError) {
+    pub(crate) fn note_failure(&self, failure: &DialError) {
         let failure = Some(failure.to_string());
         self.notes.lock().get_or_insert_default().failure = failure;
     }
 
     /// The last dial that failed since the endpoints changed.
-    pub fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         self.notes.lock().as_ref()?.failure.clone()
     }
 
     /// A request of this target is held until an endpoint is ready. The start is over then, also when nobody waits.
-    pub fn note_start(&self, target: &Arc<Target>) {
+    pub(crate) fn note_start(&self, target: &Arc<Target>) {
         let mut notes = self.notes.lock();
         let starting = &mut notes.get_or_insert_default().starting;
         if !starting.iter().any(|other| Arc::ptr_eq(other, target)) {

@@ -8,7 +8,7 @@ const MAX_SECONDS: u64 = 3600;
 
 /// Arrivals per second of uptime, newest last.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     /// The second of the newest entry.
     newest: u64,
     arrivals: VecDeque<u32>,
@@ -16,7 +16,7 @@ pub struct History {
 
 impl History {
     /// Notes arrivals in the second of `now`, and forgets what is older than `keep` seconds.
-    pub fn record(&mut self, now: Duration, arrivals: u64, keep: u64) {
+    pub(crate) fn record(&mut self, now: Duration, arrivals: u64, keep: u64) {
         if arrivals == 0 {
             return;
         }
@@ -40,7 +40,7 @@ impl History {
     }
 
     /// Arrivals of each of the last seconds, newest first, with `news` that are not recorded yet in the first.
-    pub fn recent(&self, now: Duration, news: u64, keep: u64) -> Vec<u32> {
+    pub(crate) fn recent(&self, now: Duration, news: u64, keep: u64) -> Vec<u32> {
         let silent = if self.arrivals.is_empty() {
             0
         } else {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 /// The ConfigMaps that routes refer to, as they are now.
 #[derive(Default)]
-pub struct PublishedBodies {
+pub(crate) struct PublishedBodies {
     known: ResponseBodies,
     referred: Mutex<HashMap<ConfigMapKey, Arc<Published>>>,
 }
@@ -29,7 +29,7 @@ impl Published {
 
 impl PublishedBodies {
     /// Takes a change in; responses have it from now on.
-    pub fn apply(&mut self, change: &Change) {
+    pub(crate) fn apply(&mut self, change: &Change) {
         for key in self.known.update(change) {
             if let Some(published) = self.referred.get_mut().get(&key) {
                 published.0.store(self.known.get(&key));
@@ -49,14 +49,14 @@ impl PublishedBodies {
     }
 
     /// Forgets those that no response refers to any more.
-    pub fn drop_unused(&mut self) {
+    pub(crate) fn drop_unused(&mut self) {
         self.referred
             .get_mut()
             .retain(|_, published| Arc::strong_count(published) > 1);
     }
 
     /// Those that are referred to and not there, for people.
-    pub fn missing(&self) -> Vec<String> {
+    pub(crate) fn missing(&self) -> Vec<String> {
         let referred = self.referred.lock();
         let missing = referred.iter().filter(|(_, published)| published.0.load().is_none());
         let mut missing: Vec<String> = missing
