@@ -12,6 +12,7 @@ pub mod scoped;
 pub mod shadow;
 mod table;
 
+pub use rule::Rule;
 pub use table::RouteTable;
 
 use std::cmp::Ordering;
@@ -23,9 +24,6 @@ use std::time::Duration;
 use crate::reply::{Reply, StaticResponse};
 use crate::session::Session;
 use crate::target::TargetKey;
-use header::HeaderRule;
-use host::HostPattern;
-use path::PathMatch;
 
 /// One route: which requests it takes, where they go, and how long they may take. Made by `kubernetes::routes`.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,17 +51,6 @@ pub struct Route {
     /// With `trafficAutowire: service` the selector-less Service, and its port, whose traffic is led through the data path:
     /// what arrives at its own listener belongs to this route, whoever else has the same host.
     pub autowired: Option<Arc<ServiceRef>>,
-}
-
-/// Hosts x paths x headers: one of the hosts, one of the paths, and all headers must match.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Rule {
-    /// Hosts; none means every host.
-    pub hosts: Vec<HostPattern>,
-    /// Paths; none means every path.
-    pub paths: Vec<PathMatch>,
-    /// Headers; all must match.
-    pub headers: Vec<HeaderRule>,
 }
 
 /// What happens to requests while the upstream has no ready endpoint. They count, whatever is answered: that is what

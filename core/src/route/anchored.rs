@@ -16,7 +16,7 @@ pub(super) enum Case {
 /// The expression that matches where `text` matches from beginning to end.
 ///
 /// # Errors
-/// When `text` is no regular expression, or one that takes too much.
+/// When `text` is not a valid regular expression, or compiles to one that is too large.
 pub(super) fn anchored(text: &str, case: Case) -> Result<Regex, Error> {
     // By itself first: in parentheses `a)|(?:b` would become valid, and match parts.
     compile(text, case)?;

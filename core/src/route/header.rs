@@ -38,7 +38,7 @@ impl HeaderValueMatch {
     /// A regular expression that the whole value must match, without case.
     ///
     /// # Errors
-    /// When it is no regular expression, or one that takes too much.
+    /// When it is not a valid regular expression, or compiles to one that is too large.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
         anchored(text, Case::DoesNotMatter).map(Self::Regex)
     }
@@ -47,7 +47,7 @@ impl HeaderValueMatch {
     /// at each character of a value, however many `*` there are.
     ///
     /// # Errors
-    /// When it takes too much.
+    /// When it compiles to a regular expression that is too large.
     pub fn wildcard(text: &str) -> Result<Self, regex::Error> {
         let mut pattern = "(?s)".to_owned();
         for part in text.split_inclusive(['*', '?']) {

@@ -55,6 +55,20 @@ impl std::str::FromStr for HostPattern {
     }
 }
 
+impl HostPattern {
+    /// `host` is normalised.
+    pub(super) fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Suffix(suffix) => {
+                let below = host.strip_suffix(&**suffix).and_then(|below| below.strip_suffix('.'));
+                below.is_some_and(|below| !below.is_empty())
+            }
+            Self::Exact(own) => **own == *host,
+        }
+    }
+}
+
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -23,9 +23,22 @@ impl PathMatch {
     /// A regular expression that the whole path must match.
     ///
     /// # Errors
-    /// When it is no regular expression, or one that takes too much.
+    /// When it is not a valid regular expression, or compiles to one that is too large.
     pub fn regex(text: &str) -> Result<Self, regex::Error> {
         anchored(text, Case::Matters).map(Self::Regex)
+    }
+}
+
+impl PathMatch {
+    /// `path` is decoded.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Prefix(prefix) => {
+                let rest = path.trim_matches('/').strip_prefix(prefix.as_str());
+                rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Regex(regex) => regex.is_match(path),
+        }
     }
 }
 

@@ -1,10 +1,22 @@
-//! One rule against one request, by itself: for lists in which the order decides and not the precedence of the table.
+//! The conditions of a route or of a reply, and one rule against one request: for lists in which the order decides and
+//! not the precedence of the table.
 
 use http::HeaderMap;
 
-use super::Rule;
+use super::header::HeaderRule;
 use super::host::HostPattern;
 use super::path::PathMatch;
+
+/// Conditions on a request: one of the hosts, one of the paths, and all headers must match.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rule {
+    /// No hosts match every host.
+    pub hosts: Vec<HostPattern>,
+    /// No paths match every path.
+    pub paths: Vec<PathMatch>,
+    /// No headers match every request.
+    pub headers: Vec<HeaderRule>,
+}
 
 impl Rule {
     /// Whether the rule takes a request. `host` is normalised and `path` decoded, as they are compared.
@@ -12,30 +24,5 @@ impl Rule {
         (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
             && (self.paths.is_empty() || self.paths.iter().any(|own| own.matches(path)))
             && self.headers.iter().all(|header| header.matches(headers))
-    }
-}
-
-impl HostPattern {
-    fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Suffix(suffix) => {
-                let below = host.strip_suffix(&**suffix).and_then(|below| below.strip_suffix('.'));
-                below.is_some_and(|below| !below.is_empty())
-            }
-            Self::Exact(own) => **own == *host,
-        }
-    }
-}
-
-impl PathMatch {
-    fn matches(&self, path: &str) -> bool {
-        match self {
-            Self::Prefix(prefix) => {
-                let rest = path.trim_matches('/').strip_prefix(prefix.as_str());
-                rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
-            }
-            Self::Regex(regex) => regex.is_match(path),
-        }
     }
 }

@@ -195,8 +195,10 @@ impl<T: Clone> RouteTable<T> {
     /// What the patterns lead to that take the host: from the most to the least specific.
     fn matching<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a HostRoutes<T>> + use<'a, 'h, T> {
         let after_dot = |name: &'h str| name.split_once('.').map(|(_, suffix)| suffix);
+        // An empty label is not a name below the suffix.
+        let labels = host.strip_prefix('.').unwrap_or(host);
         let wildcards =
-            (!self.suffix.is_empty()).then(|| std::iter::successors(after_dot(host), move |name| after_dot(name)));
+            (!self.suffix.is_empty()).then(|| std::iter::successors(after_dot(labels), move |name| after_dot(name)));
         let wildcards = wildcards
             .into_iter()
             .flatten()

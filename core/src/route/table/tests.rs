@@ -390,4 +390,24 @@ proptest! {
             prop_assert_eq!(before.0.find(host, path, &headers).cloned(), before.1, "a clone stays as it was");
         }
     }
+
+    /// Replies try rules in their own order, so they need the rule alone; both must decide alike.
+    #[test]
+    fn a_rule_matches_what_a_table_of_it_finds(
+        route in any_route(),
+        host in prop_oneof![Just("a"), Just("B.a:80"), Just("c.b.a."), Just("D.C.B.A"), Just("x"), Just(".a"), Just("")],
+        path in prop_oneof![Just("/"), Just("/x"), Just("/x/y/z"), Just("/%78/yy"), Just("/xx"), Just("//x//"), Just("/z/"), Just("*")],
+        header_values in proptest::collection::vec((prop_oneof![Just("h"), Just("i")], prop_oneof![Just("1"), Just("2")]), 0..3),
+    ) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in header_values {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let mut lowered = [0; host::MAX_LENGTH];
+        let normalized = host::normalize(host, &mut lowered).unwrap_or_default();
+        let decoded = path::decode(path);
+        let matches = route.rules.iter().any(|rule| rule.matches(normalized, &decoded, &headers));
+        let table = table(std::slice::from_ref(&route));
+        prop_assert_eq!(table.find(host, path, &headers).is_some(), matches);
+    }
 }
