@@ -1,8 +1,8 @@
-//! What all interceptors report, folded: activity, concurrency and rate per target.
+//! The reports of all interceptors, reduced to activity, concurrency and rate per target.
 //!
-//! "No data" is never zero: [`Reading`] tells them apart. That nothing happens is only known where requests reach an
-//! interceptor that would see it. Where all of them are on their way out or not ready yet, requests go another way or
-//! nowhere, and a count that falls says nothing about its target.
+//! "No data" is never zero: [`Reading`] distinguishes them. A target is known to be idle only while requests can reach an
+//! interceptor. While all interceptors terminate or are not ready yet, traffic bypasses them, and a falling count says
+//! nothing about its target.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,10 +16,10 @@ mod reach;
 use interceptor::{Aged, Counted, Interceptor};
 use reach::Reach;
 
-/// What an interceptor says of one target.
+/// The counters of one target, in the report of one interceptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetReport {
-    /// Which target.
+    /// The target that is counted.
     pub key: TargetKey,
     /// Requests that arrived since the interceptor's boot; never decreases within one boot.
     pub arrivals: u64,
@@ -51,10 +51,10 @@ pub struct Report {
     pub removed: Vec<TargetKey>,
 }
 
-/// What is known of a target at a time.
+/// A value, or that there is no data for it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reading<T> {
-    /// No interceptor has ever been heard, all reports are too old to use, or requests do not reach those that are heard.
+    /// No interceptor has reported yet, all reports are too old, or requests cannot reach the interceptors that report.
     NoData,
     /// The value.
     Known(T),
@@ -63,7 +63,7 @@ pub enum Reading<T> {
 /// Added to the caller's time where arrivals are kept, so that what arrived before the caller's origin has a time too.
 const BEFORE_ORIGIN: Duration = RETAINED;
 
-/// The folded reports of all interceptors. Time is the caller's monotonic clock, from any fixed origin.
+/// The reports of all interceptors. Time is the caller's monotonic clock, from any fixed origin.
 #[derive(Debug)]
 pub struct Demand {
     retention: Duration,
@@ -75,7 +75,8 @@ pub struct Demand {
 
 impl Demand {
     /// `retention`: for how long the last report of an unreachable interceptor still counts. `debounce`: for how long no
-    /// interceptor may be reached before Services are led past them, and how long one must be before they are led back.
+    /// interceptor may be reachable before autowired Services bypass them, and for how long one must be reachable before
+    /// their traffic is restored.
     pub fn new(retention: Duration, debounce: Duration) -> Self {
         Self {
             retention,
@@ -85,7 +86,7 @@ impl Demand {
         }
     }
 
-    /// Takes a report in and says which targets it touched.
+    /// Applies a report and returns the targets that it changes.
     ///
     /// A report older than the one before it (two streams of one interceptor may overlap) is ignored.
     pub fn observe(&mut self, interceptor: &str, report: Report, now: Duration) -> Vec<TargetKey> {
@@ -107,8 +108,8 @@ impl Demand {
         touched
     }
 
-    /// From now on requests reach these interceptors, and no others. Until this is said for the first time they reach all.
-    pub fn reached(&mut self, interceptors: HashSet<String>, now: Duration) {
+    /// Sets the interceptors that requests can reach. Before the first call that is all of them.
+    pub fn set_reachable(&mut self, interceptors: HashSet<String>, now: Duration) {
         self.reach.set(interceptors, now);
         self.note_reach(now);
     }
@@ -120,7 +121,7 @@ impl Demand {
         }
     }
 
-    /// The interceptor is gone for good (removed from the list): it counts no more. Says which targets that touched.
+    /// The interceptor no longer exists: its pending requests no longer count. Returns the targets that this changes.
     ///
     /// Its arrivals stay in their windows. Should it be listed again, only what arrived meanwhile is new.
     pub fn forget(&mut self, interceptor: &str) -> Vec<TargetKey> {

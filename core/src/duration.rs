@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// A text that is no Go duration.
+/// A text that is not a Go duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no duration; allowed: a number with a unit, such as 500ms, 1.5s, 1m30s or 2h (units ns, us, ms, s, m, h)"
+    "{0:?} is not a valid duration; allowed: a number with a unit, such as 500ms, 1.5s, 1m30s or 2h (units ns, us, ms, s, m, h)"
 )]
 pub struct InvalidDuration(pub String);
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What one interceptor says of one target in `/queue`.
+/// One target in the `/queue` of one interceptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct QueueEntry {
@@ -15,7 +15,7 @@ pub struct QueueEntry {
     pub request_count: i64,
 }
 
-/// The whole answer; every known route appears, idle ones too.
+/// The whole response; every known route is in it, idle ones too.
 pub type Queue = BTreeMap<String, QueueEntry>;
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn older_interceptors_that_tell_a_rate_instead_of_a_count_are_understood() {
+    fn entries_of_older_interceptors_with_a_rate_instead_of_a_count_are_read() {
         let entry: QueueEntry = serde_json::from_str(r#"{"Concurrency": 1, "RPS": 0.5}"#).unwrap();
         assert_eq!((entry.concurrency, entry.request_count), (1, 0));
     }

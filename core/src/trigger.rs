@@ -16,7 +16,7 @@ use metadata::Metadata;
 
 /// The trigger type that users write.
 pub const KEDIFY_HTTP: &str = "kedify-http";
-/// The metadata key that tells several `kedify-http` triggers of a ScaledObject apart.
+/// The metadata key that distinguishes several `kedify-http` triggers of a ScaledObject.
 pub const TRIGGER_NAME_KEY: &str = "kedifyTrigger";
 
 /// What a call of KEDA, or a trigger of a ScaledObject, is about.
@@ -182,7 +182,7 @@ pub enum HealthcheckResponse {
     Static,
 }
 
-/// Why metadata is no trigger. Names the key, the value and what is allowed.
+/// Why metadata is not a valid trigger. Names the key, the value and what is allowed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TriggerError {
     /// A required key is absent.

@@ -1,5 +1,5 @@
-//! Gives memory back to the system. The allocator keeps what was freed for later, in pieces between what is in use: after
-//! a list of ten thousand objects that is as much as what is known of them.
+//! Returns memory to the system. The allocator keeps freed memory between allocations in use: after a list of ten
+//! thousand objects that is as much as the objects that are kept.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Leftovers {
             _ => std::future::pending().await,
         }
         *self = Self::default();
-        // Other threads that allocate may wait for milliseconds; the walk itself is no work for this thread's tasks.
+        // The walk takes milliseconds, in which other tasks of this thread would wait.
         let _ = tokio::task::spawn_blocking(give_back).await;
     }
 }
@@ -46,7 +46,7 @@ impl Leftovers {
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        #[expect(unsafe_code, reason = "glibc has no other way to be told")]
+        #[expect(unsafe_code, reason = "glibc has no other interface for it")]
         // SAFETY: takes a number, touches only the allocator's own free memory, and may be called from any thread at any time.
         unsafe {
             libc::malloc_trim(0);

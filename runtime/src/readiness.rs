@@ -72,7 +72,7 @@ impl Drop for PendingTask {
     }
 }
 
-/// What `/readyz` tells.
+/// What `/readyz` reports.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ReadinessReport {
     /// Whether the process can do its work: nothing pending and not draining.
@@ -115,7 +115,7 @@ impl Readiness {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Replaces what is told under `name`; an empty list removes it. Does not change readiness.
+    /// Replaces the problems of `name`; an empty list removes it. Does not change readiness.
     pub fn set_problems(&self, name: &str, problems: Vec<String>) {
         let mut state = self.shared.state.lock();
         if problems.is_empty() {
@@ -125,7 +125,7 @@ impl Readiness {
         }
     }
 
-    /// What there is to tell now.
+    /// The current state.
     pub fn report(&self) -> ReadinessReport {
         let state = self.shared.state.lock();
         ReadinessReport {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_without_ending_readiness() {
+    fn problems_are_reported_without_ending_readiness() {
         let readiness = Readiness::new();
         readiness.set_problems("files", vec!["a.yaml: no kind".to_owned()]);
         let report = readiness.report();

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a process that is told twice to stop (128 + SIGINT).
+/// The exit code of a process that receives a second signal (128 + SIGINT).
 pub const EXIT_AT_ONCE: u8 = 130;
 
 /// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once with exit code 130.

@@ -119,7 +119,7 @@ impl SharedDemand {
 
     /// Sets the interceptors that new requests can reach: those whose pods the cluster reports as ready.
     pub(crate) fn set_reachable(&self, interceptors: HashSet<String>) {
-        self.state.lock().demand.reached(interceptors, self.now());
+        self.state.lock().demand.set_reachable(interceptors, self.now());
     }
 
     /// The interceptor's reports have stopped: its last one stays in force for the retention time.

@@ -43,7 +43,7 @@ enum Connection {
 pub(super) enum Continuity {
     /// There is none before it; what arrived outside the reported seconds is of unknown age.
     First,
-    /// The first of a peer that neither names its boot nor tells ages: only what comes later can be counted.
+    /// The first report of a peer that has neither a boot id nor ages: only later arrivals can be counted.
     Baseline,
     /// The interceptor has restarted since.
     Restarted,
@@ -133,7 +133,7 @@ impl Interceptor {
         now: Duration,
     ) -> Vec<Aged> {
         let new = self.new_arrivals(&target, continuity, uptime, now);
-        // A peer without a boot tells no uptime either.
+        // A peer without a boot id has no uptime either.
         let clock = if self.boot.is_some() { uptime } else { now };
         let counted = self.targets.entry(target.key).or_default();
         (counted.arrivals, counted.reported) = (target.arrivals, now);
@@ -214,7 +214,7 @@ impl Interceptor {
         self.targets.keys().cloned().collect()
     }
 
-    /// Whether a later report can be told to be of the same process.
+    /// Whether a later report can be recognised as of the same process.
     pub(super) fn can_be_recognised(&self) -> bool {
         self.boot.is_some()
     }
@@ -232,7 +232,7 @@ impl Interceptor {
         self.heard.is_none_or(|heard| now.saturating_sub(heard) > age)
     }
 
-    /// For how long it has told, or would tell when it is heard, all that arrived: since its boot. Of a peer without one it is not known.
+    /// For how long its reports cover all arrivals: since its boot. Unknown of a peer without a boot id.
     pub(super) fn has_run_for(&self, now: Duration) -> Duration {
         match (&self.boot, self.heard) {
             (Some(_), Some(heard)) => self.uptime.saturating_add(now.saturating_sub(heard)),

@@ -1,36 +1,36 @@
 //! Which interceptors requests reach, and for how long they have without a gap.
 //!
-//! In a gap requests reach none: all interceptors are on their way out, or not ready yet. Services are led past them then,
-//! so nothing is known of what the targets are asked.
+//! In a gap requests reach none: all interceptors terminate or are not ready yet. Autowired Services then bypass them, so
+//! the traffic of their targets is unknown.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// After a gap, and beyond the debounce, Services may take this long to be led back: interceptors open their ports, say so, and
-/// the leader writes.
-pub(super) const LEADING_BACK: Duration = Duration::from_secs(5);
+/// After a gap, and beyond the debounce, restoring the traffic of Services may take this long: interceptors open their
+/// ports and report them, and the leader writes EndpointSlices.
+pub(super) const RESTORING: Duration = Duration::from_secs(5);
 
-/// Before anybody has said which they reach, it is all.
+/// Before the first set is known, requests reach all interceptors.
 #[derive(Debug)]
 pub(super) struct Reach {
     debounce: Duration,
     interceptors: Option<HashSet<String>>,
-    /// When one that they reach was first heard. What was before is known only from what interceptors tell of it.
+    /// When the first reachable interceptor reported. What was before is known only from its report.
     known: Option<Duration>,
     /// The gap that has not ended.
     gap: Option<Beginning>,
-    /// When the last gap ended that was long enough for Services to be led past the interceptors.
+    /// When the last gap ended that was long enough for Services to bypass the interceptors.
     gap_ended: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Beginning {
-    BeforeTheFirstWord,
+    BeforeFirstReport,
     At(Duration),
 }
 
 impl Reach {
-    /// `debounce`: a gap that is shorter does not lead Services past the interceptors.
+    /// `debounce`: in a shorter gap Services do not bypass the interceptors.
     pub(super) fn new(debounce: Duration) -> Self {
         Self {
             debounce,
@@ -41,26 +41,26 @@ impl Reach {
         }
     }
 
-    /// It is these from now on. Whoever is there when it is said for the first time may have been there before.
+    /// Replaces the set. Those in the first set may have been reachable before.
     pub(super) fn set(&mut self, interceptors: HashSet<String>, now: Duration) {
         if interceptors.is_empty() {
             let beginning = match self.interceptors {
-                None => Beginning::BeforeTheFirstWord,
+                None => Beginning::BeforeFirstReport,
                 Some(_) => Beginning::At(now),
             };
             self.gap.get_or_insert(beginning);
         } else if let Some(gap) = self.gap.take()
-            && self.leads_past(gap, now)
+            && self.is_bypassed(gap, now)
         {
             self.gap_ended = Some(now);
         }
         self.interceptors = Some(interceptors);
     }
 
-    /// Half of the debounce is enough: not everybody hears of a gap at the same moment.
-    fn leads_past(&self, gap: Beginning, now: Duration) -> bool {
+    /// Half of the debounce is enough: not every part notices a gap at the same time.
+    fn is_bypassed(&self, gap: Beginning, now: Duration) -> bool {
         match gap {
-            Beginning::BeforeTheFirstWord => true,
+            Beginning::BeforeFirstReport => true,
             Beginning::At(began) => now.saturating_sub(began) >= self.debounce / 2,
         }
     }
@@ -74,25 +74,25 @@ impl Reach {
         self.known.is_some()
     }
 
-    /// One that requests reach is heard for the first time.
+    /// The first reachable interceptor has reported.
     pub(super) fn begin(&mut self, now: Duration) {
         self.known.get_or_insert(now);
     }
 
-    /// How long it is that Services were led back after the last gap; nothing while they may not be. `None` when there was no gap.
+    /// How long ago the traffic was restored after the last gap; zero while that may not be done. `None` without a gap.
     pub(super) fn since_gap(&self, now: Duration) -> Option<Duration> {
-        let settling = self.debounce.saturating_add(LEADING_BACK);
+        let settling = self.debounce.saturating_add(RESTORING);
         let ended = self.gap_ended?;
         Some(now.saturating_sub(ended).saturating_sub(settling))
     }
 
-    /// Whether Services lead to the interceptors again, as far as time can tell.
+    /// Whether enough time has passed since the last gap for traffic to be restored.
     pub(super) fn is_settled(&self, now: Duration) -> bool {
         self.since_gap(now).is_none_or(|since| since > Duration::ZERO)
     }
 
-    /// For how long requests have reached somebody, as far as it is known: since the last gap, or else since the first word, or
-    /// as long as the one that has run longest, `oldest`, has taken what came.
+    /// For how long requests are known to have reached an interceptor: since the last gap, or else since the first report,
+    /// or for the uptime `oldest` of the one that has run longest.
     pub(super) fn lasts(&self, oldest: Duration, now: Duration) -> Duration {
         let listened = || self.known.map_or(Duration::ZERO, |known| now.saturating_sub(known));
         self.since_gap(now).unwrap_or_else(|| listened().max(oldest))

@@ -1,4 +1,4 @@
-use super::reach::LEADING_BACK;
+use super::reach::RESTORING;
 use super::*;
 
 mod model;
@@ -7,7 +7,7 @@ mod steady;
 const RETENTION: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A gap of half of it counts, and after one everything is unsettled for so long and [`LEADING_BACK`].
+/// A gap of half of it counts, and after one everything is unsettled for so long and [`RESTORING`].
 const DEBOUNCE: Duration = SECOND;
 
 fn new() -> Demand {
@@ -90,7 +90,7 @@ fn no_data_is_not_zero() {
 #[test]
 fn where_no_interceptor_is_reached_only_what_is_pending_is_known() {
     let mut demand = new();
-    demand.reached(reach(&["b"]), at(1));
+    demand.set_reachable(reach(&["b"]), at(1));
     assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::NoData);
     demand.observe("a", report("1", 100, vec![target(1, 1)]), at(1));
     assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::Known(true));
@@ -108,7 +108,7 @@ fn where_no_interceptor_is_reached_only_what_is_pending_is_known() {
     assert_eq!(demand.waiting(&key(), at(60)), Reading::NoData);
     assert_eq!(demand.is_anything_pending(at(60)), Reading::NoData);
 
-    demand.reached(reach(&["a"]), at(60));
+    demand.set_reachable(reach(&["a"]), at(60));
     assert_eq!(
         demand.is_active(&key(), at(30), at(60)),
         Reading::Known(false),
@@ -120,12 +120,12 @@ fn where_no_interceptor_is_reached_only_what_is_pending_is_known() {
 #[test]
 fn after_a_gap_a_target_is_inactive_only_when_a_whole_window_has_been_seen() {
     let mut demand = new();
-    demand.reached(reach(&["a"]), at(1));
+    demand.set_reachable(reach(&["a"]), at(1));
     demand.observe("a", report("1", 100, vec![target(0, 0)]), at(1));
     assert_eq!(demand.is_active(&key(), at(30), at(1)), Reading::Known(false));
-    demand.reached(HashSet::new(), at(10));
-    demand.reached(reach(&["a"]), at(100));
-    let settled = at(100) + DEBOUNCE + LEADING_BACK;
+    demand.set_reachable(HashSet::new(), at(10));
+    demand.set_reachable(reach(&["a"]), at(100));
+    let settled = at(100) + DEBOUNCE + RESTORING;
     assert_eq!(demand.is_active(&key(), at(30), settled + at(29)), Reading::NoData);
     assert_eq!(
         demand.is_active(&key(), at(30), settled + at(30)),
@@ -136,12 +136,12 @@ fn after_a_gap_a_target_is_inactive_only_when_a_whole_window_has_been_seen() {
 #[test]
 fn a_gap_shorter_than_half_of_the_debounce_is_none_and_does_not_undo_one_before() {
     let mut demand = new();
-    demand.reached(reach(&["a"]), at(1));
+    demand.set_reachable(reach(&["a"]), at(1));
     demand.observe("a", report("1", 100, vec![target(0, 0)]), at(1));
     let mut gap = |from: Duration, length: Duration| {
-        demand.reached(HashSet::new(), from);
-        demand.reached(HashSet::new(), from + length);
-        demand.reached(reach(&["a"]), from + length);
+        demand.set_reachable(HashSet::new(), from);
+        demand.set_reachable(HashSet::new(), from + length);
+        demand.set_reachable(reach(&["a"]), from + length);
         demand.is_active(&key(), at(10), from + at(20))
     };
     let short = DEBOUNCE / 2 - Duration::from_millis(1);
@@ -152,8 +152,8 @@ fn a_gap_shorter_than_half_of_the_debounce_is_none_and_does_not_undo_one_before(
         Reading::NoData,
         "not settled for ten seconds"
     );
-    demand.reached(HashSet::new(), at(201));
-    demand.reached(reach(&["a"]), at(201) + short);
+    demand.set_reachable(HashSet::new(), at(201));
+    demand.set_reachable(reach(&["a"]), at(201) + short);
     assert_eq!(demand.is_active(&key(), at(10), at(205)), Reading::NoData);
     assert_eq!(demand.is_active(&key(), at(10), at(207)), Reading::Known(false));
 }
@@ -161,13 +161,13 @@ fn a_gap_shorter_than_half_of_the_debounce_is_none_and_does_not_undo_one_before(
 #[test]
 fn a_scaler_that_has_just_started_trusts_what_an_interceptor_has_run_long_enough_to_see() {
     let mut demand = new();
-    demand.reached(reach(&["young", "old"]), at(0));
+    demand.set_reachable(reach(&["young", "old"]), at(0));
     demand.observe("young", report("1", 20, vec![]), at(1));
     assert_eq!(demand.is_active(&key(), at(20), at(1)), Reading::Known(false));
     assert_eq!(demand.is_active(&key(), at(60), at(1)), Reading::NoData);
     demand.observe("old", report("1", 60, vec![]), at(1));
     assert_eq!(demand.is_active(&key(), at(60), at(1)), Reading::Known(false));
-    demand.reached(reach(&["young"]), at(2));
+    demand.set_reachable(reach(&["young"]), at(2));
     assert_eq!(demand.is_active(&key(), at(60), at(40)), Reading::NoData);
     assert_eq!(demand.is_active(&key(), at(60), at(41)), Reading::Known(false));
 }
@@ -175,10 +175,10 @@ fn a_scaler_that_has_just_started_trusts_what_an_interceptor_has_run_long_enough
 #[test]
 fn a_scaler_that_starts_within_a_gap_remembers_it() {
     let mut demand = new();
-    demand.reached(HashSet::new(), at(0));
+    demand.set_reachable(HashSet::new(), at(0));
     demand.observe("a", report("1", 9999, vec![]), at(0));
-    demand.reached(reach(&["a"]), at(0));
-    let settled = DEBOUNCE + LEADING_BACK;
+    demand.set_reachable(reach(&["a"]), at(0));
+    let settled = DEBOUNCE + RESTORING;
     assert_eq!(demand.is_active(&key(), at(30), settled + at(29)), Reading::NoData);
     assert_eq!(
         demand.is_active(&key(), at(30), settled + at(30)),
@@ -198,7 +198,7 @@ fn a_peer_without_boot_is_trusted_once_it_has_been_heard_for_a_window() {
 #[test]
 fn a_gap_is_in_no_rate_and_in_no_concurrency() {
     let mut demand = new();
-    demand.reached(reach(&["a"]), at(0));
+    demand.set_reachable(reach(&["a"]), at(0));
     demand.observe("a", report("1", 100, vec![target(0, 0)]), at(0));
     for second in 1..=40_u64 {
         demand.observe(
@@ -208,12 +208,12 @@ fn a_gap_is_in_no_rate_and_in_no_concurrency() {
         );
     }
     assert_eq!(demand.rate(&key(), at(40), SECOND, at(40)), Reading::Known(10.0));
-    demand.reached(HashSet::new(), at(40));
+    demand.set_reachable(HashSet::new(), at(40));
     assert_eq!(demand.rate(&key(), at(60), SECOND, at(41)), Reading::NoData);
     demand.observe("a", report("1", 141, vec![target(400, 1)]), at(41));
     assert_eq!(demand.concurrency(&key(), at(41)), Reading::NoData);
-    demand.reached(reach(&["a"]), at(50));
-    let settled = at(50) + DEBOUNCE + LEADING_BACK;
+    demand.set_reachable(reach(&["a"]), at(50));
+    let settled = at(50) + DEBOUNCE + RESTORING;
     for second in 51..=61 {
         demand.observe(
             "a",

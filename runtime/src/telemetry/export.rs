@@ -37,27 +37,27 @@ pub(super) fn processor(settings: SpanSettings) -> Result<Counting, EnvError> {
 #[derive(Debug, Default)]
 struct Traffic {
     ended: AtomicU64,
-    taken: AtomicU64,
-    dropping_was_told: AtomicBool,
+    accepted: AtomicU64,
+    drops_reported: AtomicBool,
 }
 
 impl Traffic {
     fn dropped(&self) -> u64 {
-        let taken = self.taken.load(Ordering::Relaxed);
-        self.ended.load(Ordering::Relaxed).saturating_sub(taken)
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        self.ended.load(Ordering::Relaxed).saturating_sub(accepted)
     }
 
     /// Says once that the queue overflows. Spans that still wait are not lost, hence `queue`.
-    fn tell_dropping(&self, queue: usize) {
+    fn report_drops(&self, queue: usize) {
         let waiting_at_most = u64::try_from(queue).unwrap_or(u64::MAX);
         let overflown = self.dropped() > waiting_at_most;
-        if overflown && !self.dropping_was_told.swap(true, Ordering::Relaxed) {
+        if overflown && !self.drops_reported.swap(true, Ordering::Relaxed) {
             tracing::warn!(queue, "spans end faster than they can be exported; some are dropped");
         }
     }
 }
 
-/// The SDK's batch processor, which drops what its queue cannot hold without telling anybody; this one counts.
+/// The SDK's batch processor, which drops what its queue cannot hold without a log line; this one counts.
 #[derive(Debug)]
 pub(super) struct Counting {
     batches: BatchSpanProcessor,
@@ -67,7 +67,7 @@ pub(super) struct Counting {
 impl Counting {
     fn new(exporter: impl SpanExporter + 'static, destination: String, batch: Batch) -> Self {
         let traffic = Arc::<Traffic>::default();
-        let told = Told {
+        let exporter = LoggingExporter {
             exporter,
             destination,
             traffic: traffic.clone(),
@@ -81,7 +81,7 @@ impl Counting {
             .with_scheduled_delay(batch.delay)
             .build();
         Self {
-            batches: BatchSpanProcessor::new(told, config),
+            batches: BatchSpanProcessor::new(exporter, config),
             traffic,
         }
     }
@@ -115,9 +115,9 @@ impl SpanProcessor for Counting {
     }
 }
 
-/// An exporter whose failures are told when they begin and when they end, not batch by batch.
+/// Logs failures of an exporter when they begin and when they end, not batch by batch.
 #[derive(Debug)]
-struct Told<E> {
+struct LoggingExporter<E> {
     exporter: E,
     destination: String,
     traffic: Arc<Traffic>,
@@ -126,8 +126,8 @@ struct Told<E> {
     lost: AtomicU64,
 }
 
-impl<E> Told<E> {
-    fn tell(&self, result: &OTelSdkResult, spans: u64) {
+impl<E> LoggingExporter<E> {
+    fn log_outcome(&self, result: &OTelSdkResult, spans: u64) {
         match result {
             Ok(()) if self.failing.swap(false, Ordering::Relaxed) => {
                 let lost = self.lost.swap(0, Ordering::Relaxed);
@@ -138,20 +138,20 @@ impl<E> Told<E> {
                 self.lost.fetch_add(spans, Ordering::Relaxed);
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     let destination = &self.destination;
-                    tracing::warn!(destination, %error, "spans cannot be exported; told once until it works again");
+                    tracing::warn!(destination, %error, "spans cannot be exported; further failures are not logged until an export succeeds");
                 }
             }
         }
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Told<E> {
+impl<E: SpanExporter> SpanExporter for LoggingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-        self.traffic.tell_dropping(self.queue.saturating_add(batch.len()));
-        self.traffic.taken.fetch_add(spans, Ordering::Relaxed);
+        self.traffic.report_drops(self.queue.saturating_add(batch.len()));
+        self.traffic.accepted.fetch_add(spans, Ordering::Relaxed);
         let result = self.exporter.export(batch).await;
-        self.tell(&result, spans);
+        self.log_outcome(&result, spans);
         result
     }
 

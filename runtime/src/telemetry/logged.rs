@@ -1,4 +1,4 @@
-//! For tests of what is told in the log.
+//! For tests of what is logged.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -29,7 +29,7 @@ pub const FLAGS: [(&str, &str); 5] = [
     ),
     (
         "--zap-devel",
-        "true or false (default): development mode, level debug and encoder console unless told otherwise",
+        "true or false (default): development mode, level debug and encoder console unless set otherwise",
     ),
     (
         "--zap-stacktrace-level",
@@ -202,7 +202,7 @@ impl FormatTime for Time {
     }
 }
 
-/// A text that is no filter of logs.
+/// A text that is not a valid log filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("log level {value:?} cannot be used ({reason}); it must be {LEVELS}")]
 pub struct LogLevelError {
@@ -242,7 +242,7 @@ impl LogLevel {
     /// Replaces the filter.
     ///
     /// # Errors
-    /// When the text is no filter; the one in force stays.
+    /// When the text is not a valid filter; the current one stays in force.
     pub fn set(&self, filter: &str) -> Result<(), LogLevelError> {
         let parsed = parse(filter)?;
         let mut text = self.shared.filter.lock();
@@ -260,10 +260,10 @@ fn parse(filter: &str) -> Result<EnvFilter, LogLevelError> {
         value: filter.to_owned(),
         reason,
     };
-    // A lone word that is no level would be taken for a target: a typing error would silence everything.
+    // A single word that is not a level would be taken for a target: a typing error would silence everything.
     let is_level = |part: &str| part.contains(['=', '[']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
     if let Some(part) = filter.split(',').map(str::trim).find(|part| !is_level(part)) {
-        return Err(refused(format!("{part:?} is no level")));
+        return Err(refused(format!("{part:?} is not a level")));
     }
     EnvFilter::builder()
         .parse(filter)

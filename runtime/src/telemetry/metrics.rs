@@ -126,7 +126,7 @@ impl Pushing {
     /// The last export, for at most [`FLUSH_LIMIT`]; one that is under way gives way to it.
     pub async fn finish(mut self) {
         self.stop.cancel();
-        // It fails only when an export has panicked, which has been told.
+        // It fails only when an export has panicked, which is logged.
         let _ = (&mut self.exports).await;
     }
 }
@@ -157,7 +157,7 @@ enum ExportError {
 
 impl From<reqwest::Error> for ExportError {
     fn from(error: reqwest::Error) -> Self {
-        // The address is told beside it.
+        // The address is logged beside it.
         Self::NotSent(error.without_url())
     }
 }
@@ -207,7 +207,7 @@ impl Exporter {
             loop {
                 ticks.tick().await;
                 let exported = self.export().await;
-                self.tell(exported);
+                self.log_outcome(exported);
             }
         };
         stop.run_until_cancelled(every_interval).await;
@@ -228,14 +228,14 @@ impl Exporter {
         }
     }
 
-    /// Failures are told when they begin and when they end.
-    fn tell(&mut self, exported: Result<(), ExportError>) {
+    /// Logs failures when they begin and when they end.
+    fn log_outcome(&mut self, exported: Result<(), ExportError>) {
         let failed_before = std::mem::replace(&mut self.failing, exported.is_err());
         let destination = &self.destination;
         match exported {
             Ok(()) if failed_before => tracing::info!(destination, "metrics are exported again"),
             Err(error) if !failed_before => {
-                tracing::warn!(destination, %error, "metrics cannot be exported; told once until it works again");
+                tracing::warn!(destination, %error, "metrics cannot be exported; further failures are not logged until an export succeeds");
             }
             Ok(()) | Err(_) => {}
         }

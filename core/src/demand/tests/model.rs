@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::reach::LEADING_BACK;
+use super::super::reach::RESTORING;
 use super::super::*;
 use crate::window::tests::model_rate;
 
@@ -19,7 +19,7 @@ const REPORTED_WITHIN: u64 = 4;
 /// Shorter gaps than half of it are none.
 const DEBOUNCE: u64 = 20;
 /// For how long after a gap it is not over.
-const SETTLING: u64 = DEBOUNCE + LEADING_BACK.as_secs() * SECOND;
+const SETTLING: u64 = DEBOUNCE + RESTORING.as_secs() * SECOND;
 /// The last one is a peer that only has `/queue`.
 const INTERCEPTORS: usize = 3;
 const TARGETS: usize = 2;
@@ -220,7 +220,7 @@ impl World {
             Step::Reach(reached) => {
                 let names = (0..INTERCEPTORS).filter(|i| reached[*i]);
                 let names = names.map(|i| format!("interceptor-{i}")).collect();
-                demand.reached(names, TICK * u32::try_from(now).unwrap());
+                demand.set_reachable(names, TICK * u32::try_from(now).unwrap());
                 self.reached.push((now, *reached));
             }
             Step::Forget => {

@@ -9,7 +9,7 @@ use crate::telemetry::logged::logged;
 
 const NO_SPANS: Vec<SpanData> = Vec::new();
 
-/// Fails as long as it is told to.
+/// Fails as long as it is exporter to.
 #[derive(Debug, Default)]
 struct Moody {
     failing: AtomicBool,
@@ -26,7 +26,7 @@ impl SpanExporter for Moody {
 
 #[test]
 fn failures_are_told_when_they_begin_and_when_they_end() {
-    let told = Told {
+    let exporter = LoggingExporter {
         exporter: Moody::default(),
         destination: "http://collector".to_owned(),
         traffic: Arc::default(),
@@ -37,8 +37,8 @@ fn failures_are_told_when_they_begin_and_when_they_end() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let lines = logged(|| {
         for failing in [false, true, true, true, false, false, true] {
-            told.exporter.failing.store(failing, Ordering::Relaxed);
-            let _ = runtime.block_on(told.export(NO_SPANS));
+            exporter.exporter.failing.store(failing, Ordering::Relaxed);
+            let _ = runtime.block_on(exporter.export(NO_SPANS));
         }
     });
     let words = ["cannot be exported", "exported again", "cannot be exported"];
@@ -82,15 +82,15 @@ fn spans_that_the_queue_cannot_hold_are_counted() {
     }
     drop(go);
     let lines = logged(|| provider.shutdown().unwrap());
-    let (ended, taken) = (
+    let (ended, accepted) = (
         traffic.ended.load(Ordering::Relaxed),
-        traffic.taken.load(Ordering::Relaxed),
+        traffic.accepted.load(Ordering::Relaxed),
     );
     assert_eq!(ended, 100);
     assert!(
-        (4..=8).contains(&taken),
-        "a batch that is stuck and a full queue: {taken}"
+        (4..=8).contains(&accepted),
+        "a batch that is stuck and a full queue: {accepted}"
     );
-    assert_eq!(traffic.dropped(), ended - taken);
-    assert!(lines[0].contains(&format!("dropped={}", ended - taken)), "{lines:?}");
+    assert_eq!(traffic.dropped(), ended - accepted);
+    assert!(lines[0].contains(&format!("dropped={}", ended - accepted)), "{lines:?}");
 }

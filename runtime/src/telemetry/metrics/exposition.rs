@@ -1,11 +1,11 @@
-//! What a scrape of the program is given, read: the OpenMetrics text that `prometheus-client` writes, and nothing more lenient.
+//! Reads the OpenMetrics text that `prometheus-client` writes, and nothing more lenient.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-/// What this does not understand, which would be a fault of ours.
+/// A line that this parser does not know, which would be a defect of this program.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no line of an exposition")]
+#[error("{0:?} is not a valid line of OpenMetrics text")]
 pub(super) struct Unreadable(pub(super) String);
 
 /// The series of one name.

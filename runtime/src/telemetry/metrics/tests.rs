@@ -25,7 +25,7 @@ fn failures_are_told_when_they_begin_and_when_they_end() {
     let mut exporter = exporter();
     let lines = logged(|| {
         for failing in [false, true, true, true, false, false, true] {
-            exporter.tell(if failing { Err(ExportError::Late) } else { Ok(()) });
+            exporter.log_outcome(if failing { Err(ExportError::Late) } else { Ok(()) });
         }
     });
     let words = ["cannot be exported", "exported again", "cannot be exported"];
