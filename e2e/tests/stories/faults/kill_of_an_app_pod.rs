@@ -1,8 +1,8 @@
 //! One of an app's two pods is killed under load: only requests that it had can fail.
 //!
-//! A request that the dead pod has read may have had its effect. The interceptor sends it again when HTTP says that this does
-//! no harm, and when it has kept a copy: it keeps one where it expects a connection to break, which is when that is new or was
-//! idle for a tenth of a second. A connection that is refused has had no effect, and the other pod gets the request.
+//! A request that the dead pod has read may have had its effect. The interceptor sends it again, on a new connection, when HTTP
+//! allows that: the method is idempotent and there is no body. A connection that is refused has had no effect, and the other
+//! pod gets the request.
 
 use std::time::Duration;
 
@@ -51,9 +51,8 @@ async fn run(space: Space) -> Result<Findings> {
     Ok(match tally.failures() {
         0 => findings,
         failed => findings.client_effect(format!(
-            "{failed} of {} requests got 502, all within {:.1} s: the killed pod had them, and may have done what they ask for. The \
-             interceptor sends a request again only when that is safe and it has kept a copy, as it does on connections that are \
-             new or were idle for 0.1 s",
+            "{failed} of {} requests got 502, all within {:.1} s: the killed pod had them, and may have done \
+             what they ask for",
             tally.sent,
             tally.failing().as_secs_f64()
         )),
