@@ -105,6 +105,15 @@ async fn a_malformed_line_far_down_is_refused() {
     }
 }
 
+/// Sends a request and a FIN in one packet, so that no pause of this thread comes between them.
+async fn send_with_fin(interceptor: &Interceptor, request: &str) -> Raw {
+    let mut client = interceptor.connect().await;
+    socket2::SockRef::from(&client.0).set_tcp_cork(true).unwrap();
+    client.write(request).await;
+    client.0.shutdown().await.unwrap();
+    client
+}
+
 #[tokio::test]
 async fn fault_b8_a_request_before_a_half_close_is_answered() {
     let interceptor = Interceptor::start().await;
@@ -116,8 +125,7 @@ async fn fault_b8_a_request_before_a_half_close_is_answered() {
         (post.to_owned(), 1),
         ([get, post, get].concat(), 3),
     ] {
-        let mut client = interceptor.send(&request).await;
-        client.0.shutdown().await.unwrap();
+        let mut client = send_with_fin(&interceptor, &request).await;
         let answer = client.read_to_end().await;
         assert_eq!(answer.matches("HTTP/1.1 200").count(), answers, "{answer}");
         assert!(answer.ends_with("hello"), "{answer}");
@@ -133,8 +141,7 @@ async fn fault_b8_a_held_request_before_a_half_close_is_answered() {
     ] {
         let interceptor = Interceptor::start().await;
         interceptor.idle("api").await;
-        let mut client = interceptor.send(request).await;
-        client.0.shutdown().await.unwrap();
+        let mut client = send_with_fin(&interceptor, request).await;
         interceptor.waiting("api", 1).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         interceptor.manifests.ready("api", &[says("hello").await]);
