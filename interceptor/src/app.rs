@@ -120,11 +120,11 @@ impl App {
 }
 
 impl Bound {
-    /// Serves until `shutdown`, then drains: not ready, the delay, no new connections, what is there finishes or is
-    /// cut at the drain timeout, the last metrics are pushed, and only then the reports end.
+    /// Serves until `shutdown`, then drains: not ready, the delay, no new connections, open requests finish or
+    /// are cut off at the drain timeout, the last metrics are pushed, and only then the reports end.
     ///
     /// # Errors
-    /// When something the process cannot do without has ended.
+    /// When a part that the interceptor cannot work without has ended.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let (readiness, limits) = (self.readiness.clone(), self.config.shutdown.clone());
         let Addresses { proxy, admin, metrics } = self.addresses;
@@ -134,7 +134,7 @@ impl Bound {
             cut: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
-        // However this ends, the workers end with it.
+        // However this function ends, the workers end with it.
         let _workers_end = (lifetime.close.clone().drop_guard(), lifetime.cut.clone().drop_guard());
         let (workers, background, pushing) = self.assemble(&lifetime)?;
         let workers = start_workers(workers)?;
@@ -144,7 +144,7 @@ impl Bound {
             failed = background.as_mut() => return failed,
             drained = drain(shutdown, &readiness, &limits, lifetime, workers) => drained?,
         }
-        // While the routes are there, and their series with them.
+        // Before the routes end, and their series with them.
         if let Some(pushing) = pushing {
             pushing.finish().await;
         }
@@ -152,7 +152,7 @@ impl Bound {
         background.await
     }
 
-    /// The parts, with what they share.
+    /// Makes all parts, with the state that they share.
     fn assemble(mut self, lifetime: &Lifetime) -> Result<(Vec<Worker>, Background, Option<Pushing>)> {
         let pending = PendingRequests::default();
         let metrics = Metrics::new(pending.clone(), self.objects.source.freshness());
@@ -224,7 +224,7 @@ impl Bound {
         }
     }
 
-    /// One for each listener.
+    /// One worker for each listener.
     fn workers(
         &self,
         listeners: Vec<std::net::TcpListener>,
@@ -268,7 +268,7 @@ fn start_workers(workers: Vec<Worker>) -> Result<Vec<std::thread::JoinHandle<()>
     workers.into_iter().enumerate().map(start).collect()
 }
 
-/// What runs beside the workers.
+/// The parts that run outside the workers.
 struct Background {
     reporter: Reporter,
     control: ListenerControl,
@@ -285,7 +285,7 @@ struct Background {
 }
 
 impl Background {
-    /// Runs until `ended`; when one part ends by itself the process ends with it rather than go on half-dead.
+    /// Runs until `ended`; when one part ends by itself, so does the process: it must not go on half-dead.
     async fn run(self, ended: CancellationToken) -> Result<()> {
         let admin = keda_http_runtime::admin::serve(self.admin.0, self.admin.1, ended.clone());
         let metrics = async {
@@ -294,7 +294,7 @@ impl Background {
                 None => ended.cancelled().await,
             }
         };
-        // With the reporter the streams of reports end, and so the scalers learn that this is no failure.
+        // The streams of reports end with the reporter, so the scalers see a clean end and not a failure.
         let reporter = tokio::spawn(ended.clone().run_until_cancelled_owned(self.reporter.run()));
         let control = tokio::spawn(ended.clone().run_until_cancelled_owned(self.control.run()));
         let routing = tokio::spawn(self.routing.run(self.source, self.initial));

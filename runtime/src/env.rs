@@ -1,11 +1,10 @@
-//! Settings from the environment, read through one lookup function, so that tests need no process environment.
+//! The environment, read through one lookup function, so that tests need no process environment.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A variable that cannot be used. A start-up error: exit code 64.
+/// A variable that cannot be used, or is missing; the program does not start (exit code 64).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvError {
     /// A required variable is absent or empty.
@@ -65,8 +64,8 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// The environment of the process. Bytes that are no UTF-8 become replacement characters, so that a typed
-    /// reader refuses them instead of taking the variable for absent.
+    /// The environment of the process. Bytes that are not UTF-8 become replacement characters, so that a typed
+    /// reader refuses the value instead of taking the variable for absent.
     pub fn process() -> Self {
         Self::from_lookup(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
@@ -80,7 +79,7 @@ impl Environment {
         Self::from_lookup(move |name| variables.get(name).cloned())
     }
 
-    /// The same environment with some variables set otherwise.
+    /// The same environment with other values of some variables.
     #[must_use]
     pub fn with<'a>(&self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let (own, rest) = (Self::of(variables), self.clone());
@@ -115,22 +114,6 @@ impl Environment {
         }
     }
 
-    /// Go's booleans: 1, t, T, true, TRUE, True, 0, f, F, false, FALSE, False.
-    ///
-    /// # Errors
-    /// When it is anything else.
-    pub fn boolean(&self, name: &str) -> Result<Option<bool>, EnvError> {
-        self.parsed(
-            name,
-            "true or false (or 1, t, T, TRUE, True, 0, f, F, FALSE, False)",
-            |text| match text {
-                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-                _ => Err(()),
-            },
-        )
-    }
-
     /// A port, 0 to 65535.
     ///
     /// # Errors
@@ -145,25 +128,6 @@ impl Environment {
     /// When it is anything else, or more than 64 bits can hold.
     pub fn number(&self, name: &str) -> Result<Option<u64>, EnvError> {
         self.parsed(name, "a whole number, 0 or more", str::parse)
-    }
-
-    /// A comma list; white space around entries and empty entries are dropped.
-    pub fn list(&self, name: &str) -> Vec<String> {
-        let text = self.get(name).unwrap_or_default();
-        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        entries.map(str::to_owned).collect()
-    }
-
-    /// An IP address with a port.
-    ///
-    /// # Errors
-    /// When it is anything else, a host name for example.
-    pub fn address(&self, name: &str) -> Result<Option<SocketAddr>, EnvError> {
-        self.parsed(
-            name,
-            "an IP address with a port, such as 127.0.0.1:8080 or [::]:8080",
-            str::parse,
-        )
     }
 }
 
@@ -190,19 +154,6 @@ mod tests {
     }
 
     #[test]
-    fn booleans_are_those_of_go() {
-        for text in ["1", "t", "T", "true", "TRUE", "True"] {
-            assert_eq!(with(text).boolean("NAME"), Ok(Some(true)), "{text}");
-        }
-        for text in ["0", "f", "F", "false", "FALSE", "False"] {
-            assert_eq!(with(text).boolean("NAME"), Ok(Some(false)), "{text}");
-        }
-        for text in ["yes", "tRUE", "2", " true"] {
-            assert!(with(text).boolean("NAME").is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn ports_and_numbers_stay_in_range() {
         assert_eq!(with("0").port("NAME"), Ok(Some(0)));
         assert_eq!(with("65535").port("NAME"), Ok(Some(65535)));
@@ -211,19 +162,6 @@ mod tests {
         assert_eq!(with("18446744073709551615").number("NAME"), Ok(Some(u64::MAX)));
         assert!(with("18446744073709551616").number("NAME").is_err());
         assert!(with("1.5").number("NAME").is_err());
-    }
-
-    #[test]
-    fn a_list_drops_white_space_and_empty_entries() {
-        assert_eq!(with(" a, b ,,c,").list("NAME"), ["a", "b", "c"]);
-        assert!(with("").list("NAME").is_empty());
-    }
-
-    #[test]
-    fn an_address_needs_an_ip_and_a_port() {
-        assert_eq!(with("[::1]:80").address("NAME"), Ok(Some("[::1]:80".parse().unwrap())));
-        assert!(with("localhost:80").address("NAME").is_err());
-        assert!(with("127.0.0.1").address("NAME").is_err());
     }
 
     #[test]

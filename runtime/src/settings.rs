@@ -17,7 +17,7 @@ use crate::env::{EnvError, Environment};
 mod kind;
 mod table;
 
-pub use kind::{ADDRESS, BOOLEAN, DIRECTORY, DNS_LABEL, DNS_NAME, Kind, PORT, TEXT, WHOLE_NUMBER};
+pub use kind::{BOOLEAN, DIRECTORY, DNS_LABEL, DNS_NAME, Kind, PORT, TEXT, WHOLE_NUMBER};
 pub use table::{Row, Status, Table};
 
 /// Reads the settings from the environment.

@@ -26,7 +26,6 @@ use kube::core::admission::{AdmissionRequest, AdmissionReview, Operation};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
 
 use certificates::Serving;
 use tls::TlsListener;
@@ -49,7 +48,7 @@ pub async fn serve(
     scaler_address: String,
     stop: CancellationToken,
 ) -> Result<()> {
-    info!(address = %listener.local_addr()?, "admission webhook is listening");
+    tracing::info!(address = %listener.local_addr()?, "admission webhook is listening");
     let listener = TlsListener::new(listener, certificates)?;
     let ending = stop.clone();
     let serving = axum::serve(listener, router(scaler_address)).with_graceful_shutdown(ending.cancelled_owned());
@@ -98,7 +97,7 @@ fn decide(request: &Request, scaler_address: &str) -> Json<Value> {
         Ok(object) => object,
         // KEDA's schema refuses the object.
         Err(error) => {
-            debug!(%error, "cannot parse a ScaledObject; allowing it unchanged");
+            tracing::debug!(%error, "cannot parse a ScaledObject; allowing it unchanged");
             return allow(request);
         }
     };

@@ -1,4 +1,4 @@
-//! The scaler's life: what is bound, what is started, and in which order it stops.
+//! The whole program, without its process: bind, run, drain.
 
 mod assembly;
 mod webhook;
@@ -219,7 +219,7 @@ fn reflection_service() -> Result<ServerReflectionServer<impl ServerReflection>>
         .build_v1()?)
 }
 
-/// Ready from the moment when all first attempts to reach an interceptor have ended; only shutdown takes that back.
+/// Ready once all first attempts to reach an interceptor have ended; only shutdown ends readiness.
 async fn publish_readiness(health: &HealthReporter, readiness: &Readiness) {
     health.set_service_status(LIVENESS, ServingStatus::Serving).await;
     health.set_service_status(READINESS, ServingStatus::NotServing).await;
@@ -229,7 +229,7 @@ async fn publish_readiness(health: &HealthReporter, readiness: &Readiness) {
     std::future::pending::<()>().await;
 }
 
-/// Every task lasts as long as the scaler: the first one that ends has failed.
+/// Every task runs as long as the scaler: the first one that ends has failed.
 async fn first_failure(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
     match tasks.join_next().await {
         Some(Ok(Err(error))) => error,

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_come_first_and_flags_about_logs_with_all_of_them() {
+    fn commands_come_first_and_all_take_the_flags_of_the_logs() {
         let flags = vec!["--zap-log-level=debug".to_owned()];
         assert_eq!(read(""), Ok((Command::Serve, vec![])));
         assert_eq!(read("--zap-log-level=debug"), Ok((Command::Serve, flags.clone())));

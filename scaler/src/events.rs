@@ -8,7 +8,6 @@ use keda_http_kubernetes::object::ObjectId;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
 
 /// The longest time that one Event may take: nothing else waits longer for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,7 +113,7 @@ impl Events {
     pub(crate) async fn replace_all(&mut self, notices: Vec<Notice>) {
         let notices = notices.into_iter().collect();
         for notice in self.notices.replace_all(notices, Instant::now()) {
-            info!(object = %notice.about.id, reason = notice.reason, "{}", notice.message);
+            tracing::info!(object = %notice.about.id, reason = notice.reason, "{}", notice.message);
             self.publish(&notice).await;
         }
     }
@@ -130,7 +129,7 @@ impl Events {
             && !self.failing
         {
             let (object, message) = (&notice.about.id, &notice.message);
-            warn!(%object, error, message, "cannot write Events; their messages are in the log only");
+            tracing::warn!(%object, error, message, "cannot write Events; their messages are in the log only");
         }
         self.failing = published.is_err();
         !self.failing

@@ -14,7 +14,6 @@ use kube::api::PostParams;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use crate::config::ControllersConfig;
 use crate::controllers::running::Controllers;
@@ -78,7 +77,7 @@ impl LeaseCandidate {
     ) -> Self {
         // A restarted replica of the same name is another process, and must not consider itself the holder.
         let identity = format!("{}_{:016x}", config.replica, RandomState::new().hash_one(0u8));
-        info!(
+        tracing::info!(
             identity,
             lease = config.lease_name,
             namespace,
@@ -119,12 +118,12 @@ impl LeaseCandidate {
         };
         self.metrics.leads(false);
         match timeout(RELEASE_TIMEOUT, self.write(spec)).await {
-            Ok(Ok(_)) => info!("released the Lease"),
-            Ok(Err(error)) => warn!(
+            Ok(Ok(_)) => tracing::info!("released the Lease"),
+            Ok(Err(error)) => tracing::warn!(
                 error = root_cause(&error),
                 "cannot release the Lease; other replicas wait until it expires"
             ),
-            Err(_) => warn!("timeout while releasing the Lease; other replicas wait until it expires"),
+            Err(_) => tracing::warn!("timeout while releasing the Lease; other replicas wait until it expires"),
         }
     }
 
@@ -183,7 +182,7 @@ impl LeaseCandidate {
         leading.send_if_modified(|before| {
             let changed = std::mem::replace(before, leads) != leads;
             if changed {
-                info!(leads, "leadership changed");
+                tracing::info!(leads, "leadership changed");
                 self.metrics.leads(leads);
             }
             changed
@@ -195,7 +194,7 @@ impl LeaseCandidate {
             return;
         }
         if let Some(problem) = &problem {
-            warn!(problem, "cannot acquire or renew the Lease");
+            tracing::warn!(problem, "cannot acquire or renew the Lease");
         }
         self.readiness.set_problems(PROBLEM, problem.iter().cloned().collect());
         self.problem = problem;

@@ -1,6 +1,5 @@
 //! What a variable may hold.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -32,8 +31,6 @@ pub const TEXT: Kind<String> = Kind::of_type("any text");
 pub const PORT: Kind<u16> = Kind::of_type("a port, 1 to 65535 (0 for any free one)");
 /// A number that is not negative.
 pub const WHOLE_NUMBER: Kind<u64> = Kind::of_type("a whole number, 0 or more");
-/// An address to listen on or to connect to; names are not resolved.
-pub const ADDRESS: Kind<SocketAddr> = Kind::of_type("an IP address with a port, such as 127.0.0.1:8080 or [::]:8080");
 /// The booleans of Go's `strconv.ParseBool`.
 pub const BOOLEAN: Kind<bool> = Kind {
     allowed: "true or false",

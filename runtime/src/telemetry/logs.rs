@@ -13,8 +13,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
-use crate::env::{EnvError, Environment};
-use crate::settings::{Kind, Settings};
+use crate::env::EnvError;
+use crate::settings::{BOOLEAN, Kind, Settings};
 
 /// The flags of [`LogConfig::from_args`], each with one line of help.
 pub const FLAGS: [(&str, &str); 5] = [
@@ -124,8 +124,7 @@ impl Given {
             "--zap-stacktrace-level" if ["info", "error", "panic"].contains(&value) => {}
             "--zap-stacktrace-level" => return Err(refused("info, error or panic")),
             _ => {
-                let development = Environment::of([(flag, value)]).boolean(flag)?;
-                self.development = development.ok_or_else(|| refused("true or false"))?;
+                self.development = (BOOLEAN.parse)(value).ok_or_else(|| refused(BOOLEAN.allowed))?;
             }
         }
         Ok(())

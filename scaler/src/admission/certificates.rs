@@ -19,7 +19,6 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use bundle::Certificates;
 use secret::SecretStore;
@@ -90,7 +89,7 @@ pub async fn maintain(client: Client, names: Names, serving: Serving, readiness:
                 }
                 Err(error) => {
                     let error = format!("{error:#}");
-                    warn!(error, "cannot maintain the certificates of the admission webhook");
+                    tracing::warn!(error, "cannot maintain the certificates of the admission webhook");
                     readiness.set_problems(PROBLEM, vec![error]);
                 }
             }

@@ -11,7 +11,6 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
 
 use crate::admission::certificates::Serving;
 
@@ -69,7 +68,7 @@ async fn accept(listener: TcpListener, certificates: Serving, accepted: mpsc::Se
                 tokio::spawn(shake_hands(stream, peer, certificates.clone(), accepted.clone()));
             }
             Err(error) => {
-                debug!(%error, "cannot accept a connection");
+                tracing::debug!(%error, "cannot accept a connection");
                 sleep(PAUSE).await;
             }
         }
@@ -78,13 +77,13 @@ async fn accept(listener: TcpListener, certificates: Serving, accepted: mpsc::Se
 
 async fn shake_hands(stream: TcpStream, peer: SocketAddr, certificates: Serving, accepted: mpsc::Sender<Accepted>) {
     let Some(config) = certificates.current() else {
-        debug!(%peer, "no certificate yet; connection closed");
+        tracing::debug!(%peer, "no certificate yet; connection closed");
         return;
     };
     match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await {
         // The receiver is gone when the scaler stops.
         Ok(Ok(stream)) => drop(accepted.send((stream, peer)).await),
-        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
-        Err(_) => debug!(%peer, "TLS handshake timed out"),
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum Finder {
     Discovery(Box<Discovery>),
 }
 
-/// Where all parts report.
+/// What all parts report to.
 #[derive(Clone, Default)]
 pub(super) struct Observability {
     pub(super) metrics: Metrics,

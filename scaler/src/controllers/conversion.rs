@@ -11,7 +11,6 @@ use keda_http_kubernetes::source::Change;
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::Status;
 use kube::{Client, Error};
-use tracing::{debug, info};
 
 use super::context::{Context, Updates};
 use super::refusal::{RefusedObjects, Work, refusal};
@@ -127,10 +126,10 @@ async fn write(client: &Client, id: &ObjectId, conversion: &Conversion) -> Resul
         ..PatchParams::default()
     };
     match objects.patch(&id.name, &parameters, &patch).await {
-        Ok(_) => info!(object = %id, "converted ScaledObject"),
+        Ok(_) => tracing::info!(object = %id, "converted ScaledObject"),
         // It was changed or deleted meanwhile, and that change arrives as an update.
         Err(Error::Api(status)) if matches!(status.code, 404 | 409) || changed_meanwhile(&status) => {
-            debug!(object = %id, %status, "ScaledObject changed meanwhile; not converted");
+            tracing::debug!(object = %id, %status, "ScaledObject changed meanwhile; not converted");
         }
         Err(error) => return Err(error),
     }

@@ -17,7 +17,6 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
-use tracing::info;
 
 use super::context::{Context, Updates};
 use super::refusal::{RefusedObjects, Work, refusal};
@@ -183,13 +182,13 @@ impl Reconciler {
     }
 
     async fn remove(&mut self, id: &ObjectId, scaled: &Api<ScaledObject>) -> Result<()> {
-        info!(object = %id, "removing its ScaledObject, as its annotation says");
+        tracing::info!(object = %id, "removing its ScaledObject, as its annotation says");
         self.written.remove(id);
         ignore_conflict(scaled.delete(&id.name, &DeleteParams::default()).await)
     }
 
     async fn orphan(&mut self, id: &ObjectId, scaled: &Api<ScaledObject>) -> Result<()> {
-        info!(object = %id, "ending the ownership of its ScaledObject, as its annotation says");
+        tracing::info!(object = %id, "ending the ownership of its ScaledObject, as its annotation says");
         self.written.remove(id);
         let patch = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
         ignore_conflict(scaled.patch(&id.name, &PatchParams::default(), &patch).await)

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::Instrument;
 
 use super::context::{Context, Updates};
 use super::feed::{self, feed};
@@ -86,13 +86,13 @@ impl Controllers {
             stop.run_until_cancelled(until(&mut leading, false)).await;
             tasks.shutdown().await;
             self.clear_problems();
-            info!("controllers stopped");
+            tracing::info!("controllers stopped");
         }
     }
 
     fn start(&self) -> JoinSet<()> {
         let names: Vec<_> = self.list.iter().map(|controller| controller.name).collect();
-        info!(controllers = ?names, "starting controllers");
+        tracing::info!(controllers = ?names, "starting controllers");
         let mut tasks = JoinSet::new();
         if self.list.is_empty() {
             return tasks;
@@ -101,7 +101,7 @@ impl Controllers {
         for controller in self.list.iter().cloned() {
             let (receiver, updates) = mpsc::unbounded_channel();
             receivers.push(receiver);
-            let span = info_span!("controller", name = controller.name);
+            let span = tracing::info_span!("controller", name = controller.name);
             tasks.spawn(self.clone().supervise(controller, updates).instrument(span));
         }
         tasks.spawn(feed((self.open)(), receivers, self.readiness.clone()));
@@ -151,7 +151,7 @@ impl Controllers {
 
     fn report_failure(&self, controller: &Controller, error: &Error) {
         let error = format!("{error:#}");
-        warn!(error, "controller failed; restarting it");
+        tracing::warn!(error, "controller failed; restarting it");
         self.metrics.controller_failed(controller.name);
         self.readiness.set_problems(&problem(controller), vec![error]);
     }

@@ -11,7 +11,6 @@ use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_kubernetes::source::{Change, Problem};
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::watch;
-use tracing::{info, warn};
 
 use super::Interceptors;
 use super::slices::{Pod, Slices};
@@ -122,7 +121,7 @@ impl Discovery {
         self.interceptors.send_if_modified(|known| {
             let changed = known.as_ref() != Some(&interceptors);
             if changed {
-                info!(?interceptors, "the set of interceptors has changed");
+                tracing::info!(?interceptors, "the set of interceptors has changed");
                 *known = Some(interceptors);
             }
             changed
@@ -134,8 +133,8 @@ impl Discovery {
             return;
         }
         match &problem {
-            Some(problem) => warn!(problem, "interceptor discovery failed; keeping the last known set"),
-            None => info!("interceptor discovery works again"),
+            Some(problem) => tracing::warn!(problem, "interceptor discovery failed; keeping the last known set"),
+            None => tracing::info!("interceptor discovery works again"),
         }
         self.readiness.set_problems(PROBLEM, problem.iter().cloned().collect());
         self.problem = problem;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
-use tracing::{Instrument, info, info_span, warn};
+use tracing::Instrument;
 
 use crate::demand::SharedDemand;
 use crate::interceptors::open_ports::OpenPorts;
@@ -155,7 +155,7 @@ impl SubscriptionTasks {
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             connected: false,
         };
-        let span = info_span!("interceptor", address = %interceptor);
+        let span = tracing::info_span!("interceptor", address = %interceptor);
         self.tasks.spawn(subscription.run().instrument(span));
         self.listed.insert(interceptor, listed);
     }
@@ -188,7 +188,7 @@ impl InterceptorSubscription {
                 () = sleep(self.backoff.jittered()) => {}
             }
         }
-        info!("interceptor removed");
+        tracing::info!("interceptor removed");
         self.interceptor
     }
 
@@ -243,7 +243,7 @@ impl InterceptorSubscription {
             self.connected = true;
             self.backoff.reset();
             self.shared.peers.set(&self.interceptor, PeerState::Connected);
-            info!(?source, "receiving reports of interceptor");
+            tracing::info!(?source, "receiving reports of interceptor");
         }
     }
 
@@ -257,7 +257,7 @@ impl InterceptorSubscription {
             .peers
             .set(&self.interceptor, PeerState::Unreachable(reason.to_owned()))
         {
-            warn!(reason, "cannot reach interceptor");
+            tracing::warn!(reason, "cannot reach interceptor");
         }
     }
 }

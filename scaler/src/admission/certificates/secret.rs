@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Error};
-use tracing::{info, warn};
 
 use super::Names;
 use super::bundle::Certificates;
@@ -49,7 +48,7 @@ impl SecretStore {
         let data = secret.data.as_ref().filter(|data| !data.is_empty())?;
         let read = Certificates::read(data);
         if let Err(error) = &read {
-            warn!(
+            tracing::warn!(
                 secret = self.names.secret,
                 error = format!("{error:#}"),
                 "the certificates in the Secret are not valid; replacing them"
@@ -78,7 +77,7 @@ impl SecretStore {
         };
         match written {
             Ok(_) => {
-                info!(
+                tracing::info!(
                     secret = self.names.secret,
                     "wrote new certificates for the admission webhook"
                 );

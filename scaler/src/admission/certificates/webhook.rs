@@ -6,7 +6,6 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use tracing::info;
 
 use super::Names;
 
@@ -52,7 +51,7 @@ impl WebhookConfiguration {
         self.configurations
             .patch(&self.name, &PatchParams::default(), &patch)
             .await?;
-        info!(webhook = self.name, "updated caBundle of the webhook");
+        tracing::info!(webhook = self.name, "updated caBundle of the webhook");
         Ok(())
     }
 }

@@ -12,7 +12,6 @@ use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::source::Change;
 use kube::{Api, Client};
 use tokio::time::timeout;
-use tracing::{info, warn};
 
 use crate::config::AdminService;
 
@@ -98,13 +97,13 @@ impl Restored {
             Ok(installation) => {
                 let ours = installation == *marker;
                 let mode = if ours { Mode::Restored } else { Mode::Autowire };
-                info!(ours, "restore marker found and its owner verified");
+                tracing::info!(ours, "restore marker found and its owner verified");
                 self.verified = Some((marker.clone(), mode));
                 Some(mode)
             }
             Err(error) => {
                 let error = format!("{error:#}");
-                warn!(error, "restore marker found; honouring it until its owner is verified");
+                tracing::warn!(error, "restore marker found; honouring it until its owner is verified");
                 None
             }
         }

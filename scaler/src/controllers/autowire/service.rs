@@ -22,7 +22,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use keda_http_kubernetes::source::Change;
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::restored::Mode;
 use super::{Impact, Inputs, ReconcileOutcome, Rewirer};
@@ -73,7 +72,7 @@ impl Services {
 
     fn report(&mut self, problems: Vec<String>) {
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-            warn!(problem, "autowire write failed; retrying");
+            tracing::warn!(problem, "autowire write failed; retrying");
         }
         self.problems = problems;
     }

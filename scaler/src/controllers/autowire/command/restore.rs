@@ -13,7 +13,6 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::warn;
 
 use super::snapshot::{ClusterReader, Snapshot};
 use crate::config::AutowireCommandConfig;
@@ -94,7 +93,7 @@ async fn restore_services(
         world.apply(change);
     }
     for error in &written.errors {
-        warn!(%error, "cannot restore a Service; retrying");
+        tracing::warn!(%error, "cannot restore a Service; retrying");
     }
     if !written.errors.is_empty() {
         sleep(RETRY_PAUSE).await;

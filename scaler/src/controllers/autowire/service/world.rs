@@ -16,7 +16,6 @@ use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::routes::{RouteChange, RouteIndex};
 use keda_http_kubernetes::source::Change;
 use keda_http_kubernetes::wired::is_ours;
-use tracing::warn;
 
 use crate::controllers::autowire::{Impact, restored};
 use crate::events::ObjectRef;
@@ -282,7 +281,7 @@ impl World {
     fn set_allocations(&mut self, config_map: &ConfigMap) -> Impact {
         let (ports, problems) = listeners::read(config_map);
         for problem in problems {
-            warn!(problem, "invalid entry ignored");
+            tracing::warn!(problem, "invalid entry ignored");
         }
         let allocations = PortAllocations {
             ports,

@@ -14,7 +14,6 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, Error};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
-use tracing::info;
 
 use super::plan::Write;
 use super::slices::SliceWrite;
@@ -110,7 +109,7 @@ impl Writer {
             }
             outcome => {
                 let slice = outcome?;
-                info!(slice = what, endpoints = slice.endpoints.len(), "wrote EndpointSlice");
+                tracing::info!(slice = what, endpoints = slice.endpoints.len(), "wrote EndpointSlice");
                 Ok(Change::Apply(Object::EndpointSlice(Box::new(slice))))
             }
         }
@@ -134,7 +133,7 @@ impl Writer {
             Err(WriteError::Refused(_, Error::Api(status))) if status.code == 404 => {}
             outcome => {
                 outcome?;
-                info!(slice = what, "removed EndpointSlice");
+                tracing::info!(slice = what, "removed EndpointSlice");
             }
         }
         Ok(Some(Change::Delete(ObjectId {
@@ -174,7 +173,7 @@ impl Writer {
                 send(&what, config_maps.patch(CONFIG_MAP, &parameters, &patch)).await?
             }
         };
-        info!(ports = ports.len(), "wrote the allocated ports");
+        tracing::info!(ports = ports.len(), "wrote the allocated ports");
         Ok(Some(Change::Apply(Object::ConfigMap(Box::new(written)))))
     }
 
