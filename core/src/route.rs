@@ -7,7 +7,7 @@ mod anchored;
 pub mod header;
 pub mod host;
 pub mod path;
-mod rule;
+pub(crate) mod rule;
 pub mod scoped;
 pub mod shadow;
 mod table;

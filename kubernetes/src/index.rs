@@ -3,7 +3,17 @@
 use std::collections::HashSet;
 
 use crate::object::{Kind, Object, ObjectId};
-use crate::source::Change;
+
+/// A change of the set of objects.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// The object is new or has changed.
+    Apply(Object),
+    /// The object was deleted.
+    Delete(ObjectId),
+    /// The objects of this kind are exactly these; the first one of a kind is its initial list.
+    Reset(Kind, Vec<Object>),
+}
 
 /// A fold of objects: what it knows depends on the objects that are there, not on the order in which they came.
 ///

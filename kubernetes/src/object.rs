@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::fields::FieldError;
 use crate::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
-use crate::unknown_fields::unknown_fields;
+use crate::unknown_fields::{HTTP_SCALED_OBJECT, INTERCEPTOR_ROUTE, unknown_fields};
 
 /// The table of kinds: what a new kind needs to be read. Each row names the kind, its Rust type, its API version, its name
 /// in manifests, and the function that reads it.
@@ -263,23 +263,23 @@ fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectErro
 }
 
 fn interceptor_route<'de>(document: impl Document<'de>) -> Result<Box<InterceptorRoute>, String> {
-    let (mut route, unknown): (Box<InterceptorRoute>, _) = checked(Kind::InterceptorRoute, document)?;
+    let (mut route, unknown): (Box<InterceptorRoute>, _) = checked(&INTERCEPTOR_ROUTE, document)?;
     route.spec.unknown_fields = unknown;
     Ok(route)
 }
 
 fn http_scaled_object<'de>(document: impl Document<'de>) -> Result<Box<HttpScaledObject>, String> {
-    let (mut http, unknown): (Box<HttpScaledObject>, _) = checked(Kind::HttpScaledObject, document)?;
+    let (mut http, unknown): (Box<HttpScaledObject>, _) = checked(&HTTP_SCALED_OBJECT, document)?;
     http.spec.unknown_fields = unknown;
     Ok(http)
 }
 
 /// With the fields that its kind does not have. They are often why the others do not fit, so they are named then too.
-fn checked<'de, T>(kind: Kind, document: impl Document<'de>) -> Result<(Box<T>, Vec<FieldError>), String>
+fn checked<'de, T>(schema: &Value, document: impl Document<'de>) -> Result<(Box<T>, Vec<FieldError>), String>
 where
     T: DeserializeOwned + kube::Resource,
 {
-    let unknown = unknown_fields(kind, &document.read::<Value>()?);
+    let unknown = unknown_fields(schema, &document.read::<Value>()?);
     match slim(document) {
         Ok(object) => Ok((object, unknown)),
         Err(reason) => {

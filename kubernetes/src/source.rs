@@ -11,20 +11,10 @@ use std::fmt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::object::{Kind, Object, ObjectId};
+pub use crate::index::Change;
+use crate::object::{Kind, Object};
 use crate::source::cluster::ClientError;
 use crate::source::directory::DirectoryError;
-
-/// A change of the set of objects.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// The object is new or has changed.
-    Apply(Object),
-    /// The object was deleted.
-    Delete(ObjectId),
-    /// The objects of this kind are exactly these; the first one of a kind is its initial list.
-    Reset(Kind, Vec<Object>),
-}
 
 /// Something in the source that could not be read: it keeps its last good state, and this says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::fields::FieldError;
-use crate::object::Kind;
 use crate::resources::{HttpScaledObject, InterceptorRoute};
 
-/// The schemas of the kinds' specs, as the types say.
-static INTERCEPTOR_ROUTE: LazyLock<Value> = LazyLock::new(|| spec_of(&json!(InterceptorRoute::crd())));
-static HTTP_SCALED_OBJECT: LazyLock<Value> = LazyLock::new(|| spec_of(&json!(HttpScaledObject::crd())));
+/// The schema of an InterceptorRoute's spec.
+pub(crate) static INTERCEPTOR_ROUTE: LazyLock<Value> = LazyLock::new(|| spec_of(&json!(InterceptorRoute::crd())));
+/// The schema of an HTTPScaledObject's spec.
+pub(crate) static HTTP_SCALED_OBJECT: LazyLock<Value> = LazyLock::new(|| spec_of(&json!(HttpScaledObject::crd())));
 
 /// How similar two names must be for one to be proposed for the other, from 0 to 1.
 const SIMILAR: f64 = 0.75;
@@ -25,13 +25,8 @@ fn spec_of(definition: &Value) -> Value {
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
 }
 
-/// The unknown fields below `spec`, each with the field that was probably meant.
-pub(crate) fn unknown_fields(kind: Kind, document: &Value) -> Vec<FieldError> {
-    let schema = match kind {
-        Kind::InterceptorRoute => &*INTERCEPTOR_ROUTE,
-        Kind::HttpScaledObject => &*HTTP_SCALED_OBJECT,
-        _ => return Vec::new(),
-    };
+/// The fields below `spec` that its schema does not have, each with the field that was probably meant.
+pub(crate) fn unknown_fields(schema: &Value, document: &Value) -> Vec<FieldError> {
     let mut found = Vec::new();
     collect(schema, &document["spec"], "spec", &mut found);
     found
@@ -86,8 +81,8 @@ fn likely<'a>(name: &str, allowed: &[&'a str]) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn found(kind: Kind, spec: &Value) -> Vec<String> {
-        let found = unknown_fields(kind, &json!({"spec": spec}));
+    fn found(schema: &Value, spec: &Value) -> Vec<String> {
+        let found = unknown_fields(schema, &json!({"spec": spec}));
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -106,7 +101,7 @@ mod tests {
             "spec.scalingMetric.concurency: unknown field; did you mean \"concurrency\"? allowed: concurrency, requestRate",
             "spec.target.Port: unknown field; did you mean \"port\"? allowed: port, portName, service",
         ];
-        assert_eq!(found(Kind::InterceptorRoute, &spec), expected);
+        assert_eq!(found(&INTERCEPTOR_ROUTE, &spec), expected);
     }
 
     #[test]
@@ -115,7 +110,7 @@ mod tests {
             "host": "a.test",
             "scaleTargetRef": {"deployment": "api", "service": "api", "port": 80},
         });
-        let found = found(Kind::HttpScaledObject, &spec);
+        let found = found(&HTTP_SCALED_OBJECT, &spec);
         assert!(
             found[0].starts_with("spec.host: unknown field; did you mean \"hosts\"?"),
             "{found:?}"

@@ -31,7 +31,17 @@ use field::Field;
 use head::{Body, Head, last_eight};
 pub(super) use target::{Class, Part};
 
-use super::rewrite::{From, PLAIN_LINES};
+/// The number of header lines after which others go around hyper. It leaves room for those that hyper needs.
+pub(super) const PLAIN_LINES: u16 = 90;
+
+/// Where the rewrite of a head begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RewriteFrom {
+    /// In this part of the request line.
+    Target(Part),
+    /// At the start of the header line after [`PLAIN_LINES`].
+    Lines,
+}
 
 /// The first byte that must not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -170,7 +180,7 @@ impl Framing {
     /// # Errors
     ///
     /// The first byte that must not pass. All bytes before it are valid.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Option<(usize, From)>, Violation> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Option<(usize, RewriteFrom)>, Violation> {
         let mut offset = 0;
         let was_rewritten = self.is_rewritten;
         while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
@@ -188,10 +198,10 @@ impl Framing {
         Ok(None)
     }
 
-    fn rewrite_from(&self) -> From {
+    fn rewrite_from(&self) -> RewriteFrom {
         match self.place {
-            Place::RequestLine { part, .. } => From::Target(part),
-            _ => From::Lines,
+            Place::RequestLine { part, .. } => RewriteFrom::Target(part),
+            _ => RewriteFrom::Lines,
         }
     }
 

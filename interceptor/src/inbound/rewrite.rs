@@ -10,30 +10,19 @@ use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, header};
 use tokio::io::ReadBuf;
 
-use super::framing::{Class, Part};
+use super::framing::{Class, PLAIN_LINES, Part, RewriteFrom};
 
-/// The number of header lines after which others go around hyper. It leaves room for those that hyper needs.
-pub(super) const PLAIN_LINES: u16 = 90;
 /// Lines that may go around hyper. A head with more is an attack: hyper gets the rest and refuses it.
 const MAX_LINES: usize = 2_000;
 
 /// Header lines of one request that went around hyper, in order.
 pub(crate) type ExtraHeaders = Vec<(HeaderName, HeaderValue)>;
 
-/// Where a rewrite begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
-    /// In this part of the request line.
-    Target(Part),
-    /// At the start of the header line after [`PLAIN_LINES`].
-    Lines,
-}
-
 /// The state of a rewrite.
 #[derive(Debug)]
 pub(super) enum Rewrite {
     /// The head so far, from where the rewrite begins; the framing has followed all of it.
-    Collecting { from: From, head: Vec<u8> },
+    Collecting { from: RewriteFrom, head: Vec<u8> },
     /// The rewritten head, then the bytes that arrived with it, which the framing has not followed yet.
     Ready { ready: Bytes, ahead: Bytes },
 }
@@ -48,10 +37,10 @@ impl Rewrite {
 }
 
 /// Rewrites a head from where the rewrite begins. `None` if a header line is malformed.
-pub(super) fn rewrite(from: From, head: &[u8]) -> Option<(Vec<u8>, ExtraHeaders)> {
+pub(super) fn rewrite(from: RewriteFrom, head: &[u8]) -> Option<(Vec<u8>, ExtraHeaders)> {
     let mut out = Vec::with_capacity(head.len() + 16);
     let (mut lines, mut plain) = (head, PLAIN_LINES);
-    if let From::Target(part) = from {
+    if let RewriteFrom::Target(part) = from {
         let end = memchr::memchr(b'\n', head)? + 1;
         encode(part, &head[..end], &mut out);
         (lines, plain) = (&head[end..], 0);

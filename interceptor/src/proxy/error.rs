@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::proxy::headers::InvalidRequest;
+use crate::proxy::record::CLIENT_CLOSED_REQUEST;
 use crate::proxy::response_body::ResponseBody;
 use crate::proxy::response_head::BadResponse;
 use crate::upstream::ConnectError;
@@ -88,9 +89,6 @@ pub(crate) enum ProxyError {
     #[error("the client went away")]
     ClientGone,
 }
-
-/// nginx's status for a client that did not wait; upstream uses it too.
-pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl ProxyError {
     /// `problem` is what is known of the reason why there is no endpoint.

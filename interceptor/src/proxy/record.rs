@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::counters::pending::Pending;
-use crate::proxy::error::CLIENT_CLOSED_REQUEST;
 use crate::telemetry::access_log::AccessLine;
 use crate::telemetry::metrics::{Method, Outcome, SeriesCache};
 use crate::telemetry::spans::RequestSpan;
+
+/// nginx's status for a client that did not wait; upstream uses it too.
+pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 pub(crate) struct Record {
     metrics: Arc<SeriesCache>,

@@ -27,7 +27,7 @@ fn fault_b4_exactly_what_hyper_refuses_in_a_target_is_encoded() {
 
 #[test]
 fn lines_go_around_hyper_unless_it_needs_them() {
-    let from = From::Lines;
+    let from = RewriteFrom::Lines;
     let head = b"A: 1 \r\ncontent-length: 2\r\nB:\t2\r\nConnection: close\r\n\r\n";
     let (out, extra) = rewrite(from, head).unwrap();
     assert_eq!(out, b"content-length: 2\r\nConnection: close\r\n\r\n");
