@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
@@ -35,8 +35,8 @@ impl PromptExport {
 
 fn flush_when_requested(provider: &SdkTracerProvider, requested: &Receiver<()>) {
     while requested.recv().is_ok() {
-        thread::sleep(COLLECTED_FOR);
-        let _ = requested.try_recv();
+        let until = Instant::now() + COLLECTED_FOR;
+        while requested.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
         // The exporter logs its failures itself.
         let _ = provider.force_flush();
     }
