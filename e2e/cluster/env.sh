@@ -13,7 +13,7 @@ API_IP=10.202.0.1
 DNS_IP=10.202.0.10
 PROXY_MODE=${PROXY_MODE:-nftables}
 CNI_BIN=${CNI_BIN:-/usr/lib/cni}
-CONTAINERD=${CONTAINERD:-$(command -v containerd)}
+CONTAINERD=${CONTAINERD:-$(command -v containerd || true)}
 CTR="ctr -a $RUN/containerd.sock -n k8s.io"
 export KUBECONFIG=$CLUSTER_DIR/admin.kubeconfig
 # in CMD...: run CMD inside the cluster's network namespace (net only: `ip netns
