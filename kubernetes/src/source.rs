@@ -7,6 +7,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -45,6 +46,17 @@ pub struct Freshness {
     pub current: bool,
     /// Since when that is so; where changes do not arrive, the time of the last successful read.
     pub since: Instant,
+}
+
+impl Freshness {
+    /// How long ago the state was last current; zero while it is.
+    pub fn age(self) -> Duration {
+        if self.current {
+            Duration::ZERO
+        } else {
+            self.since.elapsed()
+        }
+    }
 }
 
 /// Objects and their changes.

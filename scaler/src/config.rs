@@ -20,7 +20,7 @@ pub use cluster::ClusterConfig;
 pub use controllers::ControllersConfig;
 pub use interceptors::{AdminService, Find, InterceptorsConfig};
 
-use crate::interceptors::HostPort;
+use crate::host_port::HostPort;
 
 /// Everything that can be set from outside.
 #[derive(Debug, Clone)]

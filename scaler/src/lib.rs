@@ -23,6 +23,7 @@
 //! - [`admission`]: the webhook that converts `kedify-http` triggers for KEDA, with its
 //!   [certificates](admission::certificates).
 //! - [`app`]: binds, starts and stops all parts. [`command`]: the command line. [`config`]: the settings.
+//! - [`host_port`]: addresses of interceptors, and the one that KEDA is given.
 //! - [`metrics`], `admin` (the port for metrics and probes), `events` (Kubernetes Events) and `root_cause` (of errors).
 
 pub(crate) mod admin;
@@ -34,6 +35,7 @@ pub mod controllers;
 pub mod demand;
 pub(crate) mod events;
 pub(crate) mod external_scaler;
+pub mod host_port;
 pub mod interceptors;
 pub mod leader;
 pub mod metrics;

@@ -17,7 +17,7 @@ use keda_http_scaler::controllers::autowire;
 use keda_http_scaler::controllers::autowire::command::{ClusterReader, dry_run, restore};
 use keda_http_scaler::controllers::context::{Context, InterceptorView};
 use keda_http_scaler::controllers::feed;
-use keda_http_scaler::interceptors::HostPort;
+use keda_http_scaler::host_port::HostPort;
 use keda_http_scaler::interceptors::open_ports::OpenPortsByInterceptor;
 use keda_http_scaler::interceptors::slices::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};

@@ -5,7 +5,7 @@
 
 mod history;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,10 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tonic::{Request, Response, Status};
 
 use crate::counters::pending::{Counts, PendingRequests, Quiet, Target, nanos};
-use crate::server::listeners::OpenPorts;
 use history::History;
+
+/// The ports of autowired Services that are open.
+pub(crate) type OpenPorts = BTreeSet<u16>;
 
 /// How long changes that are no edges are collected before they are reported.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -53,17 +53,8 @@ impl Staleness {
     }
 }
 
-/// Seconds since routes and endpoints were last current; 0 while they are.
-pub fn age(freshness: Freshness) -> Duration {
-    if freshness.current {
-        Duration::ZERO
-    } else {
-        freshness.since.elapsed()
-    }
-}
-
 fn problem(freshness: Freshness) -> String {
-    let since = SystemTime::now() - age(freshness);
+    let since = SystemTime::now() - freshness.age();
     let since = jiff::Timestamp::try_from(since).unwrap_or_default();
     format!("no response from the API server since {since:.0}; routes and endpoints are as they were then")
 }
@@ -118,11 +109,11 @@ mod tests {
             problems[0].contains("no response from the API server since 2"),
             "{problems:?}"
         );
-        assert!(age(*fixture.freshness.borrow()) >= LIMIT * 100);
+        assert!(fixture.freshness.borrow().age() >= LIMIT * 100);
         fixture.set_current(true).await;
         tokio::task::yield_now().await;
         assert!(fixture.readiness.report().problems.is_empty());
-        assert_eq!(age(*fixture.freshness.borrow()), Duration::ZERO);
+        assert_eq!(fixture.freshness.borrow().age(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

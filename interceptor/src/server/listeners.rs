@@ -4,7 +4,7 @@
 //! A listener that closes accepts no new connections. Requests on the connections it has accepted finish, and still
 //! belong to the same Service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::Listen;
+use crate::counters::report::OpenPorts;
 use crate::routing::wanted_listeners::WantedListeners;
 
 const PROBLEM: &str = "listeners";
@@ -37,9 +38,6 @@ pub struct ScopedListener {
 
 /// Sends listeners to a worker.
 pub type ListenerSender = mpsc::UnboundedSender<ScopedListener>;
-
-/// The ports of autowired Services that are open.
-pub type OpenPorts = BTreeSet<u16>;
 
 /// Opens and closes the listeners of all workers.
 pub struct ListenerControl {

@@ -19,7 +19,6 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::counters::pending::PendingRequests;
-use crate::routing::staleness;
 
 /// The service name, as upstream's.
 pub const SERVICE_NAME: &str = "keda-http-interceptor";
@@ -396,7 +395,7 @@ struct Age(watch::Receiver<Freshness>);
 
 impl Collector for Age {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let age = staleness::age(*self.0.borrow());
+        let age = self.0.borrow().age();
         let encoder = encoder.encode_descriptor(
             "interceptor_routing_table_age_seconds",
             "Time since routes and endpoints were last current; 0 while they are",

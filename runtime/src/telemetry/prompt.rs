@@ -36,7 +36,10 @@ impl PromptExport {
 fn flush_when_requested(provider: &SdkTracerProvider, requested: &Receiver<()>) {
     while requested.recv().is_ok() {
         let until = Instant::now() + COLLECTED_FOR;
-        while requested.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
+        while requested
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+            .is_ok()
+        {}
         // The exporter logs its failures itself.
         let _ = provider.force_flush();
     }

@@ -6,7 +6,7 @@ use keda_http_runtime::env::EnvError;
 use keda_http_runtime::settings::{Kind, Settings, TEXT, WHOLE_NUMBER};
 
 use super::{POSITIVE, debounce};
-use crate::interceptors::HostPort;
+use crate::host_port::HostPort;
 
 /// How the interceptors are found and asked.
 #[derive(Debug, Clone)]

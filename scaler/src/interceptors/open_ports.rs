@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keda_http_proto::pending;
 use tokio::sync::watch;
 
-use crate::interceptors::HostPort;
+use crate::host_port::HostPort;
 
 /// The open ports of each interceptor that has ever reported them. An unreachable interceptor keeps the last reported ones,
 /// because readiness tells whether it is alive.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keda_http_runtime::readiness::{PendingTask, Readiness};
 use parking_lot::Mutex;
 
-use crate::interceptors::HostPort;
+use crate::host_port::HostPort;
 use crate::metrics::Metrics;
 
 /// The states of all interceptors; cheap to clone.

@@ -6,7 +6,7 @@ use keda_http_core::demand::{Report, TargetReport};
 use keda_http_core::queue::{Queue, QueueEntry};
 use keda_http_core::target::TargetKey;
 
-use crate::interceptors::HostPort;
+use crate::host_port::HostPort;
 
 /// The client for `/queue`; cheap to clone.
 #[derive(Debug, Clone)]

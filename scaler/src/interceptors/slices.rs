@@ -9,7 +9,7 @@ use keda_http_kubernetes::endpoints::{is_ready, is_terminating};
 use keda_http_kubernetes::index::Index;
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 
-use super::HostPort;
+use crate::host_port::HostPort;
 
 /// A pod of an interceptor: ready, not ready or terminating, as long as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,10 +24,11 @@ use tonic::{Status, Streaming};
 use tracing::Instrument;
 
 use crate::demand::SharedDemand;
+use crate::host_port::HostPort;
+use crate::interceptors::Interceptors;
 use crate::interceptors::open_ports::OpenPorts;
 use crate::interceptors::peers::{PeerState, Peers};
 use crate::interceptors::queue::{self, CONNECT_TIMEOUT, QueueClient};
-use crate::interceptors::{HostPort, Interceptors};
 use crate::metrics::{Metrics, ReportKind};
 use crate::root_cause::root_cause;
 
