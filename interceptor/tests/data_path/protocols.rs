@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::*;
@@ -304,6 +305,27 @@ async fn an_upgraded_connection_is_one_pipe_and_one_pending_request() {
     }
     assert_eq!(interceptor.queue("api").await.0, 1);
     drop(client);
+    interceptor.pending("api", 0).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_the_app_has_closed_and_the_client_goes_on_sending() {
+    let interceptor = Interceptor::start().await;
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        raw.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nbye")
+            .await;
+    });
+    interceptor.serve("api", app.await).await;
+    let mut client = interceptor.send(UPGRADE).await;
+    let read = client.read_to_end().await;
+    assert!(read.starts_with("HTTP/1.1 101") && read.ends_with("bye"), "{read}");
+    soon("a failed write", async {
+        while client.0.write_all(b"still here").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     interceptor.pending("api", 0).await;
 }
 
