@@ -199,13 +199,20 @@ impl Upstream {
         if endpoint.is_ejected() && backend.has_alternative(&endpoint) {
             return Opened::Gone;
         }
-        match connect::dial(&endpoint, needs.protocol(&picked), self).await {
+        let protocol = needs.protocol(&picked);
+        match connect::dial(&endpoint, protocol, self).await {
             Ok(sender) => {
                 permit.proven();
                 if let Sender::Http2(sender) = &sender {
                     endpoint.pool(self.worker).share(sender);
                 }
                 Opened::Connected(Connection::new(sender, picked, self.worker, false))
+            }
+            // The request has chosen a protocol that the endpoint may not speak.
+            Err(error @ DialError::Handshake { .. }) if protocol != endpoint.protocol => {
+                drop(picked);
+                tokio::time::sleep(LONG_PAUSE).await;
+                Opened::Failed(error)
             }
             Err(error) => {
                 drop(picked);

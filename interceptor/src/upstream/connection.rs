@@ -50,9 +50,13 @@ impl Connection {
         self.endpoint.expect_large_heads();
     }
 
-    /// Makes other endpoints preferred for a while, since this one took the connection and did not answer.
+    /// Makes other endpoints preferred for a while, since this one took the connection and did not answer. Where the
+    /// request has chosen the protocol, the endpoint may not speak it, and is not ejected: otherwise any client could
+    /// eject all endpoints.
     pub(crate) fn eject_endpoint(&self) {
-        self.endpoint.eject();
+        if self.protocol() == self.endpoint.protocol {
+            self.endpoint.eject();
+        }
     }
 
     pub(crate) fn protocol(&self) -> AppProtocol {

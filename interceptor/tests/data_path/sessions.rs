@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 
-use http::header::{COOKIE, SET_COOKIE};
+use http::Request;
+use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http_body_util::Full;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
+use crate::protocols::http2_client;
 use crate::support::*;
 
 async fn sticky(interceptor: &Interceptor, more: &Value, apps: &[SocketAddr]) {
@@ -180,4 +184,52 @@ async fn what_one_client_does_wrong_moves_no_other_from_its_pod() {
         said, "two",
         "a pod that does not answer in the route's own time is avoided"
     );
+}
+
+/// An app that knows HTTP/1.1 only, and answers the preface of HTTP/2 with an error.
+async fn http1_only(text: &'static str) -> SocketAddr {
+    raw_app(move |_, mut raw| async move {
+        let mut head = Vec::new();
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            if raw.0.read_buf(&mut head).await.unwrap_or_default() == 0 {
+                return;
+            }
+        }
+        let status = if head.starts_with(b"PRI ") {
+            "400 Bad Request"
+        } else {
+            "200 OK"
+        };
+        let length = text.len();
+        raw.write(&format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{text}"
+        ))
+        .await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_grpc_request_to_an_http1_app_moves_no_session_from_its_pod() {
+    let apps = [http1_only("one").await, http1_only("two").await];
+    let interceptor = Interceptor::start().await;
+    sticky(&interceptor, &json!({}), &apps).await;
+    let sessions = apps.map(|app| format!("sticky={}.1", id_of(&app)));
+    let mut grpc = http2_client(interceptor.bound.proxy).await;
+    for session in &sessions {
+        let request = Request::post("http://api.example/shop.Cart/Add")
+            .header(CONTENT_TYPE, "application/grpc")
+            .header(COOKIE, session)
+            .body(Full::default())
+            .unwrap();
+        let response = grpc.send_request(request).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "14", "the app does not speak HTTP/2");
+    }
+    for (session, said) in sessions.iter().zip(["one", "two"]) {
+        assert_eq!(
+            ask(&interceptor, Some(session), &[]).await,
+            (said.to_owned(), None),
+            "it stays at its pod"
+        );
+    }
 }
