@@ -170,7 +170,10 @@ impl Routing {
                     (key, old)
                 }
             };
-            touched.extend(old.iter().flat_map(|old| services(old)));
+            if let Some(old) = &old {
+                touched.extend(services(old));
+                end_start(old, self.bound.get(&key));
+            }
             changed.insert(key);
         }
         if self.routes.are_live() {
@@ -267,6 +270,13 @@ impl Routing {
         self.readiness.set_problems("routes", refused);
         self.readiness
             .set_problems("hosts", ownership::problems(self.view.conflicts()));
+    }
+}
+
+/// Nobody waits any more for the workload that the route has left.
+fn end_start(old: &BoundRoute, new: Option<&Arc<BoundRoute>>) {
+    if new.is_none_or(|new| !Arc::ptr_eq(&new.upstream, &old.upstream)) {
+        old.upstream.end_start(&old.target);
     }
 }
 

@@ -331,11 +331,14 @@ impl ConnectStages {
         };
         if self.waiting.is_none() {
             self.waiting = Some(pending.wait(limit).ok_or(ConnectError::TooManyPending)?);
-            let until = wanted
-                .deadline
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            pending.target().begin_start(until.unwrap_or(START_LIMIT));
-            wanted.backend.note_start(pending.target());
+            // A fallback that starts is another workload.
+            if !self.fallback {
+                let until = wanted
+                    .deadline
+                    .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                pending.target().begin_start(until.unwrap_or(START_LIMIT));
+                wanted.backend.note_start(pending.target());
+            }
         }
         self.held.get_or_insert_with(Instant::now);
         Ok(())

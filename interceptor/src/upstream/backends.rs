@@ -225,6 +225,14 @@ impl Backend {
         }
     }
 
+    /// This target's requests wait for another backend from now on.
+    pub(crate) fn end_start(&self, target: &Arc<Target>) {
+        if let Some(notes) = self.notes.lock().as_mut() {
+            let ended = notes.starting.extract_if(.., |other| Arc::ptr_eq(other, target));
+            ended.for_each(|target| target.end_start());
+        }
+    }
+
     fn end_starts(&self) {
         if let Some(notes) = self.notes.lock().as_mut() {
             notes.starting.drain(..).for_each(|target| target.end_start());
@@ -290,6 +298,13 @@ impl Backend {
             self.end_starts();
             self.changed.notify_waiters();
         }
+    }
+}
+
+impl Drop for Backend {
+    /// Nobody would end its starts any more.
+    fn drop(&mut self) {
+        self.end_starts();
     }
 }
 

@@ -143,3 +143,35 @@ async fn fault_c8_a_start_is_given_up_when_a_held_request_would_have_been() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fault_c8_a_start_ends_when_its_route_gets_another_target() {
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("other", says("hello").await).await;
+    interceptor.idle("api").await;
+    let admin = format!("http://{}", interceptor.bound.admin);
+    let mut scaler = keda_http_proto::pending::pending_requests_client::PendingRequestsClient::connect(admin)
+        .await
+        .unwrap();
+    let request = keda_http_proto::pending::WatchRequest {};
+    let mut reports = scaler.watch(request).await.unwrap().into_inner();
+    let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
+    interceptor.waiting("api", 1).await;
+    client.leave();
+    for (moment, starting) in [("nobody waits", true), ("the target has changed", false)] {
+        let mut last = None;
+        soon(moment, async {
+            while last != Some((0, starting)) {
+                let report = reports.message().await.unwrap().unwrap();
+                last = report
+                    .targets
+                    .last()
+                    .map(|target| (target.pending, target.starting))
+                    .or(last);
+            }
+        })
+        .await;
+        let other = serde_json::json!({"target": {"service": "other", "port": 80}});
+        interceptor.manifests.route_with("api", &other);
+    }
+}

@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use keda_http_core::route::PortRef;
+use keda_http_core::target::TargetKey;
 
 use super::*;
+use crate::counters::pending::{Pending, PendingRequests};
+use crate::upstream::{ConnectStages, Hold, Needs, Wanted};
 
 fn service() -> Arc<ServiceRef> {
     Arc::new(ServiceRef {
@@ -183,4 +186,63 @@ fn a_service_that_cannot_be_resolved_says_why() {
     assert_eq!(backend.problem().as_deref(), Some("there is no Service shop/api"));
     publish(&backends, &backend, &[1]);
     assert_eq!(backend.problem(), None);
+}
+
+fn held(pending: &Pending, backend: &Backend, mut stages: ConnectStages) -> ConnectStages {
+    let wanted = Wanted {
+        backend,
+        hold: Hold::Among(pending, None),
+        needs: Needs::new(None, false),
+        deadline: None,
+    };
+    stages.begin_wait(wanted).unwrap();
+    stages
+}
+
+fn pending() -> Pending {
+    let key = TargetKey::object("shop", "api");
+    PendingRequests::default().target(&key, Duration::from_secs(60)).enter()
+}
+
+#[test]
+fn a_hold_for_the_fallback_starts_no_target() {
+    let backends = backends();
+    let backend = backends.backend(&service());
+    let pending = pending();
+    let at_the_fallback = ConnectStages {
+        fallback: true,
+        ..ConnectStages::default()
+    };
+    let _waiting = held(&pending, &backend, at_the_fallback);
+    let counts = pending.target().now();
+    assert_eq!((counts.waiting, counts.starting), (1, false));
+}
+
+#[test]
+fn a_start_ends_with_its_backend() {
+    let backends = backends();
+    let backend = backends.backend(&service());
+    let pending = pending();
+    drop(held(&pending, &backend, ConnectStages::default()));
+    assert!(pending.target().now().starting);
+    let key = ServiceKey::from(&*service());
+    backends.drop_unused([key.clone()]);
+    assert!(pending.target().now().starting, "a route refers to it");
+    drop(backend);
+    backends.drop_unused([key]);
+    assert!(!pending.target().now().starting);
+}
+
+#[test]
+fn a_start_at_another_backend_outlives_the_target_that_has_left() {
+    let backends = backends();
+    let backend = backends.backend(&service());
+    let pending = pending();
+    drop(held(&pending, &backend, ConnectStages::default()));
+    backend.end_start(pending.target());
+    assert!(!pending.target().now().starting);
+    pending.target().begin_start(Duration::from_secs(60));
+    backend.end_start(pending.target());
+    publish(&backends, &backend, &[1]);
+    assert!(pending.target().now().starting, "the former backend has no say in it");
 }
