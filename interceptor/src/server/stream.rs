@@ -65,7 +65,14 @@ async fn protocol_by_preface(stream: &TcpStream, limit: Duration) -> io::Result<
         // The bytes are still unread; only new ones are to wake this task.
         let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-        tokio::time::timeout_at(deadline, stream.readable()).await??;
+        let ready = tokio::time::timeout_at(deadline, stream.ready(Interest::READABLE)).await??;
+        // A closed sending side stays ready for ever, and a timeout asks the clock only after what it limits.
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if ready.is_read_closed() && stream.peek(&mut first).await? < PREFACE.len() {
+            return Ok(Protocol::Http1);
+        }
     }
 }
 

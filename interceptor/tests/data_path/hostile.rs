@@ -255,3 +255,16 @@ async fn fault_b1_what_is_refused_is_counted() {
     }
     protocol_errors(&interceptor, 4).await;
 }
+
+#[tokio::test]
+async fn fault_a_preface_that_ends_early_does_not_keep_a_worker_busy() {
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let interceptor = Interceptor::with(&[("KEDA_HTTP_WORKERS", "1")]).await;
+    interceptor.serve("api", says("hello").await).await;
+    for length in [1, 4, 23] {
+        let mut client = interceptor.send(&PREFACE[..length]).await;
+        client.0.shutdown().await.unwrap();
+        client.read_to_end().await;
+        assert_eq!(interceptor.get("api.example", "/").await.status(), 200, "{length}");
+    }
+}
