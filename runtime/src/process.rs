@@ -79,8 +79,7 @@ impl Program {
             settings: Arc::new(table),
         };
         process.settings.log_notices();
-        let settings = serde_json::to_string(&*process.settings).unwrap_or_default();
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), settings, "starting");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %process.settings, "starting");
         Ok(Started {
             config,
             process,

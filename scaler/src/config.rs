@@ -75,8 +75,8 @@ impl Config {
         let (listen, metrics) = listen(&ports, ip);
         let reflection = ports.variable("KEDA_HTTP_SCALER_REFLECTION", &BOOLEAN, "Serve gRPC reflection");
         let reflection = reflection.default(false);
-        let controllers = ControllersConfig::read(settings, &interceptors);
         let scaler_address = scaler_address(&settings.section(CONTROLLERS));
+        let controllers = ControllersConfig::read(settings, &interceptors);
         let admission = AdmissionConfig::read(&settings.section("Admission webhook (needs an API server)"), ip);
         read_process(&settings.section("Process"));
 

@@ -1,6 +1,6 @@
 //! The variables of a program, in the order in which they were read.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde::{Serialize, Serializer};
 
@@ -115,6 +115,22 @@ impl Row {
             line = line + " " + word;
         }
         let _ = writeln!(text, "{line}");
+    }
+}
+
+/// The values in force as `NAME=value`, for one line of the log.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = self.0.iter().filter_map(|row| Some((&row.name, row.value.as_ref()?)));
+        for (index, (name, value)) in values.enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            if value.contains(char::is_whitespace) {
+                write!(f, "{space}{name}={value:?}")?;
+            } else {
+                write!(f, "{space}{name}={value}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -160,3 +160,10 @@ fn kinds_take_what_they_say() {
     assert!((DNS_NAME.parse)("cluster..local").is_none());
     assert!((DIRECTORY.parse)("/").is_some() && (DIRECTORY.parse)("/no/such/directory").is_none());
 }
+
+#[test]
+fn the_log_line_has_the_values_in_force_and_no_secret() {
+    let environment = Environment::of([("PORT", "80"), ("EXTRAS", "true"), ("TOKEN", "s3cr3t"), ("NAME", "a-b")]);
+    let (_, table) = read(&environment, reader).unwrap();
+    assert_eq!(table.to_string(), "EXTRAS=true PORT=80 LIMIT=7 TOKEN=(secret) NAME=a-b");
+}
