@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::Uri;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 
@@ -85,7 +87,7 @@ pub(super) enum Protocol {
 pub(super) struct Collector {
     signal: Signal,
     pub(super) protocol: Protocol,
-    /// With scheme; `https` is TLS, `http` is plain text.
+    /// With scheme; `https` is TLS, `http` is plain text. Without user information, so that it can be logged.
     pub(super) endpoint: Uri,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) timeout: Duration,
@@ -97,11 +99,16 @@ impl Collector {
     pub(super) fn read(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<Self, EnvError> {
         let help = ["For one export, in milliseconds", "10000"];
         let (_, timeout) = signal.read(settings, "TIMEOUT", &MILLISECONDS, help);
+        let (endpoint, credentials) = split_user(endpoint(signal, protocol, settings)?);
+        let mut headers = headers(signal, settings)?;
+        if !headers.iter().any(|(name, _)| name == AUTHORIZATION) {
+            headers.extend(credentials.map(|credentials| (AUTHORIZATION, credentials)));
+        }
         Ok(Self {
             signal,
             protocol,
-            endpoint: endpoint(signal, protocol, settings)?,
-            headers: headers(signal, settings)?,
+            endpoint,
+            headers,
             timeout: timeout.unwrap_or(Duration::from_secs(10)),
             certificates: certificates(signal, settings)?,
         })
@@ -136,7 +143,8 @@ impl Attributes {
     pub(super) fn read(settings: &Settings) -> Result<Self, EnvError> {
         let help = "Attributes of the process, as name=value,…, percent-encoded; service.name is ignored";
         let text = settings.variable(RESOURCE_ATTRIBUTES, &TEXT, help).optional("none");
-        Ok(Self(pairs(RESOURCE_ATTRIBUTES, &text.unwrap_or_default())?))
+        let pair = |name, value| Some((name, value));
+        Ok(Self(pairs(RESOURCE_ATTRIBUTES, &text.unwrap_or_default(), pair)?))
     }
 
     /// Who sends: the given attributes, and name and version of the service, which they cannot change.
@@ -171,7 +179,7 @@ pub(super) const MILLISECONDS: Kind<Duration> = Kind {
 /// A signal's own endpoint is used as it is; the one of all signals is a base for HTTP (OTLP exporter specification).
 fn endpoint(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<Uri, EnvError> {
     let help = ["URL of the collector", "localhost, port 4318 for HTTP or 4317 for gRPC"];
-    let (name, text) = signal.read(settings, "ENDPOINT", &TEXT, help);
+    let (name, text) = signal.read(settings, "ENDPOINT", &ENDPOINT, help);
     let is_base = name == "OTEL_EXPORTER_OTLP_ENDPOINT";
     let path = signal.path();
     let default_scheme = default_scheme(signal, settings);
@@ -190,7 +198,45 @@ fn endpoint(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<U
             "a URL such as http://collector:4317, or a host with a port such as collector:4317".to_owned(),
         ),
     };
-    parsed.ok_or_else(|| EnvError::invalid(&name, &text, &allowed))
+    parsed.ok_or_else(|| EnvError::invalid(&name, &without_user(&text), &allowed))
+}
+
+/// A URL, whose user information is often a password.
+const ENDPOINT: Kind<String> = Kind {
+    show: |text| without_user(text),
+    ..TEXT
+};
+
+/// In a text that is no URL, everything before the last `@` may be a password.
+fn without_user(text: &str) -> String {
+    let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let start = match text.find("://") {
+        Some(end) if is_scheme(&text[..end]) => end + 3,
+        Some(_) | None => 0,
+    };
+    let (scheme, rest) = text.split_at(start);
+    let end = url(text).and_then(|_| rest.find(['/', '?', '#'])).unwrap_or(rest.len());
+    let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}{}", &rest[host..])
+}
+
+/// The endpoint without its user information, and that as the value of `Authorization` (RFC 7617).
+fn split_user(endpoint: Uri) -> (Uri, Option<HeaderValue>) {
+    let user = endpoint
+        .authority()
+        .and_then(|authority| authority.as_str().rsplit_once('@'));
+    let Some((user, host)) = user else {
+        return (endpoint, None);
+    };
+    let mut user = percent_decoded(user).unwrap_or_else(|| user.to_owned());
+    if !user.contains(':') {
+        user.push(':');
+    }
+    let mut credentials = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(user))).ok();
+    credentials.iter_mut().for_each(|value| value.set_sensitive(true));
+    let mut parts = endpoint.clone().into_parts();
+    parts.authority = host.parse().ok();
+    (Uri::from_parts(parts).unwrap_or(endpoint), credentials)
 }
 
 fn http_url(path: &str) -> String {
@@ -240,38 +286,33 @@ fn below(base: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Headers often carry secrets, so an error shows only the name of the one that cannot be used.
 fn headers(signal: Signal, settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>, EnvError> {
     let help = ["Headers of each export, as name=value,…, percent-encoded", "none"];
     let (variable, text) = signal.read(settings, "HEADERS", &TEXT, help);
-    let header = |(name, value): (String, String)| {
-        let parsed = (name.parse::<HeaderName>(), HeaderValue::try_from(value));
-        let (Ok(parsed_name), Ok(mut value)) = parsed else {
-            return Err(EnvError::invalid(&variable, &format!("{name}=…"), PAIRS));
-        };
+    pairs(&variable, &text.unwrap_or_default(), |name, value| {
+        let (name, mut value) = (name.parse().ok()?, HeaderValue::try_from(value).ok()?);
         value.set_sensitive(true);
-        Ok((parsed_name, value))
-    };
-    pairs(&variable, &text.unwrap_or_default())?
-        .into_iter()
-        .map(header)
-        .collect()
+        Some((name, value))
+    })
 }
 
-const PAIRS: &str = "a comma list of name=value, with %XX for characters that have a meaning";
-
-/// `name=value,name=value`, values percent-encoded.
-fn pairs(variable: &str, text: &str) -> Result<Vec<(String, String)>, EnvError> {
+/// `name=value,name=value`, values percent-encoded. They often are secrets, and an entry that cannot be used may be
+/// nothing but one, so an error shows only its position.
+fn pairs<T>(variable: &str, text: &str, convert: impl Fn(String, String) -> Option<T>) -> Result<Vec<T>, EnvError> {
     let pair = |entry: &str| {
-        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        let (name, value) = (name.trim(), percent_decoded(value.trim()));
-        match value {
-            Some(value) if !name.is_empty() && entry.contains('=') => Ok((name.to_owned(), value)),
-            _ => Err(EnvError::invalid(variable, &format!("{name}=…"), PAIRS)),
-        }
+        let (name, value) = entry.split_once('=')?;
+        let name = Some(name.trim()).filter(|name| !name.is_empty())?;
+        convert(name.to_owned(), percent_decoded(value.trim())?)
     };
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(pair).collect()
+    let unusable = |position: usize| {
+        let allowed = "a comma list of name=value, with %XX for characters that have a meaning";
+        EnvError::invalid(variable, "…", &format!("{allowed}; entry {position} is not"))
+    };
+    let entries = text.split(',').zip(1..);
+    entries
+        .filter(|(entry, _)| !entry.trim().is_empty())
+        .map(|(entry, position)| pair(entry).ok_or_else(|| unusable(position)))
+        .collect()
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
