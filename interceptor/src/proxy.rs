@@ -187,7 +187,7 @@ impl Proxy {
                     .map_err(|error| Failed { error, reached })?,
             };
             reached = counts && !fallback;
-            headers::fit_protocol(&mut request, connection.protocol());
+            headers::fit_protocol(&mut request, connection.protocol())?;
             if let Some(span) = record.span() {
                 span.begin_call(&request.method().clone(), connection.address(), request.headers_mut());
             }

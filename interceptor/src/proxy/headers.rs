@@ -133,9 +133,15 @@ fn append_forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> Result<Hea
 
 /// Gives a request the form that the endpoint's protocol requires: origin form and `Host` for HTTP/1.1, a full URI
 /// without `Host` for HTTP/2.
-pub fn fit_protocol<B: Body>(request: &mut Request<B>, protocol: AppProtocol) {
+///
+/// # Errors
+/// [`InvalidRequest::BadTarget`] when host and path make no URI; the request is of no use then.
+pub fn fit_protocol<B: Body>(request: &mut Request<B>, protocol: AppProtocol) -> Result<(), InvalidRequest> {
     match protocol {
-        AppProtocol::Http1 => fit_http1(request),
+        AppProtocol::Http1 => {
+            fit_http1(request);
+            Ok(())
+        }
         AppProtocol::H2c => fit_http2(request),
     }
 }
@@ -162,7 +168,7 @@ fn fit_http1<B: Body>(request: &mut Request<B>) {
     }
 }
 
-fn fit_http2<B>(request: &mut Request<B>) {
+fn fit_http2<B>(request: &mut Request<B>) -> Result<(), InvalidRequest> {
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(header::TRANSFER_ENCODING);
     let host = request.headers_mut().remove(header::HOST);
@@ -173,9 +179,8 @@ fn fit_http2<B>(request: &mut Request<B>) {
     parts.path_and_query = parts
         .path_and_query
         .or_else(|| Some(uri::PathAndQuery::from_static("/")));
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| InvalidRequest::BadTarget)?;
+    Ok(())
 }
 
 /// HTTP/2 may split the cookie header into several lines; HTTP/1.1 may not (RFC 9113 section 8.2.3).

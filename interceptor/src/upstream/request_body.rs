@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use http::{Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// How long a client may go on sending a body after its request was answered without it (nginx's `lingering_time`).
 const LINGER_LIMIT: Duration = Duration::from_secs(30);
@@ -30,21 +29,21 @@ pub(crate) enum RequestBody {
 pub(crate) struct Upload {
     /// `None` when it has been read to its end.
     body: Option<Incoming>,
-    sent: Arc<Sent>,
+    sent: Sent,
     http1: bool,
     linger: bool,
 }
 
 /// Tells when a request body has been handed on whole, or never will be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Sent {
-    done: Notify,
+    done: CancellationToken,
 }
 
 impl Sent {
-    /// For one waiter.
+    /// Any number of tasks may wait, before and after.
     pub(crate) async fn wait(&self) {
-        self.done.notified().await;
+        self.done.cancelled().await;
     }
 }
 
@@ -60,7 +59,7 @@ impl RequestBody {
             }
             Self::Client(Upload {
                 body: Some(body),
-                sent: Arc::default(),
+                sent: Sent::default(),
                 http1,
                 linger,
             })
@@ -68,7 +67,7 @@ impl RequestBody {
     }
 
     /// `None` when there is nothing to send.
-    pub(crate) fn sent(&self) -> Option<Arc<Sent>> {
+    pub(crate) fn sent(&self) -> Option<Sent> {
         match self {
             Self::Empty => None,
             Self::Client(upload) => Some(upload.sent.clone()),
@@ -89,7 +88,7 @@ impl Upload {
         self.linger = self.http1;
         if frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream() {
             self.body = None;
-            self.sent.done.notify_one();
+            self.sent.done.cancel();
         }
         Poll::Ready(frame)
     }
@@ -123,7 +122,7 @@ impl Body for RequestBody {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.sent.done.notify_one();
+        self.sent.done.cancel();
         // There is no runtime any more when the worker's last tasks are dropped.
         if let (true, Some(body), Ok(runtime)) = (self.linger, self.body.take(), Handle::try_current()) {
             runtime.spawn(discard(body));
@@ -142,4 +141,19 @@ async fn discard(mut body: Incoming) {
         }
     };
     let _ = tokio::time::timeout(LINGER_LIMIT, rest).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn all_that_wait_for_the_end_of_a_body_notice_it() {
+        let sent = Sent::default();
+        let (first, second) = (sent.wait(), sent.wait());
+        sent.done.cancel();
+        assert_eq!((first.now_or_never(), second.now_or_never()), (Some(()), Some(())));
+    }
 }

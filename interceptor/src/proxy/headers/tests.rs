@@ -144,7 +144,7 @@ fn an_http2_request_becomes_an_http1_request() {
         .header("cookie", "b=2");
     let mut request = request.body(NoBody::new()).unwrap();
     crate::proxy::target::settle(&mut request, || None).unwrap();
-    fit_protocol(&mut request, AppProtocol::Http1);
+    fit_protocol(&mut request, AppProtocol::Http1).unwrap();
     assert_eq!(request.version(), Version::HTTP_11);
     assert_eq!(request.uri(), "/a/b?c=1;d=%20", "the query passes as it came");
     assert_eq!(request.headers()["host"], "shop.example");
@@ -158,12 +158,21 @@ fn an_http1_request_becomes_an_http2_request_and_back() {
         .header("host", "shop.example:8080")
         .body(NoBody::new())
         .unwrap();
-    fit_protocol(&mut request, AppProtocol::H2c);
+    fit_protocol(&mut request, AppProtocol::H2c).unwrap();
     assert_eq!(request.uri(), "http://shop.example:8080/a?b");
     assert!(!request.headers().contains_key("host"));
-    fit_protocol(&mut request, AppProtocol::Http1);
+    fit_protocol(&mut request, AppProtocol::Http1).unwrap();
     assert_eq!(request.uri(), "/a?b");
     assert_eq!(request.headers()["host"], "shop.example:8080");
+}
+
+#[test]
+fn a_path_without_a_host_is_refused_for_http2_and_not_lost() {
+    let mut request = get("/a?b").body(NoBody::new()).unwrap();
+    assert_eq!(
+        fit_protocol(&mut request, AppProtocol::H2c),
+        Err(InvalidRequest::BadTarget)
+    );
 }
 
 #[test]
@@ -172,7 +181,7 @@ fn a_body_of_unknown_length_is_sent_in_chunks_whatever_the_method() {
         Result<http_body::Frame<bytes::Bytes>, std::io::Error>,
     >());
     let mut request = get("/").header("host", "a").body(body).unwrap();
-    fit_protocol(&mut request, AppProtocol::Http1);
+    fit_protocol(&mut request, AppProtocol::Http1).unwrap();
     assert_eq!(request.headers()["transfer-encoding"], "chunked");
 }
 
