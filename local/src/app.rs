@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use keda_http_kubernetes::source::directory::{self, DirectoryError};
-use keda_http_kubernetes::source::{Change, Source};
+use keda_http_kubernetes::source::{Change, Problem, Source};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -244,10 +244,22 @@ async fn follow(
     mut reported: Reported,
     output: Output,
 ) {
-    while let Some(changes) = source.next().await {
-        reported.report(manifests.apply(&changes), &output);
-        print_changes(&changes, &output);
-        objects.set(&manifests);
+    let mut problems = source.problems();
+    let mut known = Vec::new();
+    loop {
+        tokio::select! {
+            Ok(()) = problems.changed() => {
+                let now = problems.borrow_and_update().clone();
+                print_problems(&now, &known, &output);
+                known = now;
+            }
+            changes = source.next() => {
+                let Some(changes) = changes else { break };
+                reported.report(manifests.apply(&changes), &output);
+                print_changes(&changes, &output);
+                objects.set(&manifests);
+            }
+        }
     }
     output.print_line("manifests", "the directory is no longer watched");
 }
@@ -260,15 +272,22 @@ impl Reported {
     fn report(&mut self, findings: Findings, output: &Output) {
         let is_new = |complaint: &&Complaint| !self.0.contains(*complaint);
         for error in findings.errors.iter().filter(is_new) {
-            output.print_line(
-                "manifests",
-                &format!("error: {error} (the last good state stays in force)"),
-            );
+            output.print_line("manifests", &format!("error: {error}{}", error.consequence));
         }
         for warning in findings.warnings.iter().filter(is_new) {
             output.print_line("manifests", &format!("warning: {warning}"));
         }
         self.0 = [findings.errors, findings.warnings].concat();
+    }
+}
+
+/// Documents that cannot be read; those that are known have been printed.
+fn print_problems(problems: &[Problem], known: &[Problem], output: &Output) {
+    for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+        output.print_line(
+            "manifests",
+            &format!("error: {problem} (its last valid state stays in force)"),
+        );
     }
 }
 

@@ -14,6 +14,9 @@ use crate::program::Program;
 /// How long interceptor and scaler may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 
+/// We print ourselves what is wrong with the user's files, with the user's paths.
+const WITHOUT_MANIFESTS: &str = "keda_http_kubernetes::source::directory=error";
+
 pub(crate) struct Launches<'a> {
     /// The directory of the programs.
     pub(crate) programs: &'a Path,
@@ -75,7 +78,8 @@ impl Launches<'_> {
             ("KEDA_HTTP_BIND_ADDRESS".to_owned(), "127.0.0.1".to_owned()),
             ("OTEL_PROM_EXPORTER_PORT".to_owned(), metrics.to_string()),
         ]);
-        default(&mut env, "RUST_LOG", if self.verbose { "info" } else { "warn" });
+        let level = if self.verbose { "info" } else { "warn" };
+        default(&mut env, "RUST_LOG", &format!("{level},{WITHOUT_MANIFESTS}"));
         env
     }
 

@@ -44,6 +44,29 @@ pub struct Complaint {
     pub object: String,
     /// Field and reason.
     pub error: FieldError,
+    pub consequence: Consequence,
+}
+
+/// What happens when the fault comes with a change, while everything runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consequence {
+    /// The object's last good state stays in force.
+    Kept,
+    /// The object is in force; requests for these hosts wait for what is missing.
+    Held(Vec<String>),
+    /// No request has a route.
+    NotFound,
+}
+
+impl fmt::Display for Consequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kept => f.write_str(" (the last good state stays in force)"),
+            Self::Held(hosts) if hosts.is_empty() => f.write_str("; requests for any host are held until it exists"),
+            Self::Held(hosts) => write!(f, "; requests for {} are held until it exists", hosts.join(", ")),
+            Self::NotFound => f.write_str("; every request gets 404 until there is one"),
+        }
+    }
 }
 
 impl fmt::Display for Complaint {
@@ -172,6 +195,7 @@ impl Manifests {
             file: locate::file_of(&self.directory, id),
             object: id.to_string(),
             error,
+            consequence: Consequence::Kept,
         }
     }
 }

@@ -10,7 +10,7 @@ use keda_http_kubernetes::managed_scaled_object::{SKIP_CREATION, scaled_object};
 use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::resources::{HttpScaledObject, ScaledObject};
 
-use super::{Complaint, Manifests};
+use super::{Complaint, Consequence, Manifests};
 use crate::Key;
 use crate::endpoint_slices::target;
 use crate::keda::Plan;
@@ -157,7 +157,12 @@ impl Manifests {
     pub(super) fn missing_services(&self) -> Vec<Complaint> {
         let missing = self.routes.values().filter_map(|route| {
             let reason = self.view.endpoints(&route.upstream).err()?;
-            Some(self.route_complaint(route, FieldError::new("service and port", reason)))
+            let complaint = self.route_complaint(route, FieldError::new("service and port", reason));
+            let hosts = route.rules.iter().flat_map(|rule| &rule.hosts);
+            Some(Complaint {
+                consequence: Consequence::Held(hosts.map(ToString::to_string).collect()),
+                ..complaint
+            })
         });
         let mut complaints: Vec<Complaint> = missing.collect();
         if self.routes.is_empty() && self.view.refused().is_empty() {
@@ -166,6 +171,7 @@ impl Manifests {
                 file: Some(self.directory.clone()),
                 object: "routes".to_owned(),
                 error: FieldError::new("manifests", reason),
+                consequence: Consequence::NotFound,
             });
         }
         complaints
@@ -178,6 +184,7 @@ impl Manifests {
                 file: None,
                 object: format!("route {}", route.key),
                 error,
+                consequence: Consequence::Kept,
             },
         }
     }

@@ -273,3 +273,32 @@ fn fault_c1_the_request_to_try_has_the_punycode_of_its_host() {
         "curl -i -H 'Host: xn--punycde-e1a.example' http://127.0.0.1:8080/"
     );
 }
+
+#[test]
+fn a_change_says_whether_requests_are_held_or_the_last_state_stays() {
+    let table = [
+        (
+            "service: hello",
+            "service: other",
+            "; requests for hello.local are held until it exists",
+        ),
+        (
+            "port: \"80\"",
+            "port: \"81\"",
+            "; requests for hello.local are held until it exists",
+        ),
+        (
+            "http.keda.sh/local-command: hello",
+            "",
+            " (the last good state stays in force)",
+        ),
+    ];
+    for (good, bad, expected) in table {
+        let (mut fixture, _) = read(HELLO);
+        let yaml = HELLO.replace(good, bad);
+        assert_ne!(yaml, HELLO, "nothing was replaced for {bad}");
+        let errors = fixture.manifests.apply(&changes(&yaml)).errors;
+        let texts: Vec<String> = errors.iter().map(|error| error.consequence.to_string()).collect();
+        assert_eq!(texts, [expected], "{errors:#?}");
+    }
+}

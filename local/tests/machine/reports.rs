@@ -78,3 +78,21 @@ async fn fault_c6_a_paused_object_is_printed_and_does_not_scale() {
     request.abort();
     fixture.local.stop().await;
 }
+
+#[tokio::test]
+async fn a_document_that_becomes_malformed_is_printed_once_with_the_users_path() {
+    let app = App {
+        container: "{name: app, command: [hello]}",
+        cooldown: 60,
+    };
+    let fixture = Fixture::start(&app.yaml()).await;
+    let file = fixture.manifests.path().canonicalize().unwrap().join("app.yaml");
+    std::fs::write(&file, format!("{}---\nkind: [\n", app.yaml())).unwrap();
+    let printed = &fixture.printed;
+    printed
+        .wait_for(&format!("manifests      | error: {}: ", file.display()))
+        .await;
+    printed.wait_for("(its last valid state stays in force)").await;
+    fixture.local.stop().await;
+    assert!(!fixture.printed.contains("a manifest is not valid"));
+}
