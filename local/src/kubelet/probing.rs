@@ -28,6 +28,8 @@ struct Failure {
     reason: String,
     /// Whether waiting can help.
     is_permanent: bool,
+    /// Whether the app has responded.
+    has_response: bool,
 }
 
 impl Failure {
@@ -35,6 +37,17 @@ impl Failure {
         Self {
             reason,
             is_permanent: false,
+            has_response: false,
+        }
+    }
+}
+
+impl Failure {
+    fn field(&self, probe: &Probe) -> String {
+        if self.has_response {
+            probe.path_field()
+        } else {
+            probe.field.clone()
         }
     }
 }
@@ -66,7 +79,8 @@ pub(super) async fn follow(probe: &Probe, ports: &PodPorts, launch: &Launch, ann
                     && reported.as_ref() != Some(&failure.reason) =>
             {
                 reported = Some(failure.reason.clone());
-                announce(Probed::StillNotReady(format!("{} ({})", failure.reason, probe.field)));
+                let field = failure.field(probe);
+                announce(Probed::StillNotReady(format!("{} ({field})", failure.reason)));
             }
             (None, _) => {}
         }
@@ -95,6 +109,7 @@ fn find(ports: &PodPorts, port: &TargetPort) -> Result<u16, Failure> {
     ports.find(port).ok_or_else(|| Failure {
         reason: format!("the container declares no port {port}"),
         is_permanent: true,
+        has_response: false,
     })
 }
 
@@ -119,10 +134,10 @@ async fn http_get(port: u16, ports: &PodPorts, path: &str, headers: &[(String, S
     }
     match request.send().await {
         Ok(response) if (200..400).contains(&response.status().as_u16()) => Ok(()),
-        Ok(response) => Err(Failure::new(format!(
-            "GET {url} returned {}",
-            response.status().as_u16()
-        ))),
+        Ok(response) => Err(Failure {
+            has_response: true,
+            ..Failure::new(format!("GET {url} returned {}", response.status().as_u16()))
+        }),
         Err(error) if error.is_connect() => connect(port, ports).await,
         Err(error) => Err(Failure::new(format!("GET {url} failed: {}", root_cause(&error)))),
     }
@@ -151,7 +166,7 @@ async fn explain_refusal(port: u16, ports: &PodPorts, error: &std::io::Error) ->
     let hint = if TcpStream::connect(("::1", port)).await.is_ok() {
         "the app listens on [::1] only; it must listen on 127.0.0.1 or on all addresses".to_owned()
     } else {
-        format!("the app must listen on the port that the variable {variable} holds, not on a fixed one")
+        format!("the app must listen on 127.0.0.1 (or 0.0.0.0) and on the port in {variable}")
     };
     format!("127.0.0.1:{port} {refused} ({variable}): {hint}")
 }
@@ -216,8 +231,8 @@ mod tests {
             assert_eq!(
                 reason(action, &ports(closed)).await,
                 format!(
-                    "127.0.0.1:{closed} refused the connection (PORT): the app must listen on the port that the variable \
-                     PORT holds, not on a fixed one"
+                    "127.0.0.1:{closed} refused the connection (PORT): the app must listen on 127.0.0.1 (or \
+                     0.0.0.0) and on the port in PORT"
                 )
             );
         }
@@ -240,6 +255,10 @@ mod tests {
             reason(get("/wrong"), &ports(port)).await,
             format!("GET http://127.0.0.1:{port}/wrong returned 404")
         );
+        let probe = serde_saphyr::from_str("httpGet: {path: /wrong, port: 8080}").unwrap();
+        let probe = Probe::read(&probe, "c").unwrap();
+        let failure = ask(&probe.action, &ports(port), &Launch::default()).await.unwrap_err();
+        assert_eq!(failure.field(&probe), "c.readinessProbe.httpGet.path");
         let unknown = Action::TcpSocket(TargetPort::Name("web".to_owned()));
         assert_eq!(
             reason(unknown, &ports(port)).await,

@@ -65,6 +65,13 @@ impl Probe {
     }
 }
 
+impl Probe {
+    /// The field to blame when the app has responded: its port is right then.
+    pub fn path_field(&self) -> String {
+        self.field.replace("httpGet.port", "httpGet.path")
+    }
+}
+
 impl Action {
     fn read(declared: &Declared) -> Result<Self, (&'static str, String)> {
         if let Some(get) = &declared.http_get {
