@@ -32,11 +32,11 @@ help: ## List these targets
 build: toolchain ## Build interceptor, scaler and local, not optimised
 	@cargo build --locked $(PROGRAMS)
 
-run: build ## Run everything on this machine with the app in MANIFESTS=dir (default: examples/web) until Ctrl-C
-	@exec $(TARGET)/debug/keda-http-local run --manifests '$(MANIFESTS)'
+run: build ## Run everything on this machine with the app in MANIFESTS=dir (default: examples/web) until Ctrl-C; ARGS='--proxy-port 9000' adds flags
+	@exec $(TARGET)/debug/keda-http-local run --manifests '$(MANIFESTS)' $(ARGS)
 
 demo: build ## Send one cold and one warm request to the app in MANIFESTS=dir, show the trace, and exit
-	@exec $(TARGET)/debug/keda-http-local demo --manifests '$(MANIFESTS)'
+	@exec $(TARGET)/debug/keda-http-local demo --manifests '$(MANIFESTS)' $(ARGS)
 
 test: build ## Run all tests that need no cluster
 	@cargo test --workspace --exclude keda-http-e2e --locked

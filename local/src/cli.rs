@@ -8,6 +8,9 @@ use lexopt::prelude::*;
 use crate::app::Options;
 use crate::listening::WantedPorts;
 
+/// From which similarity on, 0 to 1, a flag is suggested for one that does not exist: as in clap, with more for short ones.
+const SIMILAR: f64 = 0.8;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 keda-http-local: runs ordinary Kubernetes manifests on this machine, scaled from zero by HTTP requests
@@ -30,6 +33,7 @@ usage: keda-http-local [run|demo] [flags]
   --otlp-port PORT            receives spans, OTLP over gRPC (default: 8085)
   --run-dir DIR               where interceptor and scaler read their manifests (default: a temporary directory)
   --verbose                   interceptor and scaler log at level info, not only warnings
+  --version                   print the version
   --help                      this text
 
 A default port that is in use is replaced by the next free one from 8086 on. Port 0 is any free port.
@@ -49,6 +53,8 @@ pub enum Command {
     Demo(Options),
     /// Print [`HELP`].
     Help,
+    /// Print the version.
+    Version,
 }
 
 /// A command line that is not valid. Exit code 64.
@@ -76,6 +82,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, programs: PathBuf) -> Res
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
+            Long("version") => return Ok(Command::Version),
             Long("verbose") => options.verbose = true,
             Long("manifests") => options.manifests = Some(directory(&mut parser, "manifests")?),
             Long("run-dir") => options.run_directory = Some(directory(&mut parser, "run-dir")?),
@@ -83,7 +90,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, programs: PathBuf) -> Res
                 let flag = flag.to_owned();
                 match wanted_port(&mut options.ports, &flag) {
                     Some(wanted) => *wanted = Some(port(&mut parser, &flag)?),
-                    None => return Err(Long(&flag).unexpected().into()),
+                    None => return Err(unknown(&flag)),
                 }
             }
             Value(value) if command.is_none() && (value == "run" || value == "demo") => command = Some(value),
@@ -94,6 +101,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, programs: PathBuf) -> Res
         Some(command) if command == "demo" => Command::Demo(options),
         Some(_) | None => Command::Run(options),
     })
+}
+
+fn unknown(flag: &str) -> UsageError {
+    let error = Long(flag).unexpected();
+    let flags = HELP.split_whitespace().filter_map(|part| part.strip_prefix("--"));
+    let similarity = |known: &&str| strsim::jaro_winkler(known, flag);
+    let closest = flags.max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+    match closest.filter(|known| similarity(known) > SIMILAR) {
+        Some(known) => UsageError(format!("{error}: did you mean --{known}?")),
+        None => error.into(),
+    }
 }
 
 fn wanted_port<'a>(ports: &'a mut WantedPorts, flag: &str) -> Option<&'a mut Option<u16>> {
@@ -183,6 +201,20 @@ mod tests {
             let error = read(args).unwrap_err();
             assert!(error.starts_with(message), "{error}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_flag_gets_the_one_that_it_resembles() {
+        for (given, known) in [("--manifest", "--manifests"), ("--proxyport=1", "--proxy-port")] {
+            let error = read(&[given]).unwrap_err();
+            assert!(error.contains(&format!(": did you mean {known}?;")), "{error}");
+        }
+        assert!(!read(&["--colour"]).unwrap_err().contains("did you mean"));
+    }
+
+    #[test]
+    fn the_version_is_a_command() {
+        assert_eq!(read(&["--version"]), Ok(Command::Version));
     }
 
     #[test]

@@ -23,6 +23,7 @@ async fn main() -> ExitCode {
     let output = Output::stdout();
     match cli::parse(std::env::args_os().skip(1), programs()) {
         Ok(Command::Help) => print(HELP),
+        Ok(Command::Version) => print(concat!("keda-http-local ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Run(options)) => exit_code(run(&options, false, output).await),
         Ok(Command::Demo(options)) => exit_code(run(&options, true, output).await),
         Err(error) => fail(&error.to_string(), EXIT_USAGE),
