@@ -32,6 +32,13 @@ use crate::server::stream::{Protocol, Stream};
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// Open requests of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1000;
+/// Bytes of one HTTP/2 request body that wait to be read. A long hold must not fill the window of the connection, which
+/// would stop the bodies of all other requests; Envoy advises the same size.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Bytes of all request bodies of one HTTP/2 connection that wait to be read. h2 ends a connection when DATA frames of
+/// less than 256 bytes cost more than half of this, each what it has less than 256. A stream window of 5-byte frames
+/// costs 3.3 MB, so that a client that sends small messages to a held request is stopped by its stream's window.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// Silence after which an HTTP/2 client gets a PING, so that the requests of a dead client end.
 const H2_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Silence after which the kernel probes a connection of either protocol.
@@ -154,6 +161,8 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(H2_KEEPALIVE)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST);
     builder
 }

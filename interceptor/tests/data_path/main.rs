@@ -10,6 +10,7 @@ mod draining;
 mod external_names;
 mod faults;
 mod hostile;
+mod http2_limits;
 mod kinds;
 mod lenient;
 mod own_answers;
