@@ -28,17 +28,20 @@ pub(crate) enum FrameKind {
     Settings,
     Ping,
     WindowUpdate,
+    /// RST_STREAM of the server: the answer of h2 to a request that it cannot read.
+    SentReset,
     /// DATA without data, and all other kinds.
     Other,
 }
 
 impl FrameKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Priority,
         Self::Reset,
         Self::Settings,
         Self::Ping,
         Self::WindowUpdate,
+        Self::SentReset,
         Self::Other,
     ];
 
@@ -148,7 +151,7 @@ impl FloodGuard {
             let (taken, frame) = self.received.advance(&bytes[at..]);
             at += taken;
             match frame {
-                Some(Frame::Message) => self.earn(),
+                Some(Frame::Message) => self.earn_by_request(),
                 Some(Frame::Control(kind)) => self.spend(kind),
                 Some(Frame::Continuation) | None => {}
             }
@@ -165,10 +168,19 @@ impl FloodGuard {
         while at < bytes.len() {
             let (taken, frame) = self.sent.advance(&bytes[at..]);
             at += taken;
-            if let Some(Frame::Message) = frame {
-                self.earn();
+            match frame {
+                Some(Frame::Message) => self.earn(),
+                Some(Frame::Control(FrameKind::Reset)) => self.spend(FrameKind::SentReset),
+                _ => {}
             }
         }
+    }
+
+    /// A request alone earns no reset of the server: each bad request would pay for its own.
+    fn earn_by_request(&mut self) {
+        let resets = self.used[FrameKind::SentReset as usize];
+        self.earn();
+        self.used[FrameKind::SentReset as usize] = resets;
     }
 
     fn earn(&mut self) {
@@ -249,6 +261,31 @@ mod tests {
                 assert_eq!(passed(&mut guard, &frame, size), most + 1, "kind {kind} by {size}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn responses_and_time_earn_resets_of_the_server_and_requests_do_not() {
+        let (head, reset) = (frame(1, 5, b"head"), frame(3, 0, &[0; 4]));
+        let mut guard = FloodGuard::new();
+        guard.receive(PREFACE);
+        for _ in 0..10_000 {
+            assert_eq!(guard.receive(&head.repeat(2)), None);
+            guard.send(&[&reset[..], &head].concat());
+            tokio::time::advance(Duration::from_millis(10)).await;
+            assert_eq!(guard.receive(&head), None);
+            guard.send(&reset);
+        }
+        for _ in 0..1_000 {
+            assert_eq!(guard.receive(&head), None);
+            guard.send(&reset);
+        }
+        // The time that has passed restores the allowance once more.
+        for _ in 0..1_100 {
+            guard.receive(&head);
+            guard.send(&reset);
+        }
+        assert_eq!(guard.flood(), Some(FrameKind::SentReset));
+        assert!(guard.receive(&head).is_some());
     }
 
     #[tokio::test(start_paused = true)]

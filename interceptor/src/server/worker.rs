@@ -161,6 +161,8 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(H2_KEEPALIVE)
         .max_concurrent_streams(MAX_STREAMS)
+        // h2 would count over the whole life of a connection; `inbound::flood` has an allowance that grows back.
+        .max_local_error_reset_streams(None)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST);

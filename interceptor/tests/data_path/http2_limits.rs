@@ -75,3 +75,36 @@ async fn a_held_body_does_not_stop_the_bodies_beside_it() {
     assert_eq!(read(response).await, "1500000");
     held.abort();
 }
+
+/// h2 resets a request whose length is not the one that it declares.
+async fn is_reset(client: &mut SendRequest<Body>) -> bool {
+    let mut request = get("/");
+    request
+        .headers_mut()
+        .insert("content-length", http::HeaderValue::from_static("5"));
+    client.send_request(request).await.is_err()
+}
+
+#[tokio::test]
+async fn bad_requests_among_good_ones_do_not_end_a_long_connection() {
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", says("ok").await).await;
+    let mut client = connect(&interceptor).await;
+    for number in 0..1_100 {
+        assert!(is_reset(&mut client).await, "{number}");
+        let response = client.send_request(get("/")).await;
+        assert_eq!(response.unwrap().status(), 200, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_requests_ends_its_connection() {
+    let interceptor = Interceptor::start().await;
+    let mut client = connect(&interceptor).await;
+    soon("the end of the connection", async {
+        while client.ready().await.is_ok() {
+            assert!(is_reset(&mut client).await);
+        }
+    })
+    .await;
+}
