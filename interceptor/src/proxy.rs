@@ -295,7 +295,7 @@ impl Proxy {
         *response.version_mut() = Version::HTTP_11;
         self.mark_cold_start(&mut response, reached, &record);
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(upgrade) = upgrade else {
+            let Some(upgrade) = upgrade.filter(|upgrade| upgrade.accept(response.headers_mut())) else {
                 return self.refuse(
                     &Failed {
                         error: ProxyError::UnaskedUpgrade,

@@ -73,8 +73,8 @@ pub(crate) enum ProxyError {
     /// Connections were made, but closed before they took the request, again and again.
     #[error("the workload closed {0} connections before taking the request")]
     Exhausted(u32),
-    /// It switched protocols without being asked to.
-    #[error("the workload switched protocols without being asked")]
+    /// It switched to a protocol that the request did not ask for.
+    #[error("the workload switched to a protocol that the request did not ask for")]
     UnaskedUpgrade,
     /// The connection broke after the request was sent.
     #[error("the workload broke the connection: {0}")]

@@ -6,8 +6,23 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::proxy::headers::remove_hop_by_hop;
 use crate::proxy::record::Record;
 use crate::upstream::connection::Connection;
+
+fn elements(lines: &[HeaderValue]) -> impl Iterator<Item = &[u8]> {
+    let elements = lines
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    elements.map(<[u8]>::trim_ascii)
+}
+
+fn add_protocols(headers: &mut HeaderMap, protocols: &[HeaderValue]) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    for protocol in protocols {
+        headers.append(header::UPGRADE, protocol.clone());
+    }
+}
 
 /// The tunnels of a worker: a draining worker waits for them up to the drain timeout.
 #[derive(Clone)]
@@ -21,24 +36,37 @@ pub struct Pipes {
 /// An upgrade that a client has asked for.
 pub struct Upgrade {
     client: OnUpgrade,
-    protocol: HeaderValue,
+    protocols: Vec<HeaderValue>,
 }
 
 impl Upgrade {
     /// The upgrade that a request asks for. Only the connection knows whether it may: see
     /// [`Client::asks_for_upgrade`](crate::inbound::client::Client::asks_for_upgrade).
     pub fn from_request<B>(request: &mut Request<B>) -> Option<Self> {
-        let protocol = request.headers().get(header::UPGRADE).cloned()?;
-        Some(Self {
+        let protocols: Vec<_> = request.headers().get_all(header::UPGRADE).iter().cloned().collect();
+        (!protocols.is_empty()).then(|| Self {
             client: hyper::upgrade::on(request),
-            protocol,
+            protocols,
         })
     }
 
     /// Adds the upgrade to a request whose hop-by-hop headers have been removed.
     pub fn add_to(&self, headers: &mut HeaderMap) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, self.protocol.clone());
+        add_protocols(headers, &self.protocols);
+    }
+
+    /// Checks that a 101 switches to protocols that the client has asked for (RFC 9110 section 7.8), and removes its
+    /// hop-by-hop headers but those of the upgrade.
+    pub fn accept(&self, headers: &mut HeaderMap) -> bool {
+        let chosen: Vec<_> = headers.get_all(header::UPGRADE).iter().cloned().collect();
+        let is_asked_for =
+            |protocol: &[u8]| elements(&self.protocols).any(|asked| asked.eq_ignore_ascii_case(protocol));
+        if chosen.is_empty() || !elements(&chosen).all(is_asked_for) {
+            return false;
+        }
+        remove_hop_by_hop(headers);
+        add_protocols(headers, &chosen);
+        true
     }
 
     /// Starts the tunnel after the endpoint's 101: copies bytes both ways until both sides have ended or the tunnels

@@ -340,6 +340,55 @@ async fn a_refused_upgrade_ends_the_connection() {
     );
 }
 
+/// An app that answers 101 with these header lines, and sends back the head of the request.
+async fn switching_app(lines: &'static str) -> SocketAddr {
+    raw_app(move |_, mut raw| async move {
+        let head = raw.read_until("\r\n\r\n").await.to_ascii_lowercase();
+        raw.write(&format!("HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n\r\n{head}"))
+            .await;
+        raw.read_to_end().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_app_may_only_switch_to_a_protocol_that_the_client_asked_for() {
+    let interceptor = Interceptor::start().await;
+    for lines in [
+        "connection: upgrade\r\nupgrade: other",
+        "connection: upgrade\r\nupgrade: websocket, other",
+        "connection: upgrade\r\nupgrade: websocket\r\nupgrade: other",
+        "connection: upgrade\r\nupgrade:",
+        "connection: upgrade",
+    ] {
+        interceptor.serve("api", switching_app(lines).await).await;
+        let answer = interceptor.send(UPGRADE).await.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 502"), "{lines}: {answer}");
+        interceptor.pending("api", 0).await;
+    }
+    let lines = "connection: upgrade\r\nupgrade: WebSocket";
+    interceptor.serve("api", switching_app(lines).await).await;
+    let answer = interceptor.send(UPGRADE).await.read_until("\r\n\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 101") && answer.contains("upgrade: WebSocket"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn every_upgrade_line_is_forwarded_and_the_response_keeps_no_other_connection_option() {
+    let interceptor = Interceptor::start().await;
+    let lines = "connection: x-hop, Upgrade\r\nupgrade: b\r\nx-hop: 1\r\nkeep-alive: 5\r\nx-kept: 2";
+    interceptor.serve("api", switching_app(lines).await).await;
+    let request = "GET / HTTP/1.1\r\nhost: api.example\r\nconnection: upgrade\r\nupgrade: a\r\nupgrade: b, c\r\n\r\n";
+    let mut client = interceptor.send(request).await;
+    let read = client.read_until("upgrade: b, c\r\n").await;
+    let (head, request) = read.split_once("\r\n\r\n").unwrap();
+    assert!(request.contains("upgrade: a\r\n"), "{request}");
+    assert!(head.contains("upgrade: b") && head.contains("x-kept: 2"), "{head}");
+    assert!(!head.contains("x-hop") && !head.contains("keep-alive"), "{head}");
+}
+
 #[tokio::test]
 async fn an_upgrade_to_h2c_is_no_way_around_routing() {
     let interceptor = Interceptor::start().await;
