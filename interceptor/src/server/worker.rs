@@ -2,6 +2,7 @@
 //!
 //! A work-stealing runtime keeps the median lower and lets the slowest request wait five times as long under load.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -169,6 +170,12 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
     builder
 }
 
+/// Whether h2 ended the connection because of what the client sent.
+fn is_http2_violation(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(h2::Error::is_library)
+}
+
 /// Shared by all connections of a worker.
 struct Server {
     proxy: Proxy,
@@ -220,7 +227,7 @@ impl Server {
         };
         let Err(error) = served else { return };
         let refused = observed.refused();
-        if refused.is_some() || error.is_parse() {
+        if refused.is_some() || error.is_parse() || is_http2_violation(&error) {
             self.proxy.metrics.protocol_errors.inc();
         }
         match refused {

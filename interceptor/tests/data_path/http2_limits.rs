@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::*;
@@ -83,6 +84,28 @@ async fn is_reset(client: &mut SendRequest<Body>) -> bool {
         .headers_mut()
         .insert("content-length", http::HeaderValue::from_static("5"));
     client.send_request(request).await.is_err()
+}
+
+#[tokio::test]
+async fn a_connection_that_h2_ends_is_counted() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // An index that no header table has.
+    const BAD_HEADERS: &[u8] = &[0, 0, 2, 1, 5, 0, 0, 0, 1, 0xff, 0x7f];
+    // DATA of a stream that was never opened.
+    const BAD_DATA: &[u8] = &[0, 0, 1, 0, 0, 0, 0, 0, 7, 0];
+    let interceptor = Interceptor::start().await;
+    for (number, frame) in [BAD_HEADERS, BAD_DATA].into_iter().enumerate() {
+        let mut client = interceptor.connect().await;
+        let bytes = [PREFACE, SETTINGS, frame].concat();
+        client.0.write_all(&bytes).await.unwrap();
+        client.read_to_end().await;
+        let line = format!("interceptor_protocol_errors_total {}\n", number + 1);
+        until(&line, || async {
+            interceptor.metrics().await.contains(&line).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
