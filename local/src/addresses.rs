@@ -18,7 +18,9 @@ pub fn print(local: &Local, output: &Output) {
     ];
     let lines = rows.map(|(name, address, purpose)| format!("  {name:<11}  {address:<22}  {purpose}\n"));
     output.print(&format!("\n{}", lines.concat()));
-    if let Some(example) = local.example() {
-        output.print(&format!("\n  try: {}\n", example.curl(at.proxy)));
-    }
+    let requests = local
+        .examples()
+        .iter()
+        .map(|example| format!("  try: {}\n", example.curl(at.proxy)));
+    output.print(&format!("\n{}", requests.collect::<String>()));
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::endpoint_slices::EndpointSlices;
-use crate::keda::Keda;
+use crate::keda::{Keda, Plan};
 use crate::kubelet::{Kubelet, PodContext};
 use crate::launches::Launches;
 use crate::listening::{self, Listening, PortSet, WantedPorts};
@@ -53,8 +53,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Local {
     listening: Listening,
-    example: Option<Example>,
-    workload: Option<Workload>,
+    first: First,
     traces: Traces,
     output: Output,
     objects: Arc<Objects>,
@@ -66,6 +65,24 @@ pub struct Local {
     _receiver: JoinSet<()>,
     _ports: PortSet<Port>,
     _run_directory: RunDirectory,
+}
+
+/// The state at the start.
+#[derive(Debug)]
+struct First {
+    examples: Vec<Example>,
+    workload: Option<Workload>,
+    plan: Option<Plan>,
+}
+
+impl First {
+    fn read(manifests: &Manifests) -> Self {
+        Self {
+            examples: manifests.examples(),
+            workload: manifests.first_workload().cloned(),
+            plan: manifests.first_plan(),
+        }
+    }
 }
 
 /// The controllers of the user's objects.
@@ -125,12 +142,11 @@ impl Local {
             slices,
         });
         objects.set(&manifests);
-        let (example, workload) = (manifests.example(), manifests.first_workload().cloned());
+        let first = First::read(&manifests);
         tasks.spawn(follow(source, manifests, objects.clone(), reported, output.clone()));
         Ok(Self {
             listening,
-            example,
-            workload,
+            first,
             traces,
             output,
             objects,
@@ -148,14 +164,19 @@ impl Local {
         self.listening
     }
 
-    /// A request for the first route.
-    pub(crate) fn example(&self) -> Option<&Example> {
-        self.example.as_ref()
+    /// A request for each host, those of the first route first.
+    pub(crate) fn examples(&self) -> &[Example] {
+        &self.first.examples
     }
 
     /// The Deployment behind the first route, as it was at the start.
     pub(crate) fn workload(&self) -> Option<&Workload> {
-        self.workload.as_ref()
+        self.first.workload.as_ref()
+    }
+
+    /// How that Deployment was scaled at the start.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        self.first.plan.as_ref()
     }
 
     /// Runs the user's Deployments.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::app::Local;
+use crate::keda::Plan;
 use crate::kubelet;
 use crate::launches::tracing_environment;
 use crate::manifests::Example;
@@ -36,7 +37,7 @@ const TRACE_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it cannot be run at all.
 pub async fn run(local: &Local, output: &Output) -> Result<bool> {
-    let example = local.example().context("there is no route")?;
+    let example = local.examples().first().context("there is no route")?;
     let workload = local
         .workload()
         .context("the Service of the first route selects no Deployment")?;
@@ -64,7 +65,7 @@ pub async fn run(local: &Local, output: &Output) -> Result<bool> {
     let spans = local.traces().wait(&cold.trace, TRACE_LIMIT, is_complete).await;
     output.print(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
 
-    output.print("waiting until the app is at zero again");
+    output.print(&waiting(local.plan()));
     let mut failures = missing_spans(&spans, &cold.span, app_is_traced);
     failures.extend(failed_request("cold", &cold));
     failures.extend(failed_request("warm", &warm));
@@ -76,6 +77,21 @@ pub async fn run(local: &Local, output: &Output) -> Result<bool> {
     ));
     print_result(&failures, output);
     Ok(failures.is_empty())
+}
+
+/// What the wait depends on: the scaler reports requests for the window, and KEDA waits for the cooldown after it.
+fn waiting(plan: Option<&Plan>) -> String {
+    let mut periods = Vec::new();
+    if let Some(plan) = plan {
+        periods.push(format!("cooldownPeriod {} s", plan.cooldown.as_secs()));
+        let windows = plan
+            .triggers
+            .iter()
+            .filter_map(|trigger| trigger.metadata.get("window"));
+        periods.extend(windows.map(|window| format!("window {window}")));
+    }
+    periods.push(format!("limit {} s", ZERO_LIMIT.as_secs()));
+    format!("waiting until the app is at zero again ({})", periods.join(", "))
 }
 
 /// Our own app exports spans; other apps may not.
@@ -318,6 +334,22 @@ mod tests {
         assert_eq!(
             unexpected_history(&[0, 1, 2, 0]).unwrap(),
             "replicas went 0 -> 1 -> 2 -> 0, not 0 -> 1 -> 0"
+        );
+    }
+
+    #[test]
+    fn the_wait_for_zero_names_what_it_depends_on() {
+        let yaml = include_str!("../../examples/web/web.yaml");
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(yaml).unwrap();
+        let scaled = documents
+            .iter()
+            .find(|document| document["kind"] == "ScaledObject")
+            .unwrap();
+        let scaled = serde_json::from_value(scaled.clone()).unwrap();
+        let plan = Plan::read(&scaled, "127.0.0.1:9").unwrap();
+        assert_eq!(
+            waiting(Some(&plan)),
+            "waiting until the app is at zero again (cooldownPeriod 5 s, window 3s, limit 180 s)"
         );
     }
 }

@@ -143,17 +143,32 @@ impl Manifests {
         services.collect()
     }
 
-    /// A request for the first route; `None` when there is no route.
-    pub fn example(&self) -> Option<Example> {
-        let route = self.routes.values().next()?;
-        let any = Rule::default();
-        Some(Example::matching(route.rules.first().unwrap_or(&any)))
+    /// A request for each host of each route, those of the first route first.
+    pub fn examples(&self) -> Vec<Example> {
+        let any = [Rule::default()];
+        let rules = self.routes.values().flat_map(|route| match &route.rules[..] {
+            [] => &any[..],
+            rules => rules,
+        });
+        let mut examples: Vec<Example> = Vec::new();
+        for example in rules.flat_map(Example::matching) {
+            if examples.iter().all(|known| known.host != example.host) {
+                examples.push(example);
+            }
+        }
+        examples
     }
 
     /// The Deployment behind the first route: the one that its Service selects.
     pub fn first_workload(&self) -> Option<&Workload> {
         let route = self.routes.values().next()?;
         self.selected_by(self.service(&route.upstream)?).next()
+    }
+
+    /// How the Deployment behind the first route is scaled.
+    pub fn first_plan(&self) -> Option<Plan> {
+        let workload = &self.first_workload()?.key;
+        self.plans.values().find(|plan| plan.workload == *workload).cloned()
     }
 
     fn service(&self, reference: &ServiceRef) -> Option<&Service> {

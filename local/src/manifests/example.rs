@@ -17,11 +17,22 @@ pub struct Example {
 }
 
 impl Example {
-    pub(super) fn matching(rule: &Rule) -> Self {
-        let host = match rule.hosts.first() {
-            Some(HostPattern::Exact(host)) => Some(host.to_string()),
-            Some(HostPattern::Suffix(suffix)) => Some(format!("any.{suffix}")),
-            Some(HostPattern::Any) | None => None,
+    /// One for each host of the rule.
+    pub(super) fn matching(rule: &Rule) -> Vec<Self> {
+        let any = [HostPattern::Any];
+        let hosts = if rule.hosts.is_empty() {
+            &any[..]
+        } else {
+            &rule.hosts[..]
+        };
+        hosts.iter().map(|host| Self::for_host(host, rule)).collect()
+    }
+
+    fn for_host(host: &HostPattern, rule: &Rule) -> Self {
+        let host = match host {
+            HostPattern::Exact(host) => Some(host.to_string()),
+            HostPattern::Suffix(suffix) => Some(format!("any.{suffix}")),
+            HostPattern::Any => None,
         };
         let path = match rule.paths.first() {
             Some(PathMatch::Prefix(prefix)) => format!("/{prefix}"),

@@ -47,14 +47,13 @@ fn the_example_is_good() {
     let (fixture, complaints) = read(HELLO);
     assert_eq!(complaints, [""; 0]);
     assert_eq!(fixture.warnings, [""; 0]);
-    let example = fixture.manifests.example().unwrap();
     assert_eq!(
-        example,
-        Example {
+        fixture.manifests.examples(),
+        [Example {
             host: Some("hello.local".to_owned()),
             path: "/".to_owned(),
             headers: Vec::new(),
-        }
+        }]
     );
     assert_eq!(
         fixture.manifests.first_workload().unwrap().key,
@@ -269,7 +268,7 @@ fn fault_c1_the_request_to_try_has_the_punycode_of_its_host() {
     let (fixture, errors) = read(&HELLO.replace("hosts: hello.local", "hosts: punycöde.example"));
     assert_eq!(errors, [""; 0]);
     assert_eq!(
-        fixture.manifests.example().unwrap().curl(8080),
+        fixture.manifests.examples()[0].curl(8080),
         "curl -i -H 'Host: xn--punycde-e1a.example' http://127.0.0.1:8080/"
     );
 }
@@ -301,4 +300,14 @@ fn a_change_says_whether_requests_are_held_or_the_last_state_stays() {
         let texts: Vec<String> = errors.iter().map(|error| error.consequence.to_string()).collect();
         assert_eq!(texts, [expected], "{errors:#?}");
     }
+}
+
+#[test]
+fn every_host_gets_a_request_to_try() {
+    let (fixture, errors) = read(&HELLO.replace("hosts: hello.local", "hosts: files.local,docs.local"));
+    assert_eq!(errors, [""; 0]);
+    let examples = fixture.manifests.examples();
+    let mut hosts: Vec<&str> = examples.iter().filter_map(|example| example.host.as_deref()).collect();
+    hosts.sort_unstable();
+    assert_eq!(hosts, ["docs.local", "files.local"]);
 }
