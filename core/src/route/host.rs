@@ -12,7 +12,7 @@ pub const MAX_LENGTH: usize = 256;
 /// the text is shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostPattern {
-    /// `*` or an empty text: every host.
+    /// `*`: every host.
     Any,
     /// `*.example.com`: any depth below, never the bare domain. Holds `example.com`.
     Suffix(Arc<str>),
@@ -31,7 +31,7 @@ impl std::str::FromStr for HostPattern {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidHost(text.to_owned());
         let trimmed = text.trim();
-        if trimmed.is_empty() || trimmed == "*" {
+        if trimmed == "*" {
             return Ok(Self::Any);
         }
         let (wildcard, name) = match trimmed.strip_prefix("*.") {
@@ -130,7 +130,6 @@ mod tests {
     fn patterns_are_parsed_once_into_what_they_mean() {
         let parse = |text: &str| text.parse::<HostPattern>().unwrap();
         assert_eq!(parse("*"), HostPattern::Any);
-        assert_eq!(parse(""), HostPattern::Any);
         assert_eq!(parse("*.Example.com."), HostPattern::Suffix("example.com".into()));
         assert_eq!(parse("Shop.Example:8080"), HostPattern::Exact("shop.example".into()));
         assert_eq!(parse("[::1]:8080"), HostPattern::Exact("::1".into()));
@@ -163,6 +162,8 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused_by_name() {
         for bad in [
+            "",
+            " ",
             "a b",
             "a*.b",
             "http://a",

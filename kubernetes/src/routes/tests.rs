@@ -636,6 +636,49 @@ fn every_slip_of_an_interceptor_route_is_told_with_its_field() {
 }
 
 #[test]
+fn an_empty_host_is_refused_and_does_not_match_every_host() {
+    let reason = "\"\" is not a valid host; allowed: a host name, *.suffix, or *";
+    for (hosts, at) in [
+        (json!([""]), 0),
+        (json!(["", "a.example"]), 0),
+        (json!(["a.example", " "]), 1),
+    ] {
+        let reason = reason.replace("\"\"", &hosts[at].to_string());
+        let mut index = RouteIndex::default();
+        assert_eq!(
+            apply(
+                &mut index,
+                &route("api", &to("api", &json!({"rules": [{"hosts": hosts}]})))
+            ),
+            [""; 0]
+        );
+        let target = json!({"name": "api", "service": "api", "port": 80});
+        let http = old("api", &json!({"hosts": hosts, "scaleTargetRef": target}));
+        assert_eq!(apply(&mut index, &http), [""; 0]);
+        assert_eq!(
+            refused(&index, Kind::InterceptorRoute, "api"),
+            [format!("spec.rules[0].hosts[{at}]: {reason}")]
+        );
+        assert_eq!(
+            refused(&index, Kind::HttpScaledObject, "api"),
+            [format!("spec.hosts[{at}]: {reason}")]
+        );
+    }
+    for hosts in ["", " ", ","] {
+        let mut index = RouteIndex::default();
+        let metadata = json!({"hosts": hosts, "scalingMetric": "concurrency", "service": "api", "port": "80"});
+        let trigger = json!({"type": "kedify-http", "metadata": metadata});
+        assert_eq!(
+            apply(&mut index, &scaled("api", &json!([trigger]))),
+            [""; 0],
+            "{hosts:?}"
+        );
+        let errors = refused(&index, Kind::ScaledObject, "api");
+        assert!(errors.iter().any(|error| error.contains("hosts")), "{errors:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_used_says_what_is_allowed() {
     let table = [
         (
