@@ -298,21 +298,22 @@ impl Gathering {
             .failing(number, &watch.selection, failure, !nothing_to_know);
     }
 
-    /// Publishes the batch; `None` when the source was dropped.
+    /// Publishes the batch, then the problems: a reader that sees a problem resolved finds the changes that came with it, and
+    /// one that sees the initial state complete finds what could not be read. `None` when the source was dropped.
     async fn publish(&mut self) -> Option<()> {
-        self.troubles.publish();
         let complete = self.awaited.is_empty();
         match &self.outlet.pieces {
             Some(pieces) => {
                 if !self.batch.is_empty() && (complete || self.batch.len() >= BATCH) {
                     pieces.send(std::mem::take(&mut self.batch)).await.ok()?;
                 }
-                if complete {
-                    self.outlet.pieces = None;
-                }
             }
             None if self.batch.is_empty() => {}
             None => self.outlet.changes.send(std::mem::take(&mut self.batch)).ok()?,
+        }
+        self.troubles.publish();
+        if complete {
+            self.outlet.pieces = None;
         }
         Some(())
     }
