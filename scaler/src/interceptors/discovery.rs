@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::index::Index;
+use keda_http_kubernetes::source::Change;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
-use keda_http_kubernetes::source::{Change, Problem};
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::watch;
 
@@ -82,10 +82,11 @@ impl Discovery {
                 Ok(()) = problems.changed() => {}
             }
             let failing = problems.borrow_and_update().clone();
+            let problem = failing.first().map(ToString::to_string);
             if complete {
-                self.publish_unless(&failing);
+                self.publish(problem);
             } else {
-                self.report(failing.first().map(ToString::to_string));
+                self.report(problem);
             }
         }
     }
@@ -96,19 +97,17 @@ impl Discovery {
         }
     }
 
-    /// What may not be read counts as empty to the source, but it is not known to be empty.
-    fn publish_unless(&mut self, failing: &[Problem]) {
-        match failing.first() {
-            Some(problem) => self.report(Some(problem.to_string())),
-            None => self.publish(),
-        }
-    }
-
-    fn publish(&mut self) {
+    /// What may not be read counts as empty to the source, but it is not known to be empty: with a problem, an empty set is
+    /// published only when an earlier set is known. Lists that were read are published even when the watch is refused.
+    fn publish(&mut self, problem: Option<String>) {
         let pods = self.slices.pods();
+        let is_unknown = problem.is_some() && pods.is_empty() && self.interceptors.borrow().is_none();
         let AdminService { namespace, service, .. } = &self.service;
         let empty = format!("the EndpointSlices of Service {namespace}/{service} have no addresses");
-        self.report(pods.is_empty().then_some(empty));
+        self.report(problem.or(pods.is_empty().then_some(empty)));
+        if is_unknown {
+            return;
+        }
         let listed = pods.iter().map(|pod| (pod.interceptor.clone(), pod.ready));
         let interceptors: BTreeMap<_, _> = listed.collect();
         self.pods.send_if_modified(|known| {

@@ -45,6 +45,8 @@ struct Cluster {
     watches: Vec<(String, mpsc::UnboundedSender<Result<Bytes, Infallible>>)>,
     /// Answers every request with an error.
     failing: bool,
+    /// Answers lists, but no watch.
+    refusing_watches: bool,
     /// Path and query of every list and watch.
     asked: Vec<String>,
 }
@@ -110,6 +112,14 @@ impl ApiServer {
     pub fn fail(&self) {
         let mut state = self.shared.state.lock();
         state.failing = true;
+        state.watches.clear();
+    }
+
+    /// From now on every watch is refused, and all watches have ended; lists are answered. The status is not 403, after which
+    /// the next list is half a minute away.
+    pub fn refuse_watches(&self) {
+        let mut state = self.shared.state.lock();
+        state.refusing_watches = true;
         state.watches.clear();
     }
 
@@ -212,6 +222,7 @@ impl Cluster {
                     .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
             };
             return match parameter("watch") {
+                Some("true") if self.refusing_watches => status(StatusCode::BAD_REQUEST, "BadRequest"),
                 Some("true") => self.watch(path, parameter("resourceVersion").unwrap().parse().unwrap()),
                 _ => self.list(path),
             };

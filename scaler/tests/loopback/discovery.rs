@@ -140,6 +140,23 @@ async fn an_outage_keeps_the_set_is_reported_and_missed_changes_are_found() {
 }
 
 #[tokio::test]
+async fn lists_that_were_read_are_published_while_the_watch_is_refused() {
+    let server = ApiServer::start(&[SLICES]).await;
+    server.put(SLICES, slice("one", 9090, &[("10.0.0.1", Some(true))]));
+    let mut found = Running::against(&server);
+    found.listed(&["10.0.0.1:9090"]).await;
+
+    server.refuse_watches();
+    found.told("BadRequest").await;
+    server.put(SLICES, slice("two", 9090, &[("10.0.0.2", Some(true))]));
+    found.listed(&["10.0.0.1:9090", "10.0.0.2:9090"]).await;
+    found.told("BadRequest").await;
+    server.delete(SLICES, "one");
+    server.delete(SLICES, "two");
+    found.listed(&[]).await;
+}
+
+#[tokio::test]
 async fn a_watch_that_is_too_old_is_begun_anew() {
     let server = ApiServer::start(&[SLICES]).await;
     server.put(SLICES, slice("one", 9090, &[("10.0.0.1", Some(true))]));
