@@ -120,7 +120,7 @@ impl Events {
 
     /// When [`Events::replace_all`] must be called again although nothing changed, because a warning will have settled.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.notices.deadline(Instant::now())
+        self.notices.deadline()
     }
 
     async fn publish(&mut self, notice: &Notice) -> bool {
@@ -161,9 +161,11 @@ impl Notices {
         due
     }
 
-    fn deadline(&self, now: Instant) -> Option<Instant> {
-        let settled = self.warnings.values().map(|since| *since + SETTLE_TIME);
-        settled.filter(|at| *at > now).min()
+    /// When the first warning settles that has not been published; in the past when it has settled already.
+    fn deadline(&self) -> Option<Instant> {
+        let published: BTreeSet<_> = self.published.iter().map(Notice::key).collect();
+        let pending = self.warnings.iter().filter(|(key, _)| !published.contains(key));
+        pending.map(|(_, since)| *since + SETTLE_TIME).min()
     }
 }
 
