@@ -60,7 +60,8 @@ impl From<&ObjectId> for ServiceKey {
     }
 }
 
-/// The protocol of a Service port, by its `appProtocol`, else by its name as Istio reads it (`grpc`, `grpc-anything`).
+/// The protocol of a Service port, by its `appProtocol`, else by its name as Istio reads it (`grpc`, `grpc-anything`, but not
+/// `grpc-web…`, which is HTTP/1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AppProtocol {
     /// HTTP/1.1, which is also assumed where nothing is said.
@@ -71,14 +72,15 @@ pub enum AppProtocol {
 }
 
 impl AppProtocol {
-    /// What a port says of itself. `app_protocol` goes before the name.
+    /// What a port says of itself. `app_protocol` takes precedence over the name.
     fn of_port(name: &str, app_protocol: Option<&str>) -> Self {
         let is_one_of = |text: &str, all: &[&str]| all.iter().any(|known| text.eq_ignore_ascii_case(known));
         let is_h2c = match app_protocol.filter(|protocol| !protocol.is_empty()) {
             Some(protocol) => is_one_of(protocol, &["kubernetes.io/h2c", "h2c", "http2", "grpc"]),
             None => {
                 let prefix = name.split('-').next().unwrap_or_default();
-                is_one_of(prefix, &["h2c", "http2", "grpc"]) && !is_one_of(name, &["grpc-web"])
+                let is_grpc_web = name.to_ascii_lowercase().starts_with("grpc-web");
+                is_one_of(prefix, &["h2c", "http2", "grpc"]) && !is_grpc_web
             }
         };
         if is_h2c { Self::H2c } else { Self::Http1 }

@@ -444,10 +444,10 @@ fn fault_b7_a_port_for_grpc_or_http2_is_spoken_to_with_prior_knowledge() {
         assert_eq!(
             protocol(name, json!("http")),
             AppProtocol::Http1,
-            "appProtocol goes before {name}"
+            "appProtocol takes precedence over {name}"
         );
     }
-    for name in ["http", "grpcx", "grpc-web", "my-grpc"] {
+    for name in ["http", "grpcx", "grpc-web", "grpc-web-api", "GRPC-Web-1", "my-grpc"] {
         assert_eq!(protocol(name, json!(null)), AppProtocol::Http1, "{name}");
     }
 }
