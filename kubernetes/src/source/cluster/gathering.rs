@@ -231,13 +231,8 @@ impl Gathering {
                 if self.ending.remove(&namespace).is_some() {
                     return;
                 }
-                for kind in [Kind::Service, Kind::EndpointSlice, Kind::ConfigMap] {
-                    if self.settings.kinds.contains(&kind) {
-                        self.start(Selection {
-                            label: (kind == Kind::ConfigMap).then_some(RESPONSE_BODIES.into()),
-                            ..Selection::all(kind, Some(namespace.clone()))
-                        });
-                    }
+                for selection in self.selections_of(&namespace) {
+                    self.start(selection);
                 }
             }
             Some(Changed::Last(namespace)) => {
@@ -245,6 +240,17 @@ impl Gathering {
                     .insert(namespace, Instant::now() + self.access.pacing.linger);
             }
         }
+    }
+
+    /// What is watched in a namespace that has routes.
+    fn selections_of(&self, namespace: &str) -> Vec<Selection> {
+        let kinds = [Kind::Service, Kind::EndpointSlice, Kind::ConfigMap];
+        let watched = kinds.into_iter().filter(|kind| self.settings.kinds.contains(kind));
+        let selection = |kind| Selection {
+            label: (kind == Kind::ConfigMap).then_some(RESPONSE_BODIES.into()),
+            ..Selection::all(kind, Some(namespace.to_owned()))
+        };
+        watched.map(selection).collect()
     }
 
     fn end_expired(&mut self) {
@@ -258,15 +264,11 @@ impl Gathering {
     }
 
     fn end(&mut self, namespace: &str) {
-        let ended = |watch: &Running| {
-            let selection = &watch.selection;
-            let of_routes = role(selection) == Role::Others && selection.name.is_none();
-            of_routes && selection.namespace.as_deref() == Some(namespace)
-        };
+        let selections = self.selections_of(namespace);
         let ended: Vec<u64> = self
             .watches
             .iter()
-            .filter(|(_, watch)| ended(watch))
+            .filter(|(_, watch)| selections.contains(&watch.selection))
             .map(|(number, _)| *number)
             .collect();
         for number in ended {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::*;
+use crate::endpoints::SERVICE_NAME;
 use crate::object::Object;
 use crate::source::{Change, Problem};
 use crate::wired;
@@ -366,6 +367,33 @@ async fn a_namespace_is_watched_while_slices_of_autowire_are_left_in_it() {
     );
     let ended = |server: &ApiServer| !namespaced(server);
     watched.server.until("nothing of it is watched", ended).await;
+}
+
+#[tokio::test]
+async fn the_slices_of_a_service_are_watched_after_the_last_route_of_their_namespace() {
+    let server = ApiServer::start().await;
+    server.apply(route("keda", "a"));
+    let settings = ClusterSettings {
+        kinds: [Kind::InterceptorRoute, Kind::Service].into(),
+        slices_of: Some(ServiceKey {
+            namespace: "keda".into(),
+            name: "admin".into(),
+        }),
+        ..ClusterSettings::default()
+    };
+    let mut watched = Watched::open(server, settings);
+    assert_eq!(watched.next().await, ["first InterceptorRoute keda/a"]);
+    let all = |server: &ApiServer| server.watching().len() == 3;
+    watched.server.until("everything is watched", all).await;
+    watched.server.apply(service("keda", "a"));
+    assert_eq!(watched.next().await, ["apply Service keda/a"]);
+    watched.server.delete("interceptorroutes", "keda", "a");
+    let expected = ["delete InterceptorRoute keda/a", "delete Service keda/a"];
+    assert_eq!(watched.several(2).await, expected);
+    let mut slice = slice("keda", "admin-1");
+    slice["metadata"]["labels"] = json!({SERVICE_NAME: "admin"});
+    watched.server.apply(slice);
+    assert_eq!(watched.next().await, ["apply EndpointSlice keda/admin-1"]);
 }
 
 #[tokio::test]
