@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use keda_http_runtime::readiness::Readiness;
+use keda_http_runtime::readiness::{PendingTask, Readiness};
 use kube::Client;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -74,34 +74,46 @@ impl Names {
     }
 }
 
-/// Keeps the certificates valid until `stop`. Not ready until there is one to serve with.
-pub async fn maintain(client: Client, names: Names, serving: Serving, readiness: Readiness, stop: CancellationToken) {
-    let store = SecretStore::new(&client, &names);
-    let webhook = WebhookConfiguration::new(&client, &names);
-    let mut first = Some(readiness.register("certificate of the admission webhook"));
+/// Keeps the certificates valid until `stop`. Not ready until there is one to serve with: from the call on, not only from
+/// when the future is first polled.
+pub fn maintain(
+    client: Client,
+    names: Names,
+    serving: Serving,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> {
+    let first = readiness.register("certificate of the admission webhook");
+    async move {
+        let maintaining = check_regularly(&client, &names, &serving, &readiness, first);
+        stop.run_until_cancelled(maintaining).await;
+    }
+}
+
+async fn check_regularly(client: &Client, names: &Names, serving: &Serving, readiness: &Readiness, first: PendingTask) {
+    let store = SecretStore::new(client, names);
+    let webhook = WebhookConfiguration::new(client, names);
+    let mut first = Some(first);
     let mut served: Option<Certificates> = None;
-    let maintaining = async {
-        loop {
-            match check(&store, &webhook, &serving, &mut served).await {
-                Ok(()) => {
-                    first.take();
-                    readiness.set_problems(PROBLEM, Vec::new());
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    tracing::warn!(error, "cannot maintain the certificates of the admission webhook");
-                    readiness.set_problems(PROBLEM, vec![error]);
-                }
+    loop {
+        match check(&store, &webhook, serving, &mut served).await {
+            Ok(()) => {
+                first.take();
+                readiness.set_problems(PROBLEM, Vec::new());
             }
-            sleep(if served.is_some() {
-                CHECK_EVERY
-            } else {
-                CHECK_EVERY / 20
-            })
-            .await;
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "cannot maintain the certificates of the admission webhook");
+                readiness.set_problems(PROBLEM, vec![error]);
+            }
         }
-    };
-    stop.run_until_cancelled(maintaining).await;
+        sleep(if served.is_some() {
+            CHECK_EVERY
+        } else {
+            CHECK_EVERY / 20
+        })
+        .await;
+    }
 }
 
 /// Makes sure that a valid certificate exists, is served, and is trusted by the API server.
@@ -133,5 +145,27 @@ pub(crate) mod tests {
         let serving = Serving::default();
         serving.set(&bundle).unwrap();
         (serving, bundle.ca_bundle)
+    }
+
+    #[tokio::test]
+    async fn the_scaler_is_not_ready_before_the_task_that_maintains_its_certificate_runs() {
+        keda_http_runtime::install_crypto_provider();
+        let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+        let names = Names {
+            namespace: "keda".to_owned(),
+            service: "webhook".to_owned(),
+            secret: "webhook".to_owned(),
+            webhook: "webhook".to_owned(),
+        };
+        let readiness = Readiness::new();
+        let maintaining = maintain(
+            client,
+            names,
+            Serving::default(),
+            readiness.clone(),
+            CancellationToken::new(),
+        );
+        assert!(!*readiness.subscribe().borrow());
+        drop(maintaining);
     }
 }
