@@ -11,8 +11,10 @@
 //! # Half-closed connections
 //!
 //! A client may close its sending side after a request and still read the response, as `nc -N` does. Its FIN looks like
-//! that of a client that leaves. The difference is the time: within [`HALF_CLOSE`] of the request's last bytes it is a
-//! half-close, and the request is answered; later it is a client that leaves, and its request ends at once.
+//! that of a client that leaves. The difference is the time: within [`HALF_CLOSE`] of the last bytes of a complete
+//! request it is a half-close, and the request is answered; later it is a client that leaves, and its request ends at
+//! once. A client that closes its socket right after a request looks like a half-close, too, so such a request is held
+//! for at most [`HALF_CLOSED_HOLD`].
 
 pub mod client;
 mod flood;
@@ -31,6 +33,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::SetOnce;
 use tokio::time::{Instant, Sleep};
 
 use flood::FrameKind;
@@ -43,6 +46,10 @@ pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// A FIN within this time after a request is a half-close: such a client sends both within microseconds, and a client
 /// that gives up is not that quick.
 pub const HALF_CLOSE: Duration = Duration::from_millis(10);
+
+/// The longest time that a request is held after a half-close: long enough for most cold starts, and short enough that
+/// clients which have left do not keep a workload up.
+pub(crate) const HALF_CLOSED_HOLD: Duration = Duration::from_secs(30);
 
 /// What hyper reads in place of a bad byte in a request head. hyper refuses a NUL anywhere in a head, but parses the
 /// head only once it has read a blank line.
@@ -85,8 +92,12 @@ pub struct Observed {
     heads: AtomicU64,
     /// The last of these asks for an upgrade: no other head follows, and the rest is not checked.
     upgrade: AtomicBool,
+    /// Bytes that have been read from the connection.
+    received: AtomicU64,
+    /// Bytes that the message of the last complete head needs at least, besides those that have been read.
+    missing: AtomicU64,
     /// The client has closed its sending side and still reads.
-    half_closed: AtomicBool,
+    half_closed: SetOnce<()>,
     /// Header lines that went around hyper, by the number of their request.
     extra: Mutex<Vec<(u64, ExtraHeaders)>>,
     /// The length of `extra`, so that the lock is rarely taken.
@@ -124,12 +135,34 @@ impl Observed {
 
     /// Whether the client has closed its sending side after the request of this number.
     pub fn is_last(&self, number: u64) -> bool {
-        self.half_closed.load(Ordering::Relaxed) && number >= self.heads.load(Ordering::Relaxed)
+        self.half_closed.initialized() && number >= self.heads.load(Ordering::Relaxed)
+    }
+
+    /// The number of bytes that have been read from the connection.
+    fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    fn add_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that the request of this number needs at least, besides those that have been read.
+    fn missing(&self, number: u64) -> u64 {
+        if number < self.heads.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.missing.load(Ordering::Relaxed)
     }
 
     /// Notes that the client has closed its sending side and waits for the response.
     pub fn half_close(&self) {
-        self.half_closed.store(true, Ordering::Relaxed);
+        let _ = self.half_closed.set(());
+    }
+
+    /// Waits until the client has closed its sending side and waits for the response.
+    pub(crate) async fn wait_half_closed(&self) {
+        self.half_closed.wait().await;
     }
 
     /// Removes and returns the header lines of the request of this number that went around hyper.
@@ -184,6 +217,7 @@ impl<S> ClientIo<S> {
         let heads = self.framing.heads();
         let checked = self.framing.push(&buf.filled()[before..]);
         self.publish_heads(heads);
+        self.publish_missing();
         match checked {
             Ok(None) => Ok(()),
             Ok(Some((offset, from))) => {
@@ -208,6 +242,16 @@ impl<S> ClientIo<S> {
             self.deadline = None;
             self.observed.update(&self.framing);
         }
+    }
+
+    /// Publishes how much the current message lacks.
+    fn publish_missing(&self) {
+        let ahead = match self.rewrite.as_deref() {
+            Some(Rewrite::Ready { ahead, .. }) => ahead.len() as u64,
+            _ => 0,
+        };
+        let missing = self.framing.missing().saturating_sub(ahead);
+        self.observed.missing.store(missing, Ordering::Relaxed);
     }
 
     /// Adds to the head that is being rewritten, up to its end. The bytes after it are checked when hyper reads them.
@@ -243,6 +287,7 @@ impl<S> ClientIo<S> {
             Rewrite::Collecting { from, head }
         };
         self.rewrite = Some(Box::new(rewritten));
+        self.publish_missing();
     }
 
     fn refuse_head(&mut self, refused: Refused) {
@@ -323,6 +368,7 @@ impl<S: AsyncRead + Unpin> ClientIo<S> {
             Poll::Ready(Ok(())) if buf.filled().len() == before => self.poll_end(),
             Poll::Ready(Ok(())) => {
                 self.silent_since = None;
+                self.observed.add_received(buf.filled().len() - before);
                 self.inspect(buf, before)?;
                 Poll::Ready(Ok(buf.filled().len() > before))
             }
@@ -342,7 +388,7 @@ impl<S: AsyncRead + Unpin> ClientIo<S> {
             if self.silent_since.is_none_or(|since| since.elapsed() < HALF_CLOSE) {
                 observed.half_close();
             }
-            if observed.half_closed.load(Ordering::Relaxed) {
+            if observed.half_closed.initialized() {
                 return Poll::Pending;
             }
         }
@@ -356,6 +402,7 @@ impl<S: AsyncRead + Unpin> ClientIo<S> {
         match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
             Poll::Ready(read) => {
                 read?;
+                self.observed.add_received(buf.filled().len());
                 self.collect(buf.filled());
                 Poll::Ready(Ok(buf.filled().len()))
             }

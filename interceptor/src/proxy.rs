@@ -26,7 +26,6 @@ use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 
 use crate::counters::pending::Pending;
-use crate::inbound::HALF_CLOSE;
 use crate::inbound::client::Client;
 use crate::proxy::deadline::{earliest, is_past};
 use crate::proxy::error::{ProxyError, is_grpc};
@@ -175,7 +174,8 @@ impl Proxy {
         let limits = Limits {
             deadline,
             response_header: route.response_header,
-            client: (http1 && !request.body().is_empty()).then_some(client),
+            client: http1.then_some(client),
+            has_body: !request.body().is_empty(),
         };
         let mut retries = Retries::default();
         let mut reached = false;
@@ -244,7 +244,7 @@ impl Proxy {
         });
         let abandoned = async {
             tokio::select! {
-                () = limits.client_gone(HALF_CLOSE) => ConnectError::ClientGone,
+                () = limits.client_gone() => ConnectError::ClientGone,
                 () = self.pipes.cut.cancelled() => ConnectError::Draining,
             }
         };

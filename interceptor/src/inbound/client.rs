@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::{HeaderValue, Request};
 use keda_http_core::route::scoped::Scope;
+use rustix::io::ioctl_fionread;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::inbound::Observed;
+use crate::inbound::{HALF_CLOSE, HALF_CLOSED_HOLD, Observed};
 
 /// What endpoints are told about a client.
 pub struct ClientFacts {
@@ -37,10 +37,11 @@ pub struct Client {
     socket: RawFd,
 }
 
-/// How a connection ended.
+/// How a client stopped sending.
 enum End {
+    /// It waits for the response.
     Fin,
-    Reset,
+    Left,
 }
 
 impl Client {
@@ -78,33 +79,68 @@ impl Client {
         self.observed.asks_for_upgrade(self.requests.load(Ordering::Relaxed))
     }
 
-    /// Waits until the client leaves: until a reset, or a FIN later than `grace` from now (an earlier one is a
-    /// half-close, see [`crate::inbound`]). While a request with a body is held, hyper does not read from the
-    /// connection, so the socket is watched here, without reading.
-    pub async fn gone(&self, grace: Duration) {
-        let since = Instant::now();
-        match self.watch().await {
-            Ok(End::Fin) if since.elapsed() < grace => self.observed.half_close(),
-            Ok(End::Fin | End::Reset) => return,
-            Err(_) => {}
+    /// Waits until the client of a held request leaves. `is_read` is whether hyper reads from the connection meanwhile:
+    /// it does not while the request's body waits to be read.
+    pub(crate) async fn left_while_held(&self, is_read: bool) {
+        if !is_read && self.left_while_unread().await {
+            return;
         }
-        // Without a second descriptor the end is noticed only when the body is read.
-        std::future::pending::<()>().await;
+        self.observed.wait_half_closed().await;
+        tokio::time::sleep(HALF_CLOSED_HOLD).await;
     }
 
-    async fn watch(&self) -> io::Result<End> {
+    /// Waits for the end of what the client sends, without reading from the connection. Returns whether the client has
+    /// left, and has not just closed its sending side behind its request (see [`crate::inbound`]).
+    pub(crate) async fn left_while_unread(&self) -> bool {
+        match self.watch_end().await {
+            Ok(End::Fin) => {
+                self.observed.half_close();
+                false
+            }
+            Ok(End::Left) => true,
+            // Without a second descriptor the end is noticed only when the body is read.
+            Err(_) => false,
+        }
+    }
+
+    async fn watch_end(&self) -> io::Result<End> {
+        let mut last_bytes = Instant::now();
         let socket = TcpStream::from_std(self.second_descriptor()?.into())?;
+        let mut arrived = self.observed.received() + ioctl_fionread(&socket)?;
         loop {
             let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
             if ready.is_error() {
-                return Ok(End::Reset);
+                return Ok(End::Left);
+            }
+            let unread = ioctl_fionread(&socket)?;
+            let before = std::mem::replace(&mut arrived, self.observed.received() + unread);
+            if arrived != before {
+                last_bytes = Instant::now();
             }
             if ready.is_read_closed() {
-                return Ok(End::Fin);
+                let missing = self.observed.missing(self.requests.load(Ordering::Relaxed));
+                let left = unread < missing || last_bytes.elapsed() >= HALF_CLOSE;
+                return Ok(if left { End::Left } else { End::Fin });
             }
             // Nothing is read; only new bytes are to wake this task.
             let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
+    }
+
+    /// Waits until a client that has closed its sending side resets the connection. hyper reads no further then, and
+    /// would not notice.
+    pub(crate) async fn reset_after_half_close(&self) {
+        self.observed.wait_half_closed().await;
+        if self.watch_reset().await.is_err() {
+            // Without a second descriptor the reset is noticed only when the response is written.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn watch_reset(&self) -> io::Result<()> {
+        let socket = TcpStream::from_std(self.second_descriptor()?.into())?;
+        while !socket.ready(Interest::ERROR).await?.is_error() {}
+        Ok(())
     }
 
     /// The address that the client has connected to.
@@ -127,5 +163,26 @@ impl Client {
         unsafe {
             BorrowedFd::borrow_raw(self.socket)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn fault_a_hold_after_a_half_close_has_a_limit() {
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let peer = socket.local_addr().unwrap();
+        let client = Client::new(&socket, peer, HeaderValue::from_static("http"), None);
+        let begun = Instant::now();
+        let left = client.left_while_held(true);
+        let half_close = async {
+            tokio::time::sleep(HALF_CLOSED_HOLD * 10).await;
+            client.observed.half_close();
+        };
+        tokio::join!(left, half_close);
+        assert_eq!(begun.elapsed().as_secs(), HALF_CLOSED_HOLD.as_secs() * 11);
     }
 }

@@ -219,6 +219,15 @@ impl Framing {
         matches!(self.place, Place::Body(_) | Place::Chunk(_) | Place::Trailers)
     }
 
+    /// The number of bytes that the current message needs at least after its head.
+    pub(super) fn missing(&self) -> u64 {
+        match self.place {
+            Place::Body(remaining) | Place::Chunk(Chunk::Data(remaining)) => remaining,
+            Place::Chunk(_) | Place::Trailers => 1,
+            Place::RequestLine { .. } | Place::Fields | Place::Unchecked => 0,
+        }
+    }
+
     /// Whether all messages so far are complete, and the next bytes are HTTP/1 again.
     pub fn is_between_requests(&self) -> bool {
         matches!(self.place, Place::RequestLine { .. }) && !self.line_begun && !self.after_cr

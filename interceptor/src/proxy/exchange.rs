@@ -26,17 +26,29 @@ pub(crate) struct Limits<'a> {
     pub(crate) deadline: Option<Instant>,
     /// From the end of the request to the response's head.
     pub(crate) response_header: Option<Duration>,
-    /// Given when its leaving would not be noticed otherwise: while nobody reads its body, nobody reads its end.
+    /// The client, if it speaks HTTP/1.
     pub(crate) client: Option<&'a Client>,
+    /// Whether hyper waits for the request's body to be read, and so does not notice a client that leaves.
+    pub(crate) has_body: bool,
 }
 
 impl Limits<'_> {
-    /// A FIN within `grace` is a half-close.
-    pub(crate) async fn client_gone(&self, grace: Duration) {
+    /// Waits until the client of a held request leaves.
+    pub(crate) async fn client_gone(&self) {
         match self.client {
-            Some(client) => client.gone(grace).await,
+            Some(client) => client.left_while_held(!self.has_body).await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Waits until the client of a stalled upload leaves.
+    async fn upload_gone(&self) {
+        if let Some(client) = self.client
+            && client.left_while_unread().await
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
     }
 }
 
@@ -93,7 +105,7 @@ async fn send_upload(
     let gone = async {
         sleep(Some(STALLED)).await;
         tokio::select! {
-            () = limits.client_gone(Duration::ZERO) => {}
+            () = limits.upload_gone() => {}
             // From here on the connection is read again, which notices a client that leaves.
             () = upload.wait() => std::future::pending().await,
         }

@@ -262,12 +262,17 @@ impl Server {
             served
         });
         let mut served = std::pin::pin!(served);
+        let mut reset = std::pin::pin!(client.reset_after_half_close());
         tokio::select! {
             ended = served.as_mut() => return ended,
+            () = reset.as_mut() => return Ok(()),
             () = close.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();
-        connection.await
+        tokio::select! {
+            ended = connection => ended,
+            () = reset => Ok(()),
+        }
     }
 
     async fn serve_http2(

@@ -9,6 +9,7 @@ mod cold_start;
 mod draining;
 mod external_names;
 mod faults;
+mod half_close;
 mod hostile;
 mod http2_limits;
 mod kinds;
