@@ -99,8 +99,11 @@ impl Frames {
 /// RFC 9113 section 6.
 fn frame(kind: u8, flags: u8, length: u32) -> Frame {
     const END_STREAM: u8 = 1;
+    const PADDED: u8 = 8;
+    // Padding is at most 255 bytes and its length, so a longer frame has data in any case.
+    let may_be_empty = length == 0 || (flags & PADDED != 0 && length <= 256);
     match kind {
-        0 if length > 0 || flags & END_STREAM != 0 => Frame::Message,
+        0 if !may_be_empty || flags & END_STREAM != 0 => Frame::Message,
         1 => Frame::Message,
         9 => Frame::Continuation,
         2 => Frame::Control(FrameKind::Priority),
@@ -246,6 +249,8 @@ mod tests {
     async fn fault_a9_each_kind_of_frame_has_a_limit() {
         for (kind, flags, payload, most) in [
             (0, 0, &[][..], 1_000),
+            (0, 8, &[0], 1_000),
+            (0, 8, &[255; 256], 1_000),
             (2, 0, &[0; 5], 1_000),
             (3, 0, &[0; 4], 1_000),
             (4, 0, &[], 100),

@@ -81,16 +81,26 @@ fn encode(mut part: Part, line: &[u8], out: &mut Vec<u8>) {
 fn parse(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
     let colon = memchr::memchr(b':', line)?;
     let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-    let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+    let value = HeaderValue::from_bytes(trim(&line[colon + 1..])).ok()?;
     Some((name, value))
 }
 
-/// hyper reads these to learn the length of the body, and how to treat the connection.
+/// RFC 9110 section 5.6.3: only SP and HTAB around a value are white space. The line end goes, too.
+fn trim(value: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let value = value.strip_suffix(b"\r\n").unwrap_or(value);
+    let begin = value.iter().position(is_text).unwrap_or(value.len());
+    let end = value.iter().rposition(is_text).map_or(begin, |last| last + 1);
+    &value[begin..end]
+}
+
+/// hyper reads these to learn the length of the body, how to treat the connection, and whether to send trailers.
 fn is_for_hyper(name: &HeaderName) -> bool {
     [
         header::CONNECTION,
         header::CONTENT_LENGTH,
         header::EXPECT,
+        header::TE,
         header::TRANSFER_ENCODING,
         header::UPGRADE,
     ]

@@ -26,6 +26,10 @@ pub(crate) fn settle<B>(
     check_target(request)?;
     settle_length(request.headers_mut())?;
     if let Some(authority) = request.uri().authority() {
+        let mut replaced = request.headers().get_all(header::HOST).iter();
+        if replaced.any(|host| !is_host(host.as_bytes())) {
+            return Err(InvalidRequest::BadHost);
+        }
         let host = host_of(authority, request)?;
         request.headers_mut().insert(header::HOST, host);
     }

@@ -268,3 +268,26 @@ async fn fault_a_preface_that_ends_early_does_not_keep_a_worker_busy() {
         assert_eq!(interceptor.get("api.example", "/").await.status(), 200, "{length}");
     }
 }
+
+#[tokio::test]
+async fn fault_a_form_feed_is_refused_before_and_after_line_90() {
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", says("hello").await).await;
+    for number in [0, 120] {
+        let lines = "x: y\r\n".repeat(number);
+        let request = format!("GET / HTTP/1.1\r\nhost: api.example\r\n{lines}x: \x0cab\r\nconnection: close\r\n\r\n");
+        let answer = answer_to(&interceptor, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{number}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn fault_an_invalid_host_is_refused_beside_an_absolute_target() {
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", says("hello").await).await;
+    for (host, status) in [("a b", 400), ("a/b", 400), ("", 400), ("other.example", 200)] {
+        let request = format!("GET http://api.example/ HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let answer = answer_to(&interceptor, request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}: {answer}");
+    }
+}

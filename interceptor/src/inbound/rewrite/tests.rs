@@ -42,9 +42,17 @@ fn lines_go_around_hyper_unless_it_needs_them() {
         "a : b\r\n\r\n",
         ": b\r\n\r\n",
         "a: \x7f\r\n\r\n",
+        "a: \x0cb\r\n\r\n",
+        "a: b\x0c\r\n\r\n",
     ] {
         assert_eq!(rewrite(from, malformed.as_bytes()), None, "{malformed:?}");
     }
+}
+
+#[test]
+fn fault_te_beyond_line_90_reaches_hyper() {
+    let (out, extra) = rewrite(RewriteFrom::Lines, b"TE: trailers\r\n\r\n").unwrap();
+    assert_eq!((out, extra), (b"TE: trailers\r\n\r\n".to_vec(), Vec::new()));
 }
 
 /// A request as it is sent, as hyper must read it, and its header lines that go around hyper.
