@@ -445,7 +445,7 @@ async fn what_cannot_be_autowired_is_told_by_an_event_and_a_foreign_slice_is_lef
     stage.lead();
     let event = stage.event("AutowireServiceHasSelector").await;
     assert_eq!(event.type_.as_deref(), Some("Warning"));
-    assert!(event.note.unwrap().contains("remove the selector"));
+    assert!(event.note.unwrap().contains("move the selector to the fallbackService"));
     let none = json!({"spec": {"selector": null}});
     services
         .patch("api", &PatchParams::default(), &Patch::Merge(none))

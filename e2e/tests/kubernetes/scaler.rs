@@ -253,7 +253,7 @@ async fn interceptors_are_found_by_their_slices_whatever_state_they_are_in_and_k
     found.problem(None).await;
 
     control_plane.stop_api_server();
-    found.problem(Some("EndpointSlices of Service")).await;
+    found.problem(Some("EndpointSlices at")).await;
     found.are(&all).await;
     control_plane.start_api_server().await.unwrap();
     control_plane
