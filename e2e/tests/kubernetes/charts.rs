@@ -85,7 +85,7 @@ async fn certificates_outlive_an_upgrade_and_a_rollback_and_notes_tell_what_has_
     for note in [
         "interceptor.keepAlive has no effect",
         "operator.*: there is no operator Deployment",
-        "interceptor.terminationGracePeriodSeconds is 45, but shutdownDelay, drainTimeout and 10 s make 75",
+        "interceptor.terminationGracePeriodSeconds is 45, but shutdownDelay, drainTimeout and 10 s add up to 75",
     ] {
         assert!(upgraded.contains(note), "{note:?} is not in\n{upgraded}");
     }

@@ -120,7 +120,10 @@ async fn routes_and_the_endpoints_of_their_namespaces_arrive_and_go() {
         world.keys
     );
     assert_eq!(world.ready(&namespace, "early"), Some(1), "with its endpoints");
-    assert!(world.source.freshness().borrow().current);
+    // A kind that was just defined can be listed before it can be watched.
+    let mut freshness = world.source.freshness();
+    let current = timeout(LIMIT, freshness.wait_for(|freshness| freshness.current)).await;
+    current.expect("the state is current").unwrap();
 
     control_plane.apply(&route(&namespace, "late")).await.unwrap();
     control_plane.apply(&service(&namespace, "late")).await.unwrap();
