@@ -133,9 +133,13 @@ impl Observed {
         let _ = self.refused.set(refused);
     }
 
+    fn is_half_closed(&self) -> bool {
+        self.half_closed.initialized()
+    }
+
     /// Whether the client has closed its sending side after the request of this number.
     pub fn is_last(&self, number: u64) -> bool {
-        self.half_closed.initialized() && number >= self.heads.load(Ordering::Relaxed)
+        self.is_half_closed() && number >= self.heads.load(Ordering::Relaxed)
     }
 
     /// The number of bytes that have been read from the connection.

@@ -68,6 +68,11 @@ impl Client {
         }
     }
 
+    /// Whether the client has closed its sending side.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.observed.is_half_closed()
+    }
+
     /// Whether the client has closed its sending side and waits for the response to the current request.
     pub fn has_sent_all(&self) -> bool {
         self.observed.is_last(self.requests.load(Ordering::Relaxed))

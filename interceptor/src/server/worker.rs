@@ -252,20 +252,23 @@ impl Server {
         });
         let connection = self.http1.serve_connection(io, service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
+        let mut reset = std::pin::pin!(client.reset_after_half_close());
         let served = std::future::poll_fn(|cx| {
-            let served = connection.as_mut().poll(cx);
+            let mut served = connection.as_mut().poll(cx);
             if served.is_pending() && client.has_sent_all() {
                 // The current response is the last one.
                 connection.as_mut().graceful_shutdown();
-                return connection.as_mut().poll(cx);
+                served = connection.as_mut().poll(cx);
+            }
+            // Only a half-closed connection is watched for a reset: others would pay for it with each request.
+            if served.is_pending() && client.is_half_closed() {
+                return reset.as_mut().poll(cx).map(Ok);
             }
             served
         });
-        let mut served = std::pin::pin!(served);
-        let mut reset = std::pin::pin!(client.reset_after_half_close());
         tokio::select! {
-            ended = served.as_mut() => return ended,
-            () = reset.as_mut() => return Ok(()),
+            biased;
+            ended = served => return ended,
             () = close.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();
