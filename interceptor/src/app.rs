@@ -128,7 +128,7 @@ impl Bound {
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let (readiness, limits) = (self.readiness.clone(), self.config.shutdown.clone());
         let Addresses { proxy, admin, metrics } = self.addresses;
-        tracing::info!(%proxy, %admin, ?metrics, "listening");
+        tracing::info!(%proxy, %admin, metrics = metrics.map(display), "listening");
         let lifetime = Lifetime {
             close: CancellationToken::new(),
             cut: CancellationToken::new(),

@@ -164,7 +164,7 @@ impl Bound {
             tasks.spawn(serve.into_future().map(|ended| ended.context("the metrics port")));
         }
         let Addresses { keda, metrics } = self.addresses;
-        tracing::info!(%keda, ?metrics, "listening");
+        tracing::info!(%keda, metrics = metrics.map(display), "listening");
         Ok(tasks)
     }
 }

@@ -118,10 +118,11 @@ impl Row {
     }
 }
 
-/// The values in force as `NAME=value`, for one line of the log.
+/// The values in force that are not the defaults, as `NAME=value`, for one line of the log; `/config` has all.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let values = self.0.iter().filter_map(|row| Some((&row.name, row.value.as_ref()?)));
+        let changed = self.0.iter().filter(|row| row.value.as_ref() != Some(&row.default));
+        let values = changed.filter_map(|row| Some((&row.name, row.value.as_ref()?)));
         for (index, (name, value)) in values.enumerate() {
             let space = if index == 0 { "" } else { " " };
             if value.contains(char::is_whitespace) {

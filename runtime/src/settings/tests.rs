@@ -162,8 +162,8 @@ fn kinds_take_what_they_say() {
 }
 
 #[test]
-fn the_log_line_has_the_values_in_force_and_no_secret() {
+fn the_log_line_has_what_differs_from_the_defaults_and_no_secret() {
     let environment = Environment::of([("PORT", "80"), ("EXTRAS", "true"), ("TOKEN", "s3cr3t"), ("NAME", "a-b")]);
     let (_, table) = read(&environment, reader).unwrap();
-    assert_eq!(table.to_string(), "EXTRAS=true PORT=80 LIMIT=7 TOKEN=(secret) NAME=a-b");
+    assert_eq!(table.to_string(), "EXTRAS=true PORT=80 TOKEN=(secret) NAME=a-b");
 }
