@@ -120,9 +120,16 @@ fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn selects(service: &Service, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+/// Whether the Service stands for a name outside, and not for pods.
+pub fn is_external(service: &Service) -> bool {
+    let spec = service.spec.as_ref();
+    spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"))
+}
+
+pub fn selects(service: &Service, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    Key::from_metadata(&service.metadata).namespace == namespace
+    !is_external(service)
+        && Key::from_metadata(&service.metadata).namespace == namespace
         && selector.is_some_and(|selector| matches(selector, labels))
 }
 
@@ -237,6 +244,7 @@ mod tests {
             "{metadata: {name: a}, spec: {selector: {}, ports: [{port: 80}]}}",
             "{metadata: {name: a}, spec: {selector: {app: other}, ports: [{port: 80}]}}",
             "{metadata: {name: a, namespace: elsewhere}, spec: {selector: {app: hello}, ports: [{port: 80}]}}",
+            "{metadata: {name: a}, spec: {type: ExternalName, selector: {app: hello}, ports: [{port: 80}]}}",
         ];
         for other in others {
             assert_eq!(slice(&service(other), &pod("hello-1")), None, "{other}");

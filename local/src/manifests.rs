@@ -15,9 +15,9 @@ use keda_http_kubernetes::routes::RouteChange;
 use keda_http_kubernetes::source::Change;
 use keda_http_kubernetes::view::{HostSettings, View, ViewChange};
 
-use crate::Key;
+use crate::endpoint_slices::selects;
 use crate::keda::Plan;
-use crate::workload::{Workload, matches};
+use crate::workload::Workload;
 
 mod checks;
 mod example;
@@ -185,12 +185,8 @@ impl Manifests {
 
     /// The Deployments whose pods the Service selects.
     fn selected_by<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Workload> {
-        let namespace = Key::from_metadata(&service.metadata).namespace;
-        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        self.workloads.values().filter(move |workload| {
-            workload.key.namespace == namespace
-                && selector.is_some_and(|selector| matches(selector, &workload.template.labels))
-        })
+        let workloads = self.workloads.values();
+        workloads.filter(|workload| selects(service, &workload.key.namespace, &workload.template.labels))
     }
 
     fn store(&mut self, change: &Change) {

@@ -138,14 +138,21 @@ async fn http_get(port: u16, ports: &PodPorts, path: &str, headers: &[(String, S
             has_response: true,
             ..Failure::new(format!("GET {url} returned {}", response.status().as_u16()))
         }),
-        Err(error) if error.is_connect() => connect(port, ports).await,
-        Err(error) => Err(Failure::new(format!("GET {url} failed: {}", root_cause(&error)))),
+        Err(error) => {
+            let refusal = root_cause(&error).downcast_ref().filter(|_| error.is_connect());
+            Err(Failure::new(match refusal {
+                Some(refusal) => explain_refusal(port, ports, refusal).await,
+                None => format!("GET {url} failed: {}", root_cause(&error)),
+            }))
+        }
     }
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.last().map(ToString::to_string).unwrap_or_default()
+fn root_cause<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
 }
 
 /// A connection that opens is good.
@@ -242,6 +249,27 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let reason = reason(get("/"), &ports(port)).await;
         assert!(reason.contains("the app listens on [::1] only"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn an_app_that_only_accepts_connections_after_the_refusal_has_not_passed() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (action, ports, launch) = (get("/"), ports(closed), Launch::default());
+        let mut probe = std::pin::pin!(ask(&action, &ports, &launch));
+        let mut listener = None; // from the middle of the probe on
+        let answer = std::future::poll_fn(|context| {
+            let answer = probe.as_mut().poll(context);
+            if answer.is_pending() && listener.is_none() {
+                listener = Some(TcpListener::bind(("127.0.0.1", closed)).unwrap());
+            }
+            answer
+        });
+        let failure = answer.await.expect_err("no HTTP response has come");
+        assert!(
+            listener.is_some() && failure.reason.contains("refused"),
+            "{}",
+            failure.reason
+        );
     }
 
     #[tokio::test]

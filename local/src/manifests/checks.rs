@@ -12,7 +12,7 @@ use keda_http_kubernetes::resources::{HttpScaledObject, ScaledObject};
 
 use super::{Complaint, Consequence, Manifests};
 use crate::Key;
-use crate::endpoint_slices::target;
+use crate::endpoint_slices::{is_external, target};
 use crate::keda::Plan;
 use crate::workload::{TargetPort, Workload};
 
@@ -33,23 +33,35 @@ impl Manifests {
         complaints
     }
 
+    /// One ScaledObject scales a Deployment: the one that did so before goes first.
     pub(super) fn read_plans(&mut self) -> Vec<Complaint> {
         let mut complaints = Vec::new();
-        self.plans.retain(|id, _| self.objects.contains_key(id));
-        let mut scaled_by: BTreeMap<Key, &ObjectId> = BTreeMap::new();
+        let before = std::mem::take(&mut self.plans);
+        let mut plans = Vec::new();
         for (id, object) in &self.objects {
             let plan = match object {
                 Object::ScaledObject(scaled) => self.plan(scaled),
                 Object::HttpScaledObject(http) if self.gets_scaled_object(id, http) => self.managed_plan(http),
                 _ => continue,
             };
-            let plan = plan.and_then(|plan| match scaled_by.insert(plan.workload.clone(), id) {
-                Some(other) => Err(vec![already_scaled(&plan.workload, other)]),
-                None => Ok(plan),
-            });
             match plan {
-                Ok(plan) => drop(self.plans.insert(id.clone(), plan)),
-                Err(errors) => complaints.extend(errors.into_iter().map(|error| self.complaint(id, error))),
+                Ok(plan) => plans.push((id, plan)),
+                Err(errors) => {
+                    complaints.extend(errors.into_iter().map(|error| self.complaint(id, error)));
+                    plans.extend(before.get(id).map(|plan| (id, plan.clone())));
+                }
+            }
+        }
+        plans.sort_by_key(|(id, plan)| before.get(id).is_none_or(|known| known.workload != plan.workload));
+        let mut scaled_by: BTreeMap<Key, &ObjectId> = BTreeMap::new();
+        for (id, plan) in plans {
+            let other = scaled_by.get(&plan.workload);
+            let refused = other.map(|other| already_scaled(&plan.workload, other));
+            complaints.extend(refused.map(|error| self.complaint(id, error)));
+            let plan = if other.is_none() { Some(&plan) } else { before.get(id) };
+            if let Some(plan) = plan.filter(|plan| !scaled_by.contains_key(&plan.workload)) {
+                scaled_by.insert(plan.workload.clone(), id);
+                self.plans.insert(id.clone(), plan.clone());
             }
         }
         complaints
@@ -246,7 +258,8 @@ impl Manifests {
                 .routes
                 .values()
                 .any(|route| route.upstream.namespace == id.namespace && route.upstream.service == id.name);
-            if is_routed && !self.has_slices(id) && self.selected_by(service).next().is_none() {
+            let needs_pods = is_routed && !is_external(service) && !self.has_slices(id);
+            if needs_pods && self.selected_by(service).next().is_none() {
                 let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
                 let reason = match selector.filter(|selector| !selector.is_empty()) {
                     Some(selector) => format!(

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::Key;
 
 const HELLO: &str = include_str!("../../../examples/web/web.yaml");
 
@@ -240,6 +241,69 @@ fn fault_c6_a_second_scaled_object_for_a_deployment_is_refused() {
         ]
     );
     assert_eq!(fixture.manifests.plans().len(), 1);
+}
+
+/// The names of the ScaledObjects that scale, each with its Deployment.
+fn scaled(manifests: &Manifests) -> Vec<(String, String)> {
+    let plans = manifests.plans().into_iter();
+    plans.map(|plan| (plan.key.name, plan.workload.name)).collect()
+}
+
+fn pair(scaler: &str, workload: &str) -> (String, String) {
+    (scaler.to_owned(), workload.to_owned())
+}
+
+#[test]
+fn an_http_scaled_object_that_gets_no_scaled_object_any_more_does_not_scale() {
+    let skipped = HTTP.replace(
+        "{name: h}",
+        "{name: h, annotations: {httpscaledobject.keda.sh/skip-scaledobject-creation: 'true'}}",
+    );
+    let own = scaled_object("own", "httpScaledObject: h");
+    for (change, expected) in [(skipped, vec![]), (own, vec![pair("own", "hello")])] {
+        let (mut fixture, _) = read(&with(HTTP));
+        assert_eq!(scaled(&fixture.manifests), [pair("h", "hello")]);
+        assert_eq!(fixture.manifests.apply(&changes(&change)).errors, []);
+        assert_eq!(scaled(&fixture.manifests), expected);
+    }
+}
+
+#[test]
+fn a_change_never_makes_two_scaled_objects_scale_one_deployment() {
+    let other = HELLO.split("---").next().unwrap().replace("hello", "other");
+    let both = [
+        scaled_object("a", "interceptorRoute: r").replace("{name: hello}", "{name: other}"),
+        scaled_object("b", "interceptorRoute: r"),
+    ]
+    .join("---\n");
+    let start = with(&format!("{ROUTE}---\n{other}---\n{both}"));
+    let expected = [pair("a", "other"), pair("b", "hello")];
+    // The first moves to the Deployment of the second; or the second is not valid any more, and the first moves there.
+    let moved = scaled_object("a", "interceptorRoute: r");
+    let invalid = scaled_object("b", "interceptorRoute: nowhere");
+    for change in [moved.clone(), format!("{invalid}---\n{moved}")] {
+        let (mut fixture, errors) = read(&start);
+        assert_eq!((errors, scaled(&fixture.manifests)), (vec![], expected.to_vec()));
+        let errors = fixture.manifests.apply(&changes(&change)).errors;
+        let refused = "ScaledObject default/a: spec.scaleTargetRef.name: Deployment default/hello is scaled by ScaledObject \
+                       default/b already";
+        assert!(
+            errors.iter().any(|error| error.to_string().contains(refused)),
+            "{errors:#?}"
+        );
+        assert_eq!(scaled(&fixture.manifests), expected);
+    }
+}
+
+#[test]
+fn a_service_of_another_name_needs_no_pods() {
+    let external = HELLO.replace(
+        "spec:\n  selector:\n    app: hello\n  ports",
+        "spec:\n  type: ExternalName\n  externalName: app.example\n  ports",
+    );
+    assert_ne!(external, HELLO);
+    let warnings = read(&external).0.warnings;
+    assert!(warnings.iter().all(|warning| !warning.contains("pod")), "{warnings:#?}");
 }
 
 #[test]
