@@ -14,7 +14,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::inbound::{HALF_CLOSE, HALF_CLOSED_HOLD, Observed};
+use crate::inbound::observed::Observed;
+use crate::inbound::{HALF_CLOSE, HALF_CLOSED_HOLD};
 
 /// What endpoints are told about a client.
 pub struct ClientFacts {

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::discard_received;
 use super::flood::FloodGuard;
-use super::{Observed, Refused, discard_received};
+use super::observed::{Observed, Refused};
 
 /// What h2 reads in place of a flood: a head with more CONTINUATION frames than h2 allows. h2 answers with GOAWAY and
 /// ENHANCE_YOUR_CALM, and closes the connection.

@@ -21,9 +21,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HeaderNameCase;
+use crate::inbound::MAX_HEAD_BYTES;
 use crate::inbound::client::Client;
+use crate::inbound::http1::Http1Io;
 use crate::inbound::http2::Http2Io;
-use crate::inbound::{self, ClientIo};
 use crate::proxy::Proxy;
 use crate::proxy::response_body::ResponseBody;
 use crate::server::listeners::ScopedListener;
@@ -152,7 +153,7 @@ fn http1_builder(header_names: HeaderNameCase) -> http1::Builder {
     builder
         .header_read_timeout(None)
         .title_case_headers(header_names == HeaderNameCase::Title)
-        .max_header_size(inbound::MAX_HEAD_BYTES);
+        .max_header_size(MAX_HEAD_BYTES);
     builder
 }
 
@@ -243,7 +244,7 @@ impl Server {
         close: CancellationToken,
     ) -> hyper::Result<()> {
         let observed = client.observed.clone();
-        let io = TokioIo::new(ClientIo::new(stream, Some(self.head_timeout), observed));
+        let io = TokioIo::new(Http1Io::new(stream, Some(self.head_timeout), observed));
         let (server, client) = (self.clone(), Arc::new(client));
         let answered = client.clone();
         let service = service_fn(move |mut request| {

@@ -8,7 +8,8 @@ use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptes
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::inbound::{ClientIo, Observed};
+use crate::inbound::http1::Http1Io;
+use crate::inbound::observed::Observed;
 
 #[test]
 fn fault_b4_exactly_what_hyper_refuses_in_a_target_is_encoded() {
@@ -120,7 +121,7 @@ fn rewritten(target: &[u8], lines: &[(String, String)], body: &str) -> Rewritten
 /// What hyper reads of these bytes, which arrive in pieces, into a buffer of this size.
 fn read(bytes: &[u8], piece: usize, room: usize, observed: Arc<Observed>) -> Vec<u8> {
     let (pieces, mut sender) = tokio::io::simplex(1 << 20);
-    let mut io = ClientIo::new(tokio::io::join(pieces, tokio::io::sink()), None, observed);
+    let mut io = Http1Io::new(tokio::io::join(pieces, tokio::io::sink()), None, observed);
     let mut read = Vec::new();
     let mut buf = vec![0; room];
     for piece in bytes.chunks(piece) {

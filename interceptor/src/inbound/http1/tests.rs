@@ -9,13 +9,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{HALF_CLOSE, MAX_HEAD_BYTES};
+use crate::inbound::{HALF_CLOSE, MAX_HEAD_BYTES};
 use harness::{Answer, Seen, checked, in_pieces, listen, on_stream, raw};
 
 const GENEROUS: Duration = Duration::from_secs(20);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Refused in the head: by us, or by hyper where [`super::framing`] leaves it to hyper.
+/// Refused in the head: by us, or by hyper where [`crate::inbound::framing`] leaves it to hyper.
 const MALFORMED_HEADS: &[&str] = &[
     "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -197,7 +197,7 @@ async fn the_reader_of_a_malformed_body_can_tell_why() {
         panic!("{:?}", answer.seen)
     };
     assert_eq!(received, b"hello");
-    assert_eq!(*cause, Some(super::framing::ViolationKind::BareLf));
+    assert_eq!(*cause, Some(crate::inbound::framing::ViolationKind::BareLf));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! hyper's own server over [`ClientIo`], on loopback or on a stream that hands out given pieces.
+//! hyper's own server over [`Http1Io`], on loopback or on a stream that hands out given pieces.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -23,8 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::GENEROUS;
+use crate::inbound::MAX_HEAD_BYTES;
 use crate::inbound::framing::ViolationKind;
-use crate::inbound::{ClientIo, MAX_HEAD_BYTES};
+use crate::inbound::http1::Http1Io;
 
 /// What the service was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,8 +131,8 @@ where
 }
 
 /// A checked connection of which nothing is asked.
-pub(super) fn checked<S>(stream: S, head_timeout: Option<Duration>) -> ClientIo<S> {
-    ClientIo::new(stream, head_timeout, Arc::default())
+pub(super) fn checked<S>(stream: S, head_timeout: Option<Duration>) -> Http1Io<S> {
+    Http1Io::new(stream, head_timeout, Arc::default())
 }
 
 fn serve<S>(stream: S, service: Service) -> Served
@@ -220,7 +221,7 @@ pub(super) async fn in_pieces(pieces: &[&[u8]]) -> Answer {
     serve_pieces(pieces, |pieces| on_stream(checked(pieces, None))).await
 }
 
-/// The same without [`ClientIo`].
+/// The same without [`Http1Io`].
 pub(super) async fn unchecked(bytes: &[u8]) -> Answer {
     serve_pieces(&[bytes], on_stream).await
 }
