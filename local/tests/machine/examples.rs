@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use futures_util::{SinkExt, StreamExt};
+use keda_http_local::Key;
 use keda_http_local::app::Local;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -11,7 +12,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::fixture::{client, run};
+use crate::fixture::{client, client_builder, queue, run};
 
 /// Runs it; nothing must be wrong with it.
 async fn example(name: &str) -> Local {
@@ -73,12 +74,34 @@ async fn several_triggers() {
     for path in ["/", "/upload"] {
         assert_eq!(get(&local, "shop.local", path).await.0, 200, "{path}");
     }
+    let queue = queue(&local).await;
+    for target in ["default/shop:pages", "default/shop:uploads"] {
+        let entry = queue
+            .get(target)
+            .unwrap_or_else(|| panic!("{target} is not in {queue:?}"));
+        assert_eq!(entry.request_count, 1, "{target}");
+    }
     local.stop().await;
 }
 
+/// A cluster leads the Service's names to the interceptors; here the client does.
 #[tokio::test]
 async fn autowire() {
     let local = example("autowire").await;
-    assert_eq!(get(&local, "api", "/").await.0, 200);
+    let interceptor = (std::net::Ipv4Addr::LOCALHOST, local.listening().proxy).into();
+    let names = ["api", "api.default", "api.default.svc.cluster.local"];
+    let mut seen = Vec::new();
+    for name in names {
+        let client = client_builder().resolve(name, interceptor).build().unwrap();
+        let response = client.get(format!("http://{name}/")).send().await.unwrap();
+        let was_cold = response.headers()["x-keda-http-cold-start"] == "true";
+        let body = response.text().await.unwrap();
+        assert!(body.starts_with("Hello from api-"), "{body}");
+        seen.push(was_cold);
+    }
+    assert_eq!(seen, [true, false, false], "the first request wakes the app");
+    assert_eq!(queue(&local).await.get("default/api").unwrap().request_count, 3);
+    let status = local.kubelet().status(&Key::new("default", "api")).unwrap();
+    assert_eq!(status.borrow().history, [0, 1]);
     local.stop().await;
 }

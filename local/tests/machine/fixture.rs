@@ -87,14 +87,20 @@ pub async fn run(manifests: &Path) -> (Local, Printed) {
     (local, printed)
 }
 
-/// A client that opens a connection for each request.
+/// For clients that open a connection for each request.
+pub fn client_builder() -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder();
+    builder.no_proxy().timeout(DEADLINE).pool_max_idle_per_host(0)
+}
+
 pub fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(DEADLINE)
-        .pool_max_idle_per_host(0)
-        .build()
-        .unwrap()
+    client_builder().build().unwrap()
+}
+
+/// What the interceptor says of all targets.
+pub async fn queue(local: &Local) -> Queue {
+    let url = format!("http://127.0.0.1:{}/queue", local.listening().admin);
+    client().get(url).send().await.unwrap().json().await.unwrap()
 }
 
 impl Fixture {
@@ -144,9 +150,7 @@ impl Fixture {
     }
 
     pub async fn queue(&self, target: &str) -> QueueEntry {
-        let url = format!("http://127.0.0.1:{}/queue", self.local.listening().admin);
-        let queue: Queue = self.client.get(url).send().await.unwrap().json().await.unwrap();
-        queue.get(target).copied().unwrap_or_default()
+        queue(&self.local).await.get(target).copied().unwrap_or_default()
     }
 
     /// Waits until so many requests are pending.
