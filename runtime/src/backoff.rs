@@ -1,6 +1,5 @@
 //! Pauses between attempts, doubling from a first to a longest.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// The pauses of one thing that is tried again and again.
@@ -30,18 +29,13 @@ impl Backoff {
 
     /// The same, or down to half of it: so that many who began together do not come back together.
     pub fn jittered(&mut self) -> Duration {
-        self.pause().mul_f64(0.5 + chance() / 2.0)
+        self.pause().mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     /// It went well: the next pause is the first one again.
     pub fn reset(&mut self) {
         self.next = self.first;
     }
-}
-
-/// From 0 to 1. The standard library seeds its hashers at random, which is all the chance that jitter needs.
-fn chance() -> f64 {
-    f64::from(RandomState::new().hash_one(()) as u32) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

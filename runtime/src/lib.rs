@@ -6,6 +6,7 @@
 //! - [`settings`]: the readers of settings, and the table of variables that they make.
 //! - [`telemetry`]: logs, and spans and metrics that leave by OTLP, by the `OTEL_*` names.
 //! - [`readiness`]: tasks that must finish before the process is ready.
+//! - [`sleep`]: waiting for a deadline that there may be.
 //! - [`shutdown`]: SIGTERM and SIGINT as a value to wait for.
 //! - [`backoff`]: pauses between attempts.
 //! - [`memory`]: what the allocator holds free, given back.
@@ -20,6 +21,7 @@ pub mod process;
 pub mod readiness;
 pub mod settings;
 pub mod shutdown;
+pub mod sleep;
 pub mod telemetry;
 
 /// Makes aws-lc-rs the cryptography of every TLS connection of the process, unless somebody has chosen already.

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+
+use crate::sleep;
 
 /// Fewer objects than this are not worth the walk through the heap (about 2 KB each while they are taken in).
 const MANY: usize = 1_000;
@@ -29,13 +31,10 @@ impl Leftovers {
         self.add(MANY);
     }
 
-    /// Gives it back when it is much and no more has come for a while; waits for ever where it is little. Cancelling loses
-    /// nothing.
+    /// Gives it back when it is much and no more has come for a while; waits for ever where it is little. Cancelling
+    /// loses nothing.
     pub async fn give_back(&mut self) {
-        match self.last {
-            Some(last) if self.objects >= MANY => sleep_until(last + QUIET).await,
-            _ => std::future::pending().await,
-        }
+        sleep::until(self.last.filter(|_| self.objects >= MANY).map(|last| last + QUIET)).await;
         *self = Self::default();
         // The walk takes milliseconds, in which other tasks of this thread would wait.
         let _ = tokio::task::spawn_blocking(give_back).await;

@@ -2,7 +2,6 @@
 
 mod election;
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -76,7 +75,7 @@ impl LeaseCandidate {
         metrics: Metrics,
     ) -> Self {
         // A restarted replica of the same name is another process, and must not consider itself the holder.
-        let identity = format!("{}_{:016x}", config.replica, RandomState::new().hash_one(0u8));
+        let identity = format!("{}_{:016x}", config.replica, fastrand::u64(..));
         tracing::info!(
             identity,
             lease = config.lease_name,

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures_util::future::BoxFuture;
 use keda_http_kubernetes::source::Change;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use keda_http_runtime::sleep;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::AutowireConfig;
 use crate::controllers::context::{Context, InterceptorView, Update, Updates};
@@ -122,7 +123,7 @@ pub async fn run(
             },
             Ok(()) = pods.changed() => autowire.due = true,
             Ok(()) = open_ports.changed() => autowire.due = true,
-            () = sleep_until_some(deadline) => autowire.due = true,
+            () = sleep::until(deadline) => autowire.due = true,
             _ = ticks.tick(), if autowire.unsettled => autowire.due = true,
         }
         while let Ok(update) = updates.try_recv() {
@@ -175,13 +176,5 @@ impl AutowireController {
             notices.extend(outcome.notices);
         }
         self.events.replace_all(notices).await;
-    }
-}
-
-/// Waits for ever without a time.
-async fn sleep_until_some(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use keda_http_kubernetes::object::ObjectId;
 use keda_http_kubernetes::source::Change;
+use keda_http_runtime::sleep;
 use kube::Error;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::context::{Update, Updates};
 
@@ -61,10 +62,7 @@ impl RefusedObjects {
 
     /// Waits until it is time to retry, for ever while nothing is refused.
     async fn due(&mut self) -> BTreeSet<ObjectId> {
-        match self.retry_at {
-            Some(at) => sleep_until(at).await,
-            None => std::future::pending().await,
-        }
+        sleep::until(self.retry_at).await;
         self.retry_at = None;
         std::mem::take(&mut self.objects)
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use keda_http_core::demand::Reading;
 use keda_http_proto::externalscaler::{IsActiveResponse, ScaledObjectRef};
+use keda_http_runtime::sleep;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::subject::{CallSubject, SubjectError};
@@ -76,7 +77,7 @@ impl ActivityStream {
             let repeat = self.repeat_at();
             tokio::select! {
                 edges = self.watcher.changed() => self.record_edges(edges),
-                () = sleep_until(repeat.unwrap_or_else(Instant::now)), if repeat.is_some() => self.due = repeat,
+                () = sleep::until(repeat) => self.due = repeat,
                 Ok(()) = self.object_changes.changed() => self.resubscribe(),
             }
         }
