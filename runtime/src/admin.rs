@@ -19,7 +19,7 @@ use crate::telemetry::LogLevel;
 
 mod metrics;
 
-pub use metrics::metrics;
+pub use metrics::{metrics, registry};
 
 /// How long [`serve`] waits for open exchanges once it shall stop.
 pub const GRACE: Duration = Duration::from_secs(2);

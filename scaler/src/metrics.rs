@@ -1,20 +1,19 @@
 //! The scaler's own metrics: upstream's names, and ours.
 
-use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keda_http_runtime::admin;
 use keda_http_runtime::telemetry::Instruments as Pushed;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// The service name, as upstream's.
-pub const SERVICE_NAME: &str = "keda-http-external-scaler";
+pub(crate) const SERVICE_NAME: &str = "keda-http-external-scaler";
 
 /// Upstream's histogram bounds for polls, in seconds.
 const FETCH_BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0];
@@ -25,26 +24,27 @@ const SIGNAL_BOUNDS: [f64; 10] = [
 
 /// The instruments; cheap to clone.
 #[derive(Clone)]
-pub struct Metrics {
-    instruments: Arc<Instruments>,
-    registry: Arc<Registry>,
-}
+pub struct Metrics(Arc<Instruments>);
 
 struct Instruments {
+    registry: Arc<Registry>,
     fetch_duration: Histogram,
     fetch_errors: Counter,
     unreachable: Gauge,
     endpoints: Gauge,
-    reports: Family<ReportLabels, Counter>,
-    streams: Family<StreamLabels, Gauge>,
+    reports: Labelled<Counter>,
+    streams: Labelled<Gauge>,
     signals: Counter,
     signal_delay: Histogram,
     leader: Gauge,
-    controller_failures: Family<ControllerLabels, Counter>,
+    controller_failures: Labelled<Counter>,
 }
 
+/// A metric for each value of one label.
+type Labelled<M> = Family<[(&'static str, &'static str); 1], M>;
+
 /// How a report was received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum ReportKind {
     /// On the gRPC stream.
     Stream,
@@ -52,103 +52,66 @@ pub(crate) enum ReportKind {
     Queue,
 }
 
-impl EncodeLabelValue for ReportKind {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(match self {
-            Self::Stream => "stream",
-            Self::Queue => "queue",
-        })
-    }
-}
-
-/// A stream that KEDA holds open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum StreamKind {
-    /// `StreamIsActive`
-    StreamIsActive,
-    /// `StreamMetricSpec`
-    StreamMetricSpec,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReportLabels {
-    source: ReportKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StreamLabels {
-    rpc: StreamKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ControllerLabels {
-    controller: &'static str,
-}
-
 /// A stream counts as open until this is dropped.
-pub(crate) struct OpenStream {
-    gauge: Gauge,
-}
+pub(crate) struct OpenStream(Gauge);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.gauge.dec();
+        self.0.dec();
     }
 }
 
 impl Metrics {
     /// A poll of `/queue` has ended.
     pub(crate) fn fetched(&self, took: Duration, failed: bool) {
-        self.instruments.fetch_duration.observe(took.as_secs_f64());
-        if failed {
-            self.instruments.fetch_errors.inc();
-        }
+        self.0.fetch_duration.observe(took.as_secs_f64());
+        self.0.fetch_errors.inc_by(u64::from(failed));
     }
 
     /// How many interceptors there are, and how many of them cannot be reached.
     pub(crate) fn interceptors(&self, total: usize, unreachable: usize) {
-        self.instruments.endpoints.set(i64::try_from(total).unwrap_or(i64::MAX));
-        self.instruments
-            .unreachable
-            .set(i64::try_from(unreachable).unwrap_or(i64::MAX));
+        self.0.endpoints.set(i64::try_from(total).unwrap_or(i64::MAX));
+        self.0.unreachable.set(i64::try_from(unreachable).unwrap_or(i64::MAX));
     }
 
     /// A report was applied.
     pub(crate) fn reported(&self, source: ReportKind) {
-        self.instruments.reports.get_or_create(&ReportLabels { source }).inc();
+        let source = match source {
+            ReportKind::Stream => "stream",
+            ReportKind::Queue => "queue",
+        };
+        self.0.reports.get_or_create(&[("source", source)]).inc();
     }
 
-    /// KEDA opened a stream.
-    pub(crate) fn stream_opened(&self, rpc: StreamKind) -> OpenStream {
-        let gauge = self.instruments.streams.get_or_create_owned(&StreamLabels { rpc });
+    /// KEDA opened a stream, by the name of its method.
+    pub(crate) fn stream_opened(&self, rpc: &'static str) -> OpenStream {
+        let gauge = self.0.streams.get_or_create_owned(&[("rpc", rpc)]);
         gauge.inc();
-        OpenStream { gauge }
+        OpenStream(gauge)
     }
 
     /// A `true` was sent to KEDA, `delay` after its cause.
     pub(crate) fn signalled(&self, delay: Duration) {
-        self.instruments.signals.inc();
-        self.instruments.signal_delay.observe(delay.as_secs_f64());
+        self.0.signals.inc();
+        self.0.signal_delay.observe(delay.as_secs_f64());
     }
 
     /// Whether this replica is the leader.
     pub(crate) fn leads(&self, leads: bool) {
-        self.instruments.leader.set(i64::from(leads));
+        self.0.leader.set(i64::from(leads));
     }
 
     /// A controller failed and is started again.
     pub(crate) fn controller_failed(&self, controller: &'static str) {
-        self.instruments
-            .controller_failures
-            .get_or_create(&ControllerLabels { controller })
-            .inc();
+        let labels = [("controller", controller)];
+        self.0.controller_failures.get_or_create(&labels).inc();
     }
 
     /// What is pushed: the same, with upstream's scope.
     pub(crate) fn pushed(&self) -> Pushed {
         Pushed {
             scope: "keda-external-scaler",
-            registry: self.registry.clone(),
+            registry: self.registry(),
             integers: &[],
             names: &[],
         }
@@ -156,95 +119,57 @@ impl Metrics {
 
     /// What a scrape reads.
     pub(crate) fn registry(&self) -> Arc<Registry> {
-        self.registry.clone()
+        self.0.registry.clone()
     }
 
     /// All of it in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut body = String::new();
         // Writing to a String cannot fail.
-        let _ = text::encode(&mut body, &self.registry);
+        let _ = text::encode(&mut body, &self.0.registry);
         body
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let instruments = Instruments::new();
-        let registry = instruments.registry();
-        Self {
-            instruments: Arc::new(instruments),
+        let mut registry = admin::registry(SERVICE_NAME);
+        let mut register = Register(registry.sub_registry_with_prefix("scaler_pinger"));
+        let (fetches, signals) = (Histogram::new(FETCH_BOUNDS), Histogram::new(SIGNAL_BOUNDS));
+        let fetch_duration = register.seconds("fetch_duration", "Duration of polls of /queue", fetches);
+        let fetch_errors = register.metric("fetch_errors", "Polls of /queue that failed");
+        let unreachable = register.metric("unreachable_pods", "Interceptors that cannot be reached");
+        let endpoints = register.metric("endpoints", "Interceptors that are known");
+        let mut register = Register(registry.sub_registry_with_prefix("scaler"));
+        Self(Arc::new(Instruments {
+            fetch_duration,
+            fetch_errors,
+            unreachable,
+            endpoints,
+            reports: register.metric("reports", "Reports received from interceptors"),
+            streams: register.metric("streams", "Streams that KEDA holds open"),
+            signals: register.metric("signals", "Signals to KEDA that a target is active"),
+            signal_delay: register.seconds("signal_delay", "From a signal's cause to the signal", signals),
+            leader: register.metric("leader", "Whether this replica is the leader"),
+            controller_failures: register.metric("controller_failures", "Times a controller failed"),
             registry: Arc::new(registry),
-        }
+        }))
     }
 }
 
-impl Instruments {
-    fn new() -> Self {
-        Self {
-            fetch_duration: Histogram::new(FETCH_BOUNDS),
-            fetch_errors: Counter::default(),
-            unreachable: Gauge::default(),
-            endpoints: Gauge::default(),
-            reports: Family::default(),
-            streams: Family::default(),
-            signals: Counter::default(),
-            signal_delay: Histogram::new(SIGNAL_BOUNDS),
-            leader: Gauge::default(),
-            controller_failures: Family::default(),
-        }
+/// Registers instruments, which share their values with their clones in the registry.
+struct Register<'a>(&'a mut Registry);
+
+impl Register<'_> {
+    fn metric<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
     }
 
-    /// Instruments share their values with their clones in the registry.
-    fn registry(&self) -> Registry {
-        let mut registry = Registry::default();
-        let target = vec![
-            ("service_name", SERVICE_NAME),
-            ("service_version", env!("CARGO_PKG_VERSION")),
-        ];
-        registry.register("target", "What is measured", Info::new(target));
-        self.register_upstream(&mut registry);
-        self.register_ours(&mut registry);
-        self.register_controllers(&mut registry);
-        registry
-    }
-
-    fn register_upstream(&self, registry: &mut Registry) {
-        let pinger = registry.sub_registry_with_prefix("scaler_pinger");
-        let duration = self.fetch_duration.clone();
-        pinger.register_with_unit("fetch_duration", "Duration of polls of /queue", Unit::Seconds, duration);
-        pinger.register("fetch_errors", "Polls of /queue that failed", self.fetch_errors.clone());
-        pinger.register(
-            "unreachable_pods",
-            "Interceptors that cannot be reached",
-            self.unreachable.clone(),
-        );
-        pinger.register("endpoints", "Interceptors that are known", self.endpoints.clone());
-    }
-
-    fn register_ours(&self, registry: &mut Registry) {
-        let scaler = registry.sub_registry_with_prefix("scaler");
-        scaler.register("reports", "Reports received from interceptors", self.reports.clone());
-        scaler.register("streams", "Streams that KEDA holds open", self.streams.clone());
-        scaler.register(
-            "signals",
-            "Signals to KEDA that a target is active",
-            self.signals.clone(),
-        );
-        let delay = self.signal_delay.clone();
-        scaler.register_with_unit(
-            "signal_delay",
-            "From a signal's cause to the signal",
-            Unit::Seconds,
-            delay,
-        );
-    }
-
-    fn register_controllers(&self, registry: &mut Registry) {
-        let scaler = registry.sub_registry_with_prefix("scaler");
-        scaler.register("leader", "Whether this replica is the leader", self.leader.clone());
-        let failures = self.controller_failures.clone();
-        scaler.register("controller_failures", "Times a controller failed", failures);
+    fn seconds(&mut self, name: &str, help: &str, metric: Histogram) -> Histogram {
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
     }
 }
 
@@ -261,7 +186,7 @@ mod tests {
         metrics.signalled(Duration::from_micros(60));
         metrics.leads(true);
         metrics.controller_failed("conditions");
-        let stream = metrics.stream_opened(StreamKind::StreamIsActive);
+        let stream = metrics.stream_opened("StreamIsActive");
         let text = metrics.encode();
         for line in [
             "scaler_pinger_fetch_duration_seconds_bucket{le=\"0.01\"} 1",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::source::Freshness;
+use keda_http_runtime::admin;
 use keda_http_runtime::telemetry::Instruments;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::collector::Collector;
@@ -14,7 +15,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
@@ -200,12 +200,7 @@ fn duration_histogram() -> Histogram {
 impl Metrics {
     /// Registers the instruments; `pending` and `freshness` are read when they are scraped.
     pub(crate) fn new(pending: PendingRequests, freshness: watch::Receiver<Freshness>) -> Self {
-        let mut registry = Registry::default();
-        let info = [
-            ("service_name", SERVICE_NAME),
-            ("service_version", env!("CARGO_PKG_VERSION")),
-        ];
-        registry.register("target", "What is measured", Info::new(info.to_vec()));
+        let mut registry = admin::registry(SERVICE_NAME);
         let families = Arc::new(Families::register(&mut registry));
         let (dial_failures, replays) = (Counter::default(), Counter::default());
         let (routes, problems) = (Gauge::default(), Gauge::default());

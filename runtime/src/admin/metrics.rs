@@ -8,12 +8,24 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 mod prometheus_text;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A registry with the fact `target`: which service is measured, in which version.
+pub fn registry(service_name: &'static str) -> Registry {
+    let target = vec![
+        ("service_name", service_name),
+        ("service_version", env!("CARGO_PKG_VERSION")),
+    ];
+    let mut registry = Registry::default();
+    registry.register("target", "What is measured", Info::new(target));
+    registry
+}
 
 /// The router of `GET /metrics`. As Prometheus' own client libraries do, it answers with OpenMetrics only where `Accept`
 /// prefers it: many collectors read nothing but the older text format.

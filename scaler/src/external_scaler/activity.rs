@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::subject::{CallSubject, SubjectError};
 use crate::demand::{Edges, SharedDemand, Watcher};
-use crate::metrics::{Metrics, OpenStream, StreamKind};
+use crate::metrics::{Metrics, OpenStream};
 use crate::objects::ScalingObjects;
 
 /// KEDA can drop a signal, for instance while the HPA does not exist yet, so it is repeated as long as requests wait
@@ -55,7 +55,7 @@ impl ActivityStream {
             edges_seen: 0,
             due: due_now(&active),
             sent: None,
-            _open: metrics.stream_opened(StreamKind::StreamIsActive),
+            _open: metrics.stream_opened("StreamIsActive"),
             metrics,
         })
     }

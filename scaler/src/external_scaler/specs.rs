@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::subject::{CallSubject, Metric, SubjectError, round_up};
-use crate::metrics::{Metrics, OpenStream, StreamKind};
+use crate::metrics::{Metrics, OpenStream};
 use crate::objects::ScalingObjects;
 
 pub(super) struct SpecStream {
@@ -50,7 +50,7 @@ impl SpecStream {
             changes,
             due: Some(current),
             sent: GetMetricSpecResponse::default(),
-            _open: metrics.stream_opened(StreamKind::StreamMetricSpec),
+            _open: metrics.stream_opened("StreamMetricSpec"),
         })
     }
 
