@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use keda_http_core::duration;
-use keda_http_runtime::settings::{BOOLEAN, DIRECTORY, Kind, PORT, Settings, TEXT, WHOLE_NUMBER};
+use keda_http_runtime::settings::{BOOLEAN, DIRECTORY, Kind, PORT, Settings, WHOLE_NUMBER};
 
 pub use admission::AdmissionConfig;
 pub use autowire::{AutowireCommandConfig, AutowireConfig};
@@ -62,13 +62,9 @@ impl Config {
     pub fn read(settings: &Settings) -> Self {
         let interceptors = InterceptorsConfig::read(settings);
         let objects = settings.section("InterceptorRoutes and HTTPScaledObjects");
-        let manifests = objects
-            .variable(
-                "KEDA_HTTP_MANIFESTS",
-                &DIRECTORY,
-                "Directory of manifests to read instead of the API server; changes take effect at once",
-            )
-            .optional("not set: the API server, if there is one");
+        let help = "Directory of manifests to read instead of the API server; changes take effect at once";
+        let manifests = objects.variable("KEDA_HTTP_MANIFESTS", &DIRECTORY, help);
+        let manifests = manifests.optional("not set: the API server, if there is one");
         let (cluster, is_named) = ClusterConfig::read(&objects);
         let ports = settings.section("Ports");
         let ip = bind_address(&ports);
@@ -78,7 +74,10 @@ impl Config {
         let scaler_address = scaler_address(&settings.section(CONTROLLERS));
         let controllers = ControllersConfig::read(settings, &interceptors);
         let admission = AdmissionConfig::read(&settings.section("Admission webhook (needs an API server)"), ip);
-        read_process(&settings.section("Process"));
+        // What libraries read: here it is only checked and shown.
+        let process = settings.section("Process");
+        let threads = process.variable("TOKIO_WORKER_THREADS", &THREADS, "Threads of the program");
+        threads.optional("one for each CPU");
 
         let discovers = matches!(interceptors.find, Find::Service(_));
         let needs_cluster = discovers || controllers.is_some() || admission.is_some();
@@ -110,56 +109,29 @@ fn bind_address(settings: &Settings) -> IpAddr {
 
 /// The ports for KEDA and for metrics.
 fn listen(settings: &Settings, ip: IpAddr) -> (SocketAddr, Option<SocketAddr>) {
-    let port = settings
-        .variable(
-            "KEDA_HTTP_SCALER_PORT",
-            &PORT,
-            "Port for KEDA's gRPC calls and gRPC health checks",
-        )
-        .default(8080);
-    let is_served = settings
-        .variable(
-            "OTEL_PROM_EXPORTER_ENABLED",
-            &BOOLEAN,
-            "Serve /metrics, and with it /livez, /readyz, /config and /log-level",
-        )
-        .default(true);
-    let metrics_port = settings.variable(
-        "OTEL_PROM_EXPORTER_PORT",
-        &PORT,
-        "Port for /metrics and what goes with it",
-    );
+    let help = "Port for KEDA's gRPC calls and gRPC health checks";
+    let port = settings.variable("KEDA_HTTP_SCALER_PORT", &PORT, help).default(8080);
+    let help = "Serve /metrics, and with it /livez, /readyz, /config and /log-level";
+    let is_served = settings.variable("OTEL_PROM_EXPORTER_ENABLED", &BOOLEAN, help);
+    let is_served = is_served.default(true);
+    let help = "Port for /metrics and what goes with it";
+    let metrics_port = settings.variable("OTEL_PROM_EXPORTER_PORT", &PORT, help);
     let metrics = SocketAddr::new(ip, metrics_port.default(2223));
     (SocketAddr::new(ip, port), is_served.then_some(metrics))
 }
 
 fn scaler_address(settings: &Settings) -> Option<String> {
-    let address = settings
-        .variable(
-            "KEDA_HTTP_SCALER_ADDRESS",
-            &SCALER_ADDRESS,
-            "Address of this scaler that is written into triggers",
-        )
-        .optional("keda-add-ons-http-external-scaler.<namespace>:9090");
-    address.map(|address| address.to_string())
-}
-
-/// What libraries read: here it is only checked and shown.
-fn read_process(settings: &Settings) {
-    settings
-        .variable("TOKIO_WORKER_THREADS", &THREADS, "Threads of the program")
-        .optional("one for each CPU");
+    let help = "Address of this scaler that is written into triggers";
+    let address = settings.variable("KEDA_HTTP_SCALER_ADDRESS", &SCALER_ADDRESS, help);
+    let address = address.optional("keda-add-ons-http-external-scaler.<namespace>:9090")?;
+    Some(address.to_string())
 }
 
 /// How long the interceptors must be healthy, or not, before it counts.
 fn debounce(settings: &Settings) -> Duration {
-    settings
-        .variable(
-            "HTTP_HEALTHCHECK_DEBOUNCER_SECONDS",
-            &SECONDS,
-            "How long the interceptors must be healthy, or not, before Services are pointed at them, or away",
-        )
-        .default(Duration::from_secs(1))
+    let help = "How long the interceptors must be healthy, or not, before Services are pointed at them, or away";
+    let debounce = settings.variable("HTTP_HEALTHCHECK_DEBOUNCER_SECONDS", &SECONDS, help);
+    debounce.default(Duration::from_secs(1))
 }
 
 /// A duration as in Go.
@@ -180,11 +152,6 @@ const THREADS: Kind<u16> = Kind {
 };
 const IP: Kind<IpAddr> = Kind::of_type("an IP address");
 const SCALER_ADDRESS: Kind<HostPort> = Kind::of_type("host:port, at which KEDA reaches this scaler");
-
-/// A name of an object, whose default is that of the chart.
-fn name(settings: &Settings, variable: &str, default: &str, help: &str) -> String {
-    settings.variable(variable, &TEXT, help).default(default.to_owned())
-}
 
 #[cfg(test)]
 mod tests;

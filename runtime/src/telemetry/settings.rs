@@ -63,13 +63,8 @@ impl SpanSettings {
 
 impl Destination {
     fn read(settings: &Settings) -> Result<Self, EnvError> {
-        let protocol = settings
-            .variable(
-                PROTOCOL,
-                &DESTINATION,
-                "Where spans go: the standard output, or a collector by one of two protocols",
-            )
-            .default(None);
+        let help = "Where spans go: the standard output, or a collector by one of two protocols";
+        let protocol = settings.variable(PROTOCOL, &DESTINATION, help).default(None);
         let collector = settings.only_if(protocol.is_some());
         let collector = Collector::read(Signal::Traces, protocol.unwrap_or(Protocol::Grpc), &collector)?;
         Ok(protocol.map_or(Self::Console, |_| Self::Collector(collector)))
@@ -78,34 +73,19 @@ impl Destination {
 
 impl Batch {
     fn read(settings: &Settings) -> Self {
-        let queue = settings
-            .variable(
-                "OTEL_BSP_MAX_QUEUE_SIZE",
-                &SPANS,
-                "How many spans may wait for their export; more are dropped",
-            )
-            .default(2048);
-        let size = settings
-            .variable(
-                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-                &SPANS,
-                "How many spans are exported at once",
-            )
-            .default(512);
-        let delay = settings.variable(
-            "OTEL_BSP_SCHEDULE_DELAY",
-            &MILLISECONDS,
-            "How long a span waits for others, in milliseconds",
-        );
-        let timeout = settings.variable(
-            "OTEL_BSP_EXPORT_TIMEOUT",
-            &MILLISECONDS,
-            "For one export and its repetitions, in milliseconds",
-        );
+        let help = "How many spans may wait for their export; more are dropped";
+        let queue = settings.variable("OTEL_BSP_MAX_QUEUE_SIZE", &SPANS, help).default(2048);
+        let help = "How many spans are exported at once";
+        let size = settings.variable("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &SPANS, help);
+        let size = size.default(512).min(queue);
+        let help = "How long a span waits for others, in milliseconds";
+        let delay = settings.variable("OTEL_BSP_SCHEDULE_DELAY", &MILLISECONDS, help);
+        let help = "For one export and its repetitions, in milliseconds";
+        let timeout = settings.variable("OTEL_BSP_EXPORT_TIMEOUT", &MILLISECONDS, help);
         Self {
             delay: delay.default(Duration::from_secs(5)),
             queue,
-            size: size.min(queue),
+            size,
             timeout: timeout.default(Duration::from_secs(30)),
         }
     }

@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use keda_http_runtime::settings::{BOOLEAN, PORT, Settings};
-
-use super::name;
+use keda_http_runtime::settings::{BOOLEAN, PORT, Settings, TEXT};
 
 /// The webhook and its objects in the scaler's own namespace.
 #[derive(Debug, Clone)]
@@ -21,35 +19,23 @@ pub struct AdmissionConfig {
 
 impl AdmissionConfig {
     pub(super) fn read(settings: &Settings, ip: IpAddr) -> Option<Self> {
-        let is_enabled = settings
-            .variable(
-                "KEDA_HTTP_ADMISSION_ENABLED",
-                &BOOLEAN,
-                "Serve the webhook that turns kedify-http triggers into what KEDA knows",
-            )
-            .default(false);
+        let help = "Serve the webhook that turns kedify-http triggers into what KEDA knows";
+        let is_enabled = settings.variable("KEDA_HTTP_ADMISSION_ENABLED", &BOOLEAN, help);
+        let is_enabled = is_enabled.default(false);
         let port = settings.variable("KEDA_HTTP_ADMISSION_PORT", &PORT, "Port of the webhook");
-        let config = Self {
-            listen: SocketAddr::new(ip, port.default(9443)),
-            service: name(
-                settings,
-                "KEDA_HTTP_ADMISSION_SERVICE",
-                "keda-add-ons-http-admission",
-                "Name of the webhook's Service",
-            ),
-            secret: name(
-                settings,
-                "KEDA_HTTP_ADMISSION_SECRET",
-                "keda-add-ons-http-admission-certs",
-                "Name of the Secret for the webhook's certificates",
-            ),
-            webhook: name(
-                settings,
-                "KEDA_HTTP_ADMISSION_WEBHOOK",
-                "keda-add-ons-http-admission",
-                "Name of the MutatingWebhookConfiguration",
-            ),
-        };
-        is_enabled.then_some(config)
+        let listen = SocketAddr::new(ip, port.default(9443));
+        let name = |variable, help, default: &str| settings.variable(variable, &TEXT, help).default(default.to_owned());
+        let help = "Name of the webhook's Service";
+        let service = name("KEDA_HTTP_ADMISSION_SERVICE", help, "keda-add-ons-http-admission");
+        let help = "Name of the Secret for the webhook's certificates";
+        let secret = name("KEDA_HTTP_ADMISSION_SECRET", help, "keda-add-ons-http-admission-certs");
+        let help = "Name of the MutatingWebhookConfiguration";
+        let webhook = name("KEDA_HTTP_ADMISSION_WEBHOOK", help, "keda-add-ons-http-admission");
+        is_enabled.then_some(Self {
+            listen,
+            service,
+            secret,
+            webhook,
+        })
     }
 }

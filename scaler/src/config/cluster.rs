@@ -14,35 +14,20 @@ pub struct ClusterConfig {
 impl ClusterConfig {
     /// The settings, and whether the environment names an API server.
     pub(super) fn read(settings: &Settings) -> (Self, bool) {
-        let kubeconfig = settings
-            .variable(
-                "KUBECONFIG",
-                &TEXT,
-                "File that says how to reach the API server from outside the cluster",
-            )
-            .optional("not set: the pod's service account");
-        let host = settings
-            .variable(
-                "KUBERNETES_SERVICE_HOST",
-                &TEXT,
-                "Address of the API server; Kubernetes sets it in every pod",
-            )
-            .optional("not set: the scaler is not in a pod");
+        let help = "File that says how to reach the API server from outside the cluster";
+        let kubeconfig = settings.variable("KUBECONFIG", &TEXT, help);
+        let kubeconfig = kubeconfig.optional("not set: the pod's service account");
+        let help = "Address of the API server; Kubernetes sets it in every pod";
+        let host = settings.variable("KUBERNETES_SERVICE_HOST", &TEXT, help);
+        let host = host.optional("not set: the scaler is not in a pod");
+        let help = "Namespace of the scaler and the interceptors";
+        let namespace = settings.variable("KEDA_HTTP_NAMESPACE", &DNS_LABEL, help);
+        let namespace = namespace.optional("that of the service account");
+        let help = "The only namespace whose objects are read";
+        let watch_namespace = settings.variable("KEDA_HTTP_WATCH_NAMESPACE", &DNS_LABEL, help);
         let config = Self {
-            namespace: settings
-                .variable(
-                    "KEDA_HTTP_NAMESPACE",
-                    &DNS_LABEL,
-                    "Namespace of the scaler and the interceptors",
-                )
-                .optional("that of the service account"),
-            watch_namespace: settings
-                .variable(
-                    "KEDA_HTTP_WATCH_NAMESPACE",
-                    &DNS_LABEL,
-                    "The only namespace whose objects are read",
-                )
-                .optional("not set: all namespaces"),
+            namespace,
+            watch_namespace: watch_namespace.optional("not set: all namespaces"),
         };
         (config, kubeconfig.is_some() || host.is_some())
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use keda_http_core::duration;
 use keda_http_runtime::settings::{BOOLEAN, DNS_NAME, Kind, Settings, TEXT};
 
+use super::CONTROLLERS;
 use super::autowire::AutowireConfig;
 use super::interceptors::InterceptorsConfig;
-use super::{CONTROLLERS, name};
 
 /// What the leader does, and how it becomes the leader.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct ControllersConfig {
     pub lease_duration: Duration,
     /// This replica, as the Lease names its holder.
     pub replica: String,
-    /// The DNS domain of Services, by which names inside the cluster are told from hosts that belong to a namespace.
+    /// The DNS domain of Services, which tells names inside the cluster from hosts that belong to a namespace.
     pub cluster_domain: String,
     /// The autowire controller; `None` when Services are left alone.
     pub autowire: Option<AutowireConfig>,
@@ -30,37 +30,23 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 impl ControllersConfig {
     pub(super) fn read(settings: &Settings, interceptors: &InterceptorsConfig) -> Option<Self> {
         let own = settings.section(CONTROLLERS);
-        let is_enabled = own
-            .variable(
-                "KEDA_HTTP_CONTROLLERS_ENABLED",
-                &BOOLEAN,
-                "Take part in the election of a leader, and run the controllers as the leader",
-            )
-            .default(false);
+        let help = "Take part in the election of a leader, and run the controllers as the leader";
+        let is_enabled = own.variable("KEDA_HTTP_CONTROLLERS_ENABLED", &BOOLEAN, help);
+        let is_enabled = is_enabled.default(false);
+        let help = "Name of the Lease in the scaler's namespace";
+        let lease_name = own.variable("KEDA_HTTP_LEASE_NAME", &TEXT, help);
+        let lease_name = lease_name.default("keda-add-ons-http-scaler".to_owned());
+        let help = "How long a leader that is gone still counts as the leader";
+        let lease_duration = own.variable("KEDA_HTTP_LEASE_DURATION", &LEASE_DURATION, help);
+        let lease_duration = lease_duration.default(Duration::from_secs(15));
+        let help = "Name of this replica in the Lease; in a pod the pod's name";
+        let replica = own.variable("HOSTNAME", &TEXT, help).default("scaler".to_owned());
+        let domain = own.variable("KEDA_HTTP_CLUSTER_DOMAIN", &DNS_NAME, "DNS domain of Services");
         let config = Self {
-            lease_name: name(
-                &own,
-                "KEDA_HTTP_LEASE_NAME",
-                "keda-add-ons-http-scaler",
-                "Name of the Lease in the scaler's namespace",
-            ),
-            lease_duration: own
-                .variable(
-                    "KEDA_HTTP_LEASE_DURATION",
-                    &LEASE_DURATION,
-                    "How long a leader that is gone still counts as the leader",
-                )
-                .default(Duration::from_secs(15)),
-            replica: own
-                .variable(
-                    "HOSTNAME",
-                    &TEXT,
-                    "Name of this replica in the Lease; in a pod the pod's name",
-                )
-                .default("scaler".to_owned()),
-            cluster_domain: own
-                .variable("KEDA_HTTP_CLUSTER_DOMAIN", &DNS_NAME, "DNS domain of Services")
-                .default("cluster.local".to_owned()),
+            lease_name,
+            lease_duration,
+            replica,
+            cluster_domain: domain.default("cluster.local".to_owned()),
             autowire: AutowireConfig::read(settings, is_enabled, interceptors),
         };
         is_enabled.then_some(config)

@@ -53,29 +53,18 @@ impl InterceptorsConfig {
     pub(super) fn read(settings: &Settings) -> Self {
         let settings = &settings.section("Interceptors: a list, or the Service in front of their admin ports");
         let find = Find::read(settings);
-        settings
-            .variable(
-                "KEDA_HTTP_SCALER_STREAM_INTERVAL_MS",
-                &WHOLE_NUMBER,
-                "How often KEDA's streams look for activity",
-            )
-            .without_effect("activity is sent at once");
+        let help = "How often KEDA's streams look for activity";
+        let interval = settings.variable("KEDA_HTTP_SCALER_STREAM_INTERVAL_MS", &WHOLE_NUMBER, help);
+        interval.without_effect("activity is sent at once");
+        let help = "How often interceptors that do not stream reports are asked";
+        let poll_every = settings.variable("KEDA_HTTP_QUEUE_TICK_DURATION", &POSITIVE, help);
+        let poll_every = poll_every.default(Duration::from_millis(500));
+        let help = "How long the last report of an interceptor that cannot be reached counts";
+        let retention = settings.variable("KEDA_HTTP_SCALER_RETENTION", &POSITIVE, help);
         Self {
             find,
-            poll_every: settings
-                .variable(
-                    "KEDA_HTTP_QUEUE_TICK_DURATION",
-                    &POSITIVE,
-                    "How often interceptors that do not stream reports are asked",
-                )
-                .default(Duration::from_millis(500)),
-            retention: settings
-                .variable(
-                    "KEDA_HTTP_SCALER_RETENTION",
-                    &POSITIVE,
-                    "How long the last report of an interceptor that cannot be reached counts",
-                )
-                .default(Duration::from_secs(30)),
+            poll_every,
+            retention: retention.default(Duration::from_secs(30)),
             debounce: debounce(settings),
         }
     }
@@ -96,13 +85,10 @@ impl AdminService {
         let absent = format!("required without {LIST}");
         let text = |name, help| settings.variable(name, &TEXT, help).optional(&absent);
         let namespace = text(NAMESPACE, "Namespace of the Service in front of the admin ports");
-        let service = text(
-            SERVICE,
-            "Name of the Service in front of the admin ports; needs an API server",
-        );
-        settings
-            .variable(DEPLOYMENT, &TEXT, "Deployment of the interceptors")
-            .without_effect("the pods are found through their Service");
+        let help = "Name of the Service in front of the admin ports; needs an API server";
+        let service = text(SERVICE, help);
+        let deployment = settings.variable(DEPLOYMENT, &TEXT, "Deployment of the interceptors");
+        deployment.without_effect("the pods are found through their Service");
         let port = settings.variable(PORT, &ADMIN_PORT, "Admin port of the interceptors' pods");
         let port = port.optional(&absent);
         if is_required {
