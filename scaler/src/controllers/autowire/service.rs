@@ -63,9 +63,7 @@ impl Services {
         let allocations = self.world.allocations().clone();
         let keep_marker = inputs.mode == Mode::Restored;
         let written = self.writer.write(writes, &allocations, keep_marker).await;
-        for change in &written.changes {
-            self.world.apply(change);
-        }
+        self.world.apply_all(&written.changes);
         self.report(written.errors.iter().map(ToString::to_string).collect());
         ReconcileOutcome { notices, settled }
     }
@@ -80,8 +78,7 @@ impl Services {
 
 impl Rewirer for Services {
     fn apply(&mut self, changes: &[Change]) -> Impact {
-        let impact = changes.iter().map(|change| self.world.apply(change)).max();
-        impact.unwrap_or_default()
+        self.world.apply_all(changes)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -122,7 +122,7 @@ mod tests {
     fn world(objects: &[Value]) -> World {
         let mut world = World::new("keda");
         for object in objects {
-            world.apply(&Change::Apply(Object::parse(object).unwrap().unwrap()));
+            world.apply_all(&[Change::Apply(Object::parse(object).unwrap().unwrap())]);
         }
         world
     }
@@ -172,7 +172,7 @@ mod tests {
             match write {
                 Write::Ports(ports, _) => world.assume_allocated(ports.clone()),
                 Write::Slice(_, SliceWrite::Put { slice, .. }) => {
-                    world.apply(&Change::Apply(Object::EndpointSlice(slice.clone())));
+                    world.apply_all(&[Change::Apply(Object::EndpointSlice(slice.clone()))]);
                 }
                 Write::Slice(..) => panic!(),
             }
@@ -180,7 +180,7 @@ mod tests {
         let nothing = text(&world, &Listeners::new(), &plan(&world), Mode::Autowire);
         assert_eq!(nothing, "Nothing would be written.\n");
         for object in objects("10.0.0.2") {
-            world.apply(&Change::Apply(Object::parse(&object).unwrap().unwrap()));
+            world.apply_all(&[Change::Apply(Object::parse(&object).unwrap().unwrap())]);
         }
         let changed = "Service shop/api\n  EndpointSlice api-keda-http-80-ipv4, changed\n\
             \x20   - 10.0.0.1 port 8080\n    + 10.0.0.2 port 8080\n";

@@ -89,9 +89,7 @@ async fn restore_services(
         namespace: reader.namespace.clone(),
     };
     let written = writer.write(writes, &world.allocations().clone(), true).await;
-    for change in &written.changes {
-        world.apply(change);
-    }
+    world.apply_all(&written.changes);
     for error in &written.errors {
         tracing::warn!(%error, "cannot restore a Service; retrying");
     }

@@ -47,13 +47,11 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn apply(&mut self, changes: &[Change]) -> Impact {
-        let mut impact = Impact::None;
         for change in changes {
-            impact = impact.max(self.world.apply(change));
             self.unsupported.apply(change);
             self.restored.apply(change);
         }
-        impact
+        self.world.apply_all(changes)
     }
 }
 

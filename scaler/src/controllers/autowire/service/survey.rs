@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use keda_http_core::route::{PortRef, ServiceRef};
 use keda_http_kubernetes::endpoints::ServiceKey;
+use keda_http_kubernetes::object::ObjectId;
 
-use super::world::{ServiceFacts, Shape, Want, World};
-use crate::events::Notice;
-use crate::events::ObjectRef;
+use super::world::{Shape, Want, World};
+use crate::events::{Notice, ObjectRef};
 
 /// A Service port that should point to the interceptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,54 +30,6 @@ pub struct Survey {
     pub notices: Vec<Notice>,
 }
 
-/// Why a Service port is not sent to the interceptors. Each message says what to do.
-#[derive(Debug, thiserror::Error)]
-enum WiringError {
-    #[error("Service {0} does not exist: create it without a selector, with the ports of the fallbackService")]
-    NoService(String),
-    #[error("Service {0} has a selector, so Kubernetes writes its endpoints: move the selector to the fallbackService")]
-    Selector(String),
-    #[error(
-        "Service {0} is headless, so clients would call the interceptors at the Service's own port: give it a cluster IP"
-    )]
-    Headless(String),
-    #[error("Service {0} is of type ExternalName and has no endpoints: make it a ClusterIP Service without a selector")]
-    ExternalName(String),
-    #[error("Service {service} has no TCP port {port}; it has {has}")]
-    NoPort { service: String, port: String, has: String },
-    #[error(
-        "service and fallbackService are both {0}: fallbackService must be another Service, the one that has the pods"
-    )]
-    Itself(String),
-    #[error("fallbackService {0} does not exist: it must be the Service that has the pods")]
-    NoFallback(String),
-    #[error(
-        "fallbackService {service} has no TCP port {port}; it has {has}: it must have the same ports as the service"
-    )]
-    NoFallbackPort { service: String, port: String, has: String },
-    #[error("fallbackService {0} is autowired itself: it must be the Service that has the pods")]
-    FallbackAutowired(String),
-    #[error("port {port} of Service {service} is already autowired for {by}, which is older: remove one of them")]
-    Taken { service: String, port: String, by: String },
-}
-
-impl WiringError {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::NoService(_) => "AutowireNoService",
-            Self::Selector(_) => "AutowireServiceHasSelector",
-            Self::Headless(_) => "AutowireServiceHeadless",
-            Self::ExternalName(_) => "AutowireServiceExternalName",
-            Self::NoPort { .. } => "AutowireNoPort",
-            Self::Itself(_) => "AutowireFallbackIsService",
-            Self::NoFallback(_) => "AutowireNoFallbackService",
-            Self::NoFallbackPort { .. } => "AutowireNoFallbackPort",
-            Self::FallbackAutowired(_) => "AutowireFallbackAutowired",
-            Self::Taken { .. } => "AutowirePortTaken",
-        }
-    }
-}
-
 pub fn survey(world: &World) -> Survey {
     let mut survey = Survey::default();
     for (key, wants) in world.wants() {
@@ -85,10 +37,7 @@ pub fn survey(world: &World) -> Survey {
         for want in wants {
             match check(world, &key, want, &wires) {
                 Ok(wire) => survey.notices.extend(add(&mut wires, wire)),
-                Err(error) => {
-                    let notice = Notice::warning(&want.owner, error.reason(), error.to_string());
-                    survey.notices.push(notice);
-                }
+                Err((reason, message)) => survey.notices.push(Notice::warning(&want.owner, reason, message)),
             }
         }
         survey.notices.extend(odd_settings(world, &key, &wires));
@@ -117,29 +66,31 @@ fn add(wires: &mut Vec<Wire>, wire: Wire) -> Option<Notice> {
     Some(Notice::warning(&wire.owner, "AutowireFallbacksDiffer", message))
 }
 
-fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result<Wire, WiringError> {
-    let facts = world
-        .service(key)
-        .ok_or_else(|| WiringError::NoService(key.name.clone()))?;
-    match facts.shape {
-        Shape::WithoutSelector => {}
-        Shape::WithSelector => return Err(WiringError::Selector(key.name.clone())),
-        Shape::Headless => return Err(WiringError::Headless(key.name.clone())),
-        Shape::ExternalName => return Err(WiringError::ExternalName(key.name.clone())),
-    }
-    let port = facts.port(&want.service.port).ok_or_else(|| WiringError::NoPort {
-        service: key.name.clone(),
-        port: port_text(&want.service.port),
-        has: facts.port_list(),
+/// Why a Service port is not sent to the interceptors: the reason of the Event, and its message, which says what to do.
+type Refusal = (&'static str, String);
+
+fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result<Wire, Refusal> {
+    let (service, text) = (&key.name, port_text(&want.service.port));
+    let Some(facts) = world.service(key) else {
+        let message = format!(
+            "Service {service} does not exist: create it without a selector, with the ports of the fallbackService"
+        );
+        return Err(("AutowireNoService", message));
+    };
+    check_shape(service, facts.shape)?;
+    let port = facts.port(&want.service.port).ok_or_else(|| {
+        let has = facts.port_list();
+        let message = format!("Service {service} has no TCP port {text}; it has {has}");
+        ("AutowireNoPort", message)
     })?;
     check_fallback(world, key, want)?;
     match wires.iter().find(|wire| wire.port == port) {
         Some(taken) if taken.service != want.service || !is_same_object(&taken.owner, &want.owner) => {
-            Err(WiringError::Taken {
-                service: key.name.clone(),
-                port: port_text(&want.service.port),
-                by: format!("{} {}", taken.owner.id.kind, taken.owner.id.name),
-            })
+            let ObjectId { kind, name, .. } = &taken.owner.id;
+            let message = format!(
+                "port {text} of Service {service} is already autowired for {kind} {name}, which is older: remove one of them"
+            );
+            Err(("AutowirePortTaken", message))
         }
         _ => Ok(Wire {
             port,
@@ -150,29 +101,57 @@ fn check(world: &World, key: &ServiceKey, want: &Want, wires: &[Wire]) -> Result
     }
 }
 
-fn check_fallback(world: &World, key: &ServiceKey, want: &Want) -> Result<(), WiringError> {
-    if want.fallback == key.name {
-        return Err(WiringError::Itself(key.name.clone()));
+fn check_shape(service: &str, shape: Shape) -> Result<(), Refusal> {
+    let (reason, problem) = match shape {
+        Shape::WithoutSelector => return Ok(()),
+        Shape::WithSelector => (
+            "AutowireServiceHasSelector",
+            "has a selector, so Kubernetes writes its endpoints: move the selector to the fallbackService",
+        ),
+        Shape::Headless => (
+            "AutowireServiceHeadless",
+            "is headless, so clients would call the interceptors at the Service's own port: give it a cluster IP",
+        ),
+        Shape::ExternalName => (
+            "AutowireServiceExternalName",
+            "is of type ExternalName and has no endpoints: make it a ClusterIP Service without a selector",
+        ),
+    };
+    Err((reason, format!("Service {service} {problem}")))
+}
+
+fn check_fallback(world: &World, key: &ServiceKey, want: &Want) -> Result<(), Refusal> {
+    let fallback = &want.fallback;
+    if *fallback == key.name {
+        let message = format!(
+            "service and fallbackService are both {fallback}: fallbackService must be another Service, the one that has the pods"
+        );
+        return Err(("AutowireFallbackIsService", message));
     }
-    let sibling = sibling(key, &want.fallback);
+    let sibling = sibling(key, fallback);
     if world.is_wanted(&sibling) || world.own().contains_key(&sibling) {
-        return Err(WiringError::FallbackAutowired(want.fallback.clone()));
+        let message =
+            format!("fallbackService {fallback} is autowired itself: it must be the Service that has the pods");
+        return Err(("AutowireFallbackAutowired", message));
     }
     match world.service(&sibling) {
-        Some(facts) => has_port(facts, want),
+        Some(facts) if facts.port(&want.service.port).is_some() => Ok(()),
+        Some(facts) => {
+            let (port, has) = (port_text(&want.service.port), facts.port_list());
+            let message = format!(
+                "fallbackService {fallback} has no TCP port {port}; it has {has}: it must have the same ports as the service"
+            );
+            Err(("AutowireNoFallbackPort", message))
+        }
         // While a fallback Service is being recreated, the interceptors can hold the requests.
         None if world.own().contains_key(key) => Ok(()),
-        None => Err(WiringError::NoFallback(want.fallback.clone())),
+        None => Err(no_fallback(fallback)),
     }
 }
 
-fn has_port(facts: &ServiceFacts, want: &Want) -> Result<(), WiringError> {
-    let found = facts.port(&want.service.port).map(|_| ());
-    found.ok_or_else(|| WiringError::NoFallbackPort {
-        service: want.fallback.clone(),
-        port: port_text(&want.service.port),
-        has: facts.port_list(),
-    })
+fn no_fallback(fallback: &str) -> Refusal {
+    let message = format!("fallbackService {fallback} does not exist: it must be the Service that has the pods");
+    ("AutowireNoFallbackService", message)
 }
 
 /// Settings that are accepted, but do not do what users expect.
@@ -189,8 +168,8 @@ fn odd_settings(world: &World, key: &ServiceKey, wires: &[Wire]) -> Vec<Notice> 
         notices.push(Notice::warning(&wire.owner, "AutowireForeignEndpointSlices", message));
     }
     if world.service(&sibling(key, &wire.fallback)).is_none() {
-        let error = WiringError::NoFallback(wire.fallback.clone());
-        notices.push(Notice::warning(&wire.owner, error.reason(), error.to_string()));
+        let (reason, message) = no_fallback(&wire.fallback);
+        notices.push(Notice::warning(&wire.owner, reason, message));
     }
     notices
 }

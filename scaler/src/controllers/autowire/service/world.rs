@@ -2,11 +2,12 @@
 
 mod facts;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_core::route::{Route, ServiceRef};
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::{SERVICE_NAME, ServiceKey};
@@ -50,7 +51,7 @@ pub struct PortAllocations {
 
 /// The index of all objects that autowire follows.
 #[derive(Debug, Default)]
-pub struct World {
+pub(crate) struct World {
     /// The namespace of the ConfigMap.
     namespace: String,
     routes: RouteIndex,
@@ -81,14 +82,10 @@ impl World {
         }
     }
 
-    pub fn apply(&mut self, change: &Change) -> Impact {
-        let routes = self.apply_routes(change);
-        let rest = match change {
-            Change::Apply(object) => self.set(object),
-            Change::Delete(id) => self.delete(id),
-            Change::Reset(kind, objects) => self.reset(*kind, objects),
-        };
-        routes.max(rest)
+    /// Applies the changes and returns what they mean.
+    pub fn apply_all(&mut self, changes: &[Change]) -> Impact {
+        let impacts = changes.iter().flat_map(|change| self.update(change));
+        impacts.max().unwrap_or_default()
     }
 
     /// The routes that ask for a Service, by Service, the oldest first.
@@ -155,11 +152,12 @@ impl World {
             .map(|(_, want)| want)
     }
 
-    fn apply_routes(&mut self, change: &Change) -> Impact {
+    /// `object`: the one that the routes are of; `None` when it was deleted.
+    fn set_wants(&mut self, changes: Vec<RouteChange>, object: Option<&Object>) -> Impact {
         let mut impact = Impact::None;
-        for route in self.routes.update(change) {
-            let changed = match route {
-                RouteChange::Set(route) => match want(&route, change) {
+        for change in changes {
+            let changed = match change {
+                RouteChange::Set(route) => match want(&route, object) {
                     Some(want) => self.wants.insert(route.key.clone(), want.clone()) != Some(want),
                     None => self.wants.remove(&route.key).is_some(),
                 },
@@ -170,53 +168,6 @@ impl World {
             }
         }
         impact
-    }
-
-    fn set(&mut self, object: &Object) -> Impact {
-        match object {
-            Object::Service(service) => {
-                let key = ServiceKey::from(&object.id());
-                let facts = facts::of(service);
-                let changed = self.services.insert(key.clone(), facts.clone()) != Some(facts);
-                self.inputs_if(changed, &key.namespace)
-            }
-            Object::EndpointSlice(slice) => self.set_slice(ServiceKey::from(&object.id()), slice),
-            Object::ConfigMap(config_map) if self.is_port_config_map(&object.id()) => self.set_allocations(config_map),
-            _ => Impact::None,
-        }
-    }
-
-    fn delete(&mut self, id: &ObjectId) -> Impact {
-        let key = ServiceKey::from(id);
-        match id.kind {
-            Kind::Service => {
-                let changed = self.services.remove(&key).is_some();
-                self.inputs_if(changed, &key.namespace)
-            }
-            Kind::EndpointSlice => self.delete_slice(&key),
-            Kind::ConfigMap if self.is_port_config_map(id) => {
-                self.allocations = PortAllocations::default();
-                Impact::Inputs
-            }
-            _ => Impact::None,
-        }
-    }
-
-    fn reset(&mut self, kind: Kind, objects: &[Object]) -> Impact {
-        let keep: HashSet<ServiceKey> = objects.iter().map(|object| ServiceKey::from(&object.id())).collect();
-        let known: Vec<ServiceKey> = match kind {
-            Kind::Service => self.services.keys().cloned().collect(),
-            Kind::EndpointSlice => self.service_of.keys().cloned().collect(),
-            _ => Vec::new(),
-        };
-        let gone = known.into_iter().filter(|key| !keep.contains(key));
-        let gone: Vec<ServiceKey> = gone.collect();
-        let gone = gone
-            .into_iter()
-            .map(|ServiceKey { namespace, name }| ObjectId { kind, namespace, name });
-        let gone = gone.map(|id| self.delete(&id)).max();
-        let set = objects.iter().map(|object| self.set(object)).max();
-        gone.max(set).unwrap_or_default()
     }
 
     fn set_slice(&mut self, id: ServiceKey, slice: &EndpointSlice) -> Impact {
@@ -274,8 +225,15 @@ impl World {
         self.inputs_if(true, &id.namespace)
     }
 
-    fn is_port_config_map(&self, id: &ObjectId) -> bool {
-        id.namespace == self.namespace && id.name == CONFIG_MAP
+    fn is_port_config_map(&self, key: &ServiceKey) -> bool {
+        *key == self.port_config_map()
+    }
+
+    fn port_config_map(&self) -> ServiceKey {
+        ServiceKey {
+            namespace: self.namespace.clone(),
+            name: CONFIG_MAP.to_owned(),
+        }
     }
 
     fn set_allocations(&mut self, config_map: &ConfigMap) -> Impact {
@@ -305,6 +263,58 @@ impl World {
     }
 }
 
+impl Index for World {
+    type Effect = Impact;
+
+    fn apply(&mut self, object: &Object) -> Vec<Impact> {
+        let routes = self.routes.apply(object);
+        let routes = self.set_wants(routes, Some(object));
+        let key = ServiceKey::from(&object.id());
+        let impact = match object {
+            Object::Service(service) => {
+                let facts = facts::of(service);
+                let changed = self.services.insert(key.clone(), facts.clone()) != Some(facts);
+                self.inputs_if(changed, &key.namespace)
+            }
+            Object::EndpointSlice(slice) => self.set_slice(key, slice),
+            Object::ConfigMap(config_map) if self.is_port_config_map(&key) => self.set_allocations(config_map),
+            _ => Impact::None,
+        };
+        vec![routes.max(impact)]
+    }
+
+    fn delete(&mut self, id: &ObjectId) -> Vec<Impact> {
+        let routes = self.routes.delete(id);
+        let routes = self.set_wants(routes, None);
+        let key = ServiceKey::from(id);
+        let impact = match id.kind {
+            Kind::Service => {
+                let changed = self.services.remove(&key).is_some();
+                self.inputs_if(changed, &key.namespace)
+            }
+            Kind::EndpointSlice => self.delete_slice(&key),
+            Kind::ConfigMap if self.is_port_config_map(&key) => {
+                self.allocations = PortAllocations::default();
+                Impact::Inputs
+            }
+            _ => Impact::None,
+        };
+        vec![routes.max(impact)]
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<ObjectId> {
+        let keys: Vec<ServiceKey> = match kind {
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::EndpointSlice => self.service_of.keys().cloned().collect(),
+            Kind::ConfigMap if self.allocations.version.is_some() => vec![self.port_config_map()],
+            _ => return self.routes.ids(kind),
+        };
+        let ids = keys.into_iter();
+        ids.map(|ServiceKey { namespace, name }| ObjectId { kind, namespace, name })
+            .collect()
+    }
+}
+
 impl PackedSlice {
     fn new(slice: &EndpointSlice) -> Self {
         let mut kept = slice.clone();
@@ -321,16 +331,9 @@ impl PackedSlice {
     }
 }
 
-fn want(route: &Route, change: &Change) -> Option<Want> {
+fn want(route: &Route, object: Option<&Object>) -> Option<Want> {
     let name = route.key.name();
     let name = name.split_once(':').map_or(name, |(name, _)| name);
-    let object = match change {
-        Change::Apply(object) => Some(object),
-        Change::Reset(_, objects) => objects
-            .iter()
-            .find(|object| object.metadata().name.as_deref() == Some(name)),
-        Change::Delete(_) => None,
-    };
     Some(Want {
         key: route.key.clone(),
         created: route.created,
@@ -354,14 +357,13 @@ fn is_older(slice: &EndpointSlice, known: &EndpointSlice) -> bool {
 }
 
 fn differs(known: &EndpointSlice, slice: &EndpointSlice) -> bool {
-    let metadata = |slice: &EndpointSlice| {
-        let metadata = &slice.metadata;
-        (
-            metadata.labels.clone(),
-            metadata.annotations.clone(),
-            metadata.owner_references.clone(),
-        )
+    let mut other = known.clone();
+    // The API server changes the rest with each write.
+    other.metadata = ObjectMeta {
+        labels: known.metadata.labels.clone(),
+        annotations: known.metadata.annotations.clone(),
+        owner_references: known.metadata.owner_references.clone(),
+        ..slice.metadata.clone()
     };
-    (&known.address_type, &known.endpoints, &known.ports) != (&slice.address_type, &slice.endpoints, &slice.ports)
-        || metadata(known) != metadata(slice)
+    other != *slice
 }

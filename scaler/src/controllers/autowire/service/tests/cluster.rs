@@ -87,9 +87,8 @@ impl Cluster {
     /// What one who has just begun knows.
     pub fn world(&self) -> World {
         let mut world = World::new(OWN);
-        for object in self.objects.values() {
-            world.apply(&Change::Apply(object.clone()));
-        }
+        let changes: Vec<Change> = self.objects.values().cloned().map(Change::Apply).collect();
+        world.apply_all(&changes);
         world
     }
 

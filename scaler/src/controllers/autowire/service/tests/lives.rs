@@ -12,6 +12,7 @@ use crate::controllers::autowire::Impact;
 use crate::controllers::autowire::restored::Mode;
 use crate::controllers::autowire::service::plan::Write;
 use crate::controllers::autowire::service::slices::SliceWrite;
+use crate::controllers::autowire::service::world::PortAllocations;
 
 const WIRED: &str = "api-keda-http-http-ipv4 wired 10.1.0.1 -> 20000";
 const FALLBACK: &str = "api-keda-http-http-ipv4 fallback 10.0.0.1,10.0.0.2 -> 8080";
@@ -212,8 +213,8 @@ async fn what_others_change_is_put_right() {
     changed.endpoints.clear();
     changed.metadata.resource_version = Some("999".into());
     let changed = Object::EndpointSlice(Box::new(changed));
-    assert_eq!(world.apply(&Change::Apply(changed.clone())), Impact::OurObjects);
-    assert_eq!(world.apply(&Change::Delete(ours.clone())), Impact::OurObjects);
+    assert_eq!(world.apply_all(&[Change::Apply(changed.clone())]), Impact::OurObjects);
+    assert_eq!(world.apply_all(&[Change::Delete(ours.clone())]), Impact::OurObjects);
     cluster.objects.insert(ours.clone(), changed);
     assert_eq!(cluster.settle(&mut planner).await.0.len(), 1);
     cluster.objects.remove(&ours);
@@ -225,7 +226,7 @@ async fn what_others_change_is_put_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_write_of_ours_that_the_watch_tells_late_is_no_change() {
+async fn an_older_write_of_ours_that_arrives_late_is_no_change() {
     let mut cluster = Cluster::new();
     let mut planner = planner();
     cluster.settle(&mut planner).await;
@@ -238,7 +239,7 @@ async fn an_older_write_of_ours_that_the_watch_tells_late_is_no_change() {
     older.metadata.resource_version = Some("1".into());
     let mut world = cluster.world();
     assert_eq!(
-        world.apply(&Change::Apply(Object::EndpointSlice(Box::new(older)))),
+        world.apply_all(&[Change::Apply(Object::EndpointSlice(Box::new(older)))]),
         Impact::None
     );
     let plan = planner.plan(&world, &cluster.interceptors(), Mode::Autowire, Instant::now());
@@ -251,16 +252,16 @@ async fn what_happens_where_nothing_is_autowired_is_nothing() {
     let mut world = cluster.world();
     let other = elsewhere(pods("x-1", "x", &json!([{"port": 80}]), &["10.0.0.1"]), "other");
     assert_eq!(
-        world.apply(&Change::Apply(Object::parse(&other).unwrap().unwrap())),
+        world.apply_all(&[Change::Apply(Object::parse(&other).unwrap().unwrap())]),
         Impact::None
     );
     let here = pods("pods-1", "pods", &json!([{"port": 80}]), &["10.0.0.1"]);
     assert_eq!(
-        world.apply(&Change::Apply(Object::parse(&here).unwrap().unwrap())),
+        world.apply_all(&[Change::Apply(Object::parse(&here).unwrap().unwrap())]),
         Impact::Inputs
     );
     assert_eq!(
-        world.apply(&Change::Apply(Object::parse(&here).unwrap().unwrap())),
+        world.apply_all(&[Change::Apply(Object::parse(&here).unwrap().unwrap())]),
         Impact::None,
         "twice"
     );
@@ -374,4 +375,34 @@ async fn a_new_leader_changes_no_destination_until_the_interceptors_have_reporte
     assert!(cluster.plan(&mut planner).writes.is_empty());
     cluster.interceptors = reported;
     assert!(cluster.plan(&mut planner).writes.is_empty(), "and there they are");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_reset_the_owner_of_a_port_is_the_object_of_its_own_namespace() {
+    let mut cluster = Cluster::new();
+    let mut foreign = elsewhere(scaled("api", &json!({"service": "other"})), "before-shop");
+    foreign["metadata"]["uid"] = json!("uid-foreign");
+    cluster.apply(&foreign);
+    let mut world = cluster.world();
+    let scaled = cluster
+        .objects
+        .values()
+        .filter(|object| object.kind() == Kind::ScaledObject);
+    world.apply_all(&[Change::Reset(Kind::ScaledObject, scaled.cloned().collect())]);
+    let owners = world.wants().into_values().flatten().map(|want| want.owner.uid.clone());
+    let owners: Vec<_> = owners.flatten().collect();
+    assert_eq!(owners, ["uid-foreign", "uid-api"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ports_are_written_anew_when_their_config_map_was_deleted_while_the_watch_was_away() {
+    let mut cluster = Cluster::new();
+    let mut planner = planner();
+    cluster.settle(&mut planner).await;
+    let mut world = cluster.world();
+    assert_eq!(
+        world.apply_all(&[Change::Reset(Kind::ConfigMap, Vec::new())]),
+        Impact::Inputs
+    );
+    assert_eq!(world.allocations(), &PortAllocations::default());
 }
