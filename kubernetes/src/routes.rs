@@ -24,6 +24,9 @@ use crate::fields::FieldError;
 use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId};
 
+/// The target of the log lines about objects that are not valid routes, for programs that report these in another way.
+pub const REFUSED: &str = "keda_http_kubernetes::refused";
+
 /// A change of the set of routes.
 #[derive(Debug, Clone)]
 pub enum RouteChange {
@@ -246,7 +249,7 @@ impl RouteIndex {
             self.refused.remove(&id);
         } else if self.refused.get(&id) != Some(&errors) {
             for error in &errors {
-                tracing::warn!(object = %id, field = error.field, reason = error.reason, "the object is not a valid route; its last valid route stays in force");
+                tracing::warn!(target: REFUSED, object = %id, field = error.field, reason = error.reason, "the object is not a valid route; its last valid route stays in force");
             }
             self.refused.insert(id, errors);
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use keda_http_kubernetes::routes::REFUSED;
 
 use crate::listening::Listening;
 use crate::output::Output;
@@ -13,9 +14,6 @@ use crate::program::Program;
 
 /// How long interceptor and scaler may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
-
-/// We print ourselves what is wrong with the user's files, with the user's paths.
-const WITHOUT_MANIFESTS: &str = "keda_http_kubernetes::source::directory=error";
 
 pub(crate) struct Launches<'a> {
     /// The directory of the programs.
@@ -79,7 +77,9 @@ impl Launches<'_> {
             ("OTEL_PROM_EXPORTER_PORT".to_owned(), metrics.to_string()),
         ]);
         let level = if self.verbose { "info" } else { "warn" };
-        default(&mut env, "RUST_LOG", &format!("{level},{WITHOUT_MANIFESTS}"));
+        // We print ourselves what is wrong with the user's objects, with the user's paths.
+        let quiet = format!("{level},keda_http_kubernetes::source::directory=error,{REFUSED}=error");
+        default(&mut env, "RUST_LOG", &quiet);
         env
     }
 

@@ -41,6 +41,25 @@ async fn fault_c3_an_interceptor_route_alone_is_reported() {
 }
 
 #[tokio::test]
+async fn an_object_that_is_not_a_valid_route_is_reported_once() {
+    let app = App {
+        container: "{name: app, command: [hello]}",
+        cooldown: 60,
+    };
+    let route = app.yaml_with_route("60s");
+    let fixture = Fixture::start(&route).await;
+    let write = |yaml: String| std::fs::write(fixture.manifests.path().join("app.yaml"), yaml).unwrap();
+    write(route.replace("targetValue: 100", "targetValue: 0"));
+    fixture.printed.wait_for("targetValue: ").await;
+    // A later change of the same file, which the interceptor reads after it.
+    write(route.replace("app.local", "later.local"));
+    let later = async { while fixture.get("later.local", "/").await.0 != 200 {} };
+    tokio::time::timeout(crate::fixture::DEADLINE, later).await.unwrap();
+    assert!(!fixture.printed.contains("WARN"));
+    fixture.local.stop().await;
+}
+
+#[tokio::test]
 async fn fault_c4_an_app_on_a_fixed_port_is_reported_with_and_without_a_probe() {
     for probe in ["", ", readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}"] {
         let container = format!("{{name: app, command: [sleep, '1000']{probe}}}");
