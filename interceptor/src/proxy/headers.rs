@@ -55,41 +55,44 @@ fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
         .map(<[u8]>::trim_ascii)
 }
 
+/// The headers that belong to one connection, besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    HTTP2_SETTINGS,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 /// Removes the headers that belong to one connection (RFC 9110 section 7.6.1): those that `Connection` names, and the
 /// well-known ones. `Trailer` stays, since trailers are forwarded; `TE` stays when it contains `trailers`.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        remove_named_by_connection(headers);
+    // Most messages have none of them, and one pass over the names costs less than a lookup for each.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        HTTP2_SETTINGS,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
+    let trailers = elements(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    remove_named_by_connection(headers);
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
-    if headers.contains_key(header::TE) {
-        let trailers = elements(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
-        headers.remove(header::TE);
-        if trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
 }
 
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     // Without these the request would lose its target or its body.
-    const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TE, header::TRAILER];
+    const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRAILER];
     let options = elements(headers, &header::CONNECTION);
     let named: Vec<HeaderName> = options
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| !KEPT.contains(name))
         .collect();
-    headers.remove(header::CONNECTION);
     for name in named {
         headers.remove(name);
     }
