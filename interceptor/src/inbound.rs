@@ -15,7 +15,10 @@
 //! that of a client that leaves. The difference is the time: within [`HALF_CLOSE`] of the last bytes of a complete
 //! request it is a half-close, and the request is answered; later it is a client that leaves, and its request ends at
 //! once. A client that closes its socket right after a request looks like a half-close, too, so such a request is held
-//! for at most [`HALF_CLOSED_HOLD`].
+//! for at most [`HALF_CLOSED_HOLD`]. After a response that switches protocols, a FIN is a matter of the tunnel.
+//!
+//! hyper does not read while a request's body waits to be read, or while it has unread bytes behind a request; during a
+//! hold, [`client`] then watches the socket.
 
 pub(crate) mod client;
 mod flood;
@@ -31,16 +34,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// The largest request head, in bytes. hyper enforces it (`max_header_size`) and answers 431.
-pub const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The largest request head, in bytes as the client sends it. More is answered 431. [`framing`] counts; hyper has the
+/// same limit (`max_header_size`) for the head that it reads, which percent-encoding can make larger.
+pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// A FIN within this time after a request is a half-close: such a client sends both within microseconds, and a client
 /// that gives up is not that quick.
-pub const HALF_CLOSE: Duration = Duration::from_millis(10);
+const HALF_CLOSE: Duration = Duration::from_millis(10);
 
 /// The longest time that a request is held after a half-close: long enough for most cold starts, and short enough that
 /// clients which have left do not keep a workload up.
-pub(crate) const HALF_CLOSED_HOLD: Duration = Duration::from_secs(30);
+const HALF_CLOSED_HOLD: Duration = Duration::from_secs(30);
 
 /// Limits for the unread bytes that are discarded when a connection is shut down.
 const MAX_DISCARDED_READS: usize = 16;

@@ -67,6 +67,9 @@ impl Proxy {
         let head = request.method() == Method::HEAD;
         let mut response = self.answer(client, request).await;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switched {
+            client.observed.switch();
+        }
         // Behind a refused upgrade the client may have sent anything; it is never read as HTTP.
         if http1 && !switched && (may_switch || self.readiness.is_draining()) {
             response

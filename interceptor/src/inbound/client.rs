@@ -86,12 +86,21 @@ impl Client {
     }
 
     /// Waits until the client of a held request leaves. `is_read` is whether hyper reads from the connection meanwhile:
-    /// it does not while the request's body waits to be read.
+    /// it does not while the request's body waits to be read, or once the client has sent more than its request.
     pub(crate) async fn left_while_held(&self, is_read: bool) {
-        if !is_read && self.left_while_unread().await {
-            return;
+        let left = async {
+            if is_read {
+                let number = self.requests.load(Ordering::Relaxed);
+                self.observed.wait_ahead(number).await;
+            }
+            if !self.left_while_unread().await {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = left => return,
+            () = self.observed.wait_half_closed() => {}
         }
-        self.observed.wait_half_closed().await;
         tokio::time::sleep(HALF_CLOSED_HOLD).await;
     }
 
@@ -175,7 +184,14 @@ impl Client {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::inbound::framing::Framing;
 
     #[tokio::test(start_paused = true)]
     async fn fault_a_hold_after_a_half_close_has_a_limit() {
@@ -190,5 +206,50 @@ mod tests {
         };
         tokio::join!(left, half_close);
         assert_eq!(begun.elapsed().as_secs(), HALF_CLOSED_HOLD.as_secs() * 11);
+    }
+
+    /// Whether the client of an upload of ten bytes has left: it sends each part and pauses, then sends a FIN. With
+    /// `reads`, the connection is read meanwhile.
+    async fn has_left(parts: &[(&[u8], u64)], reads: bool) -> bool {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut stream, peer) = listener.accept().await.unwrap();
+        let client = Client::new(&stream, peer, HeaderValue::from_static("http"), None);
+        let mut framing = Framing::new();
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n";
+        framing.push(head).unwrap();
+        client.observed.update(&framing, 0);
+        client.begin_request(&mut Request::new(()));
+        let mut left = std::pin::pin!(client.left_while_unread());
+        for (part, pause) in parts {
+            sender.write_all(part).await.unwrap();
+            let _ = timeout(Duration::from_millis(*pause), left.as_mut()).await;
+            if reads {
+                stream.read_exact(&mut vec![0; part.len()]).await.unwrap();
+                framing.push(part).unwrap();
+                client.observed.add_received(part.len());
+                client.observed.update(&framing, 0);
+            }
+        }
+        sender.shutdown().await.unwrap();
+        left.await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fault_a_fin_behind_the_last_part_of_a_held_upload_is_a_half_close() {
+        let (soon, late) = (1, 30);
+        for (parts, left) in [
+            (&[(&b"helloworld"[..], 0)][..], false),
+            (&[(b"hello", late), (b"world", 0)], false),
+            (&[(b"hello", late), (b"wor", late), (b"ld", soon)], false),
+            (&[(b"hello", late), (b"world", late)], true),
+            (&[(b"helloworld", late)], true),
+            (&[(b"hello", 0)], true),
+            (&[(b"", late)], true),
+        ] {
+            for reads in [false, true] {
+                assert_eq!(has_left(parts, reads).await, left, "{parts:?}, {reads}");
+            }
+        }
     }
 }

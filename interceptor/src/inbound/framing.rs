@@ -5,7 +5,7 @@
 //! without `Host`. [`Framing`] follows the same bytes and reports the first one that must not pass.
 //!
 //! Not checked here is what hyper refuses itself: the grammar of the request line and of names and values (so also
-//! white space before a colon), a head that is too large.
+//! white space before a colon).
 //!
 //! # Upgrades
 //!
@@ -25,6 +25,8 @@ mod target;
 
 use memchr::memchr3;
 use thiserror::Error;
+
+use super::MAX_HEAD_BYTES;
 
 use chunk::Chunk;
 use field::Field;
@@ -55,6 +57,8 @@ pub struct Violation {
 /// What is wrong with the bytes. Section numbers are those of RFC 9112.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ViolationKind {
+    #[error("a request head is larger than {MAX_HEAD_BYTES} bytes")]
+    HeadTooLarge,
     /// Section 2.2: only CRLF ends a line here.
     #[error("a line ends in LF without CR")]
     BareLf,
@@ -123,6 +127,8 @@ pub struct Framing {
     /// The last byte was the CR of the current line.
     after_cr: bool,
     heads: u64,
+    /// Bytes that the current head may still have, with the empty lines before it; none once unchecked bytes have come.
+    head_left: usize,
     /// The current head is being rewritten (see [`super::rewrite`]).
     is_rewritten: bool,
     head: Head,
@@ -168,6 +174,7 @@ impl Framing {
             line_begun: false,
             after_cr: false,
             heads: 0,
+            head_left: MAX_HEAD_BYTES,
             is_rewritten: false,
             head: Head::default(),
             field: Field::default(),
@@ -185,10 +192,14 @@ impl Framing {
         let was_rewritten = self.is_rewritten;
         while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
             let step = match self.place {
-                Place::RequestLine { .. } | Place::Fields | Place::Trailers => self.line(rest),
+                Place::RequestLine { .. } | Place::Fields => self.head(rest),
+                Place::Trailers => self.line(rest),
                 Place::Body(remaining) => Ok(self.body(remaining, rest)),
                 Place::Chunk(chunk) => self.chunk(chunk, rest),
-                Place::Unchecked => return Ok(None),
+                Place::Unchecked => {
+                    self.head_left = 0;
+                    return Ok(None);
+                }
             };
             offset += step.map_err(|violation| violation.kind.at(offset + violation.offset))?;
             if self.is_rewritten && !was_rewritten {
@@ -243,12 +254,36 @@ impl Framing {
         self.is_unchecked() || (self.is_inside_body() && self.head.asks_for_upgrade())
     }
 
+    /// Whether the client has sent something behind its last complete message: part of a next one, empty lines, or
+    /// bytes of the protocol that it asks for.
+    pub(super) fn is_ahead(&self) -> bool {
+        match self.place {
+            Place::RequestLine { .. } | Place::Fields | Place::Unchecked => self.head_left < MAX_HEAD_BYTES,
+            Place::Body(_) | Place::Chunk(_) | Place::Trailers => false,
+        }
+    }
+
     /// The number of complete request heads.
     pub fn heads(&self) -> u64 {
         self.heads
     }
 
     /// All steps get at least one byte and return how many they consumed.
+    fn head(&mut self, rest: &[u8]) -> Result<usize, Violation> {
+        if self.head_left == 0 {
+            return Err(ViolationKind::HeadTooLarge.at(0));
+        }
+        let heads = self.heads;
+        let taken = self.line(&rest[..rest.len().min(self.head_left)])?;
+        let is_complete = self.heads != heads;
+        self.head_left = if is_complete {
+            MAX_HEAD_BYTES
+        } else {
+            self.head_left - taken
+        };
+        Ok(taken)
+    }
+
     fn line(&mut self, rest: &[u8]) -> Result<usize, Violation> {
         if self.after_cr {
             return self.line_feed(rest, 0);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 use super::framing::{Framing, Violation, ViolationKind};
 use super::observed::{Observed, Refused};
 use super::rewrite::{self, Rewrite};
-use super::{DISCARDED_READ_BYTES, HALF_CLOSE, MAX_HEAD_BYTES, discard_received};
+use super::{DISCARDED_READ_BYTES, HALF_CLOSE, discard_received};
 
 /// What hyper reads in place of a bad byte in a request head. hyper refuses a NUL anywhere in a head, but parses the
 /// head only once it has read a blank line.
@@ -23,7 +23,7 @@ const POISON: &[u8] = b"\0\r\n\r\n";
 /// A client's HTTP/1 connection without the bytes of malformed messages.
 ///
 /// - In a request head, the first bad byte and all after it are replaced by something hyper answers 400 to, then by the
-///   end of the stream.
+///   end of the stream. A head that is too large is answered 431.
 /// - In a request body, the read fails with [`io::ErrorKind::InvalidData`] and the [`ViolationKind`] inside: the body's
 ///   reader gets an error, never an end of the body. hyper closes the connection after the response, but does not
 ///   announce it: whoever answers such a request adds `Connection: close`.
@@ -50,6 +50,9 @@ enum Refusal {
     None,
     /// The unread rest of [`POISON`].
     Head(&'static [u8]),
+    /// hyper reads `x` until its own limit is reached, and answers 431. This is never behind the CR of a line that hyper
+    /// has read: a head that is not rewritten has reached that limit by now.
+    LargeHead,
     Body(ViolationKind),
 }
 
@@ -127,10 +130,6 @@ impl<S> Http1Io<S> {
             self.observed.add_extra(self.framing.heads(), extra);
             let (ready, ahead) = (ready.into(), Bytes::copy_from_slice(&bytes[taken..]));
             Rewrite::Ready { ready, ahead }
-        } else if head.len() > MAX_HEAD_BYTES {
-            // hyper answers 431.
-            let (ready, ahead) = (head.into(), Bytes::new());
-            Rewrite::Ready { ready, ahead }
         } else {
             Rewrite::Collecting { from, head }
         };
@@ -140,7 +139,10 @@ impl<S> Http1Io<S> {
 
     fn refuse_head(&mut self, refused: Refused) {
         self.observed.refuse(refused);
-        self.refusal = Refusal::Head(POISON);
+        self.refusal = match refused {
+            Refused::Violation(ViolationKind::HeadTooLarge) => Refusal::LargeHead,
+            _ => Refusal::Head(POISON),
+        };
     }
 
     /// Reads from the rewritten head, then the bytes that arrived with it. Returns whether anything was read.
@@ -164,11 +166,11 @@ impl<S> Http1Io<S> {
 
     fn refuse(&mut self, violation: Violation, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         buf.set_filled(before + violation.offset);
-        self.observed.refuse(Refused::Violation(violation.kind));
         if !self.framing.is_inside_body() {
-            self.refusal = Refusal::Head(POISON);
+            self.refuse_head(Refused::Violation(violation.kind));
             return self.read_refusal(buf);
         }
+        self.observed.refuse(Refused::Violation(violation.kind));
         self.refusal = Refusal::Body(violation.kind);
         // hyper reads the bytes before the bad one; the next read fails.
         if violation.offset == 0 {
@@ -185,6 +187,12 @@ impl<S> Http1Io<S> {
                 let (now, later) = left.split_at(left.len().min(buf.remaining()));
                 buf.put_slice(now);
                 *left = later;
+            }
+            Refusal::LargeHead => {
+                let space = buf.initialize_unfilled();
+                space.fill(b'x');
+                let filled = space.len();
+                buf.advance(filled);
             }
             Refusal::Body(kind) => return Err(io::Error::new(io::ErrorKind::InvalidData, *kind)),
         }
@@ -232,7 +240,8 @@ impl<S: AsyncRead + Unpin> Http1Io<S> {
     /// Passes the end of the stream to hyper, unless the client still waits for a response.
     fn poll_end(&mut self) -> Poll<io::Result<bool>> {
         let observed = &self.observed;
-        if self.framing.is_between_requests() && self.framing.heads() > 0 {
+        let is_complete = self.framing.is_between_requests() || self.framing.is_unchecked();
+        if is_complete && self.framing.heads() > 0 && !observed.has_switched() {
             if self.silent_since.is_none_or(|since| since.elapsed() < HALF_CLOSE) {
                 observed.half_close();
             }

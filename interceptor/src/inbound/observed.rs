@@ -1,8 +1,11 @@
 //! What the bytes of a client's connection have shown so far.
 
+use std::future::poll_fn;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::SetOnce;
 
@@ -18,6 +21,12 @@ pub(crate) struct Observed {
     heads: AtomicU64,
     /// The last of these asks for an upgrade: no other head follows, and the rest is not checked.
     upgrade: AtomicBool,
+    /// The response to that request has switched to the other protocol: what follows is a tunnel.
+    switched: AtomicBool,
+    /// The client has sent something behind the message of the last complete head.
+    ahead: AtomicBool,
+    /// The held request that waits for more than itself.
+    held: AtomicWaker,
     /// Bytes that have been read from the connection.
     received: AtomicU64,
     /// Bytes that the message of the last complete head needs at least, besides those that have been read.
@@ -48,6 +57,15 @@ impl Observed {
     /// HTTP.
     pub(crate) fn asks_for_upgrade(&self, number: u64) -> bool {
         self.upgrade.load(Ordering::Relaxed) && number >= self.heads.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a response has switched protocols. The end of what the client sends is the tunnel's from now on.
+    pub(crate) fn switch(&self) {
+        self.switched.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_switched(&self) -> bool {
+        self.switched.load(Ordering::Relaxed)
     }
 
     /// Why the connection is ended, if the client's bytes are the reason.
@@ -95,6 +113,20 @@ impl Observed {
         self.half_closed.wait().await;
     }
 
+    /// Waits until the client has sent something behind the request of this number. hyper does not read from the
+    /// connection then until it has answered the request.
+    pub(super) async fn wait_ahead(&self, number: u64) {
+        poll_fn(|cx| {
+            self.held.register(cx.waker());
+            if number < self.heads.load(Ordering::Relaxed) || self.ahead.load(Ordering::Relaxed) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
     /// Removes and returns the header lines of the request of this number that went around hyper.
     pub(crate) fn take_extra(&self, number: u64) -> Option<ExtraHeaders> {
         if self.extra_length.load(Ordering::Relaxed) == 0 {
@@ -115,9 +147,14 @@ impl Observed {
 
     /// `ahead` is the number of bytes that have been read and that the framing has not followed yet.
     pub(super) fn update(&self, framing: &Framing, ahead: u64) {
+        let is_more = framing.is_ahead() || framing.heads() != self.heads.load(Ordering::Relaxed);
         self.heads.store(framing.heads(), Ordering::Relaxed);
         self.upgrade.store(framing.asks_for_upgrade(), Ordering::Relaxed);
         self.missing
             .store(framing.missing().saturating_sub(ahead), Ordering::Relaxed);
+        self.ahead.store(framing.is_ahead(), Ordering::Relaxed);
+        if is_more {
+            self.held.wake();
+        }
     }
 }

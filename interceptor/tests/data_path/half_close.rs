@@ -1,9 +1,7 @@
 //! Clients that close their sending side: those that still wait, and those that leave.
 
-use std::time::Duration;
-
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use crate::support::*;
 
@@ -26,9 +24,6 @@ async fn fault_a_reset_after_a_half_close_ends_the_held_request() {
         interceptor.idle("api").await;
         let mut client = interceptor.connect().await;
         finish(&mut client, request).await;
-        interceptor.waiting("api", 1).await;
-        // Longer than the time in which a FIN is a half-close.
-        tokio::time::sleep(Duration::from_millis(50)).await;
         interceptor.waiting("api", 1).await;
         client.leave();
         interceptor.waiting("api", 0).await;
@@ -58,36 +53,30 @@ async fn fault_a_fin_in_the_middle_of_a_held_upload_is_a_client_that_leaves() {
 }
 
 #[tokio::test]
-async fn fault_a_fin_behind_the_last_part_of_a_held_upload_is_a_half_close() {
+async fn fault_a_fin_behind_a_held_upload_is_a_half_close() {
     let many: String = (0..92).map(|number| format!("x-{number}: y\r\n")).collect();
     for lines in ["", &many] {
         for (framing, first, second) in [
-            ("content-length: 10", "hello", "world"),
-            (
-                "transfer-encoding: chunked",
-                "5\r\nhello\r\n",
-                "5\r\nworld\r\n0\r\n\r\n",
-            ),
             ("content-length: 10", "", "helloworld"),
             ("content-length: 10", "helloworld", ""),
+            (
+                "transfer-encoding: chunked",
+                "",
+                "5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n",
+            ),
         ] {
             let interceptor = Interceptor::with(&PATIENT).await;
             interceptor.idle("api").await;
-            let mut client = interceptor
-                .send(&format!(
-                    "POST / HTTP/1.1\r\nhost: api.example\r\n{lines}{framing}\r\n\r\n"
-                ))
-                .await;
+            let mut client = interceptor.connect().await;
+            let head = format!("POST / HTTP/1.1\r\nhost: api.example\r\n{lines}{framing}\r\n\r\n{first}");
             if second.is_empty() {
-                finish(&mut client, first).await;
+                finish(&mut client, &head).await;
                 interceptor.waiting("api", 1).await;
             } else {
-                client.write(first).await;
+                client.write(&head).await;
                 interceptor.waiting("api", 1).await;
-                tokio::time::sleep(Duration::from_millis(30)).await;
                 finish(&mut client, second).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
             interceptor.manifests.ready("api", &[says("hello").await]);
             let answer = client.read_to_end().await;
             assert!(answer.ends_with("hello"), "{framing} {first}: {answer}");
@@ -95,30 +84,111 @@ async fn fault_a_fin_behind_the_last_part_of_a_held_upload_is_a_half_close() {
     }
 }
 
+const UPGRADE: &str = "GET / HTTP/1.1\r\nhost: api.example\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+
 #[tokio::test]
-async fn fault_a_fin_behind_an_upload_that_is_read_slowly_is_a_half_close() {
-    const LENGTH: usize = 8 << 20;
+async fn fault_an_upgrade_that_is_refused_after_a_half_close_is_answered() {
+    for early in ["", "early"] {
+        for is_held in [false, true] {
+            let interceptor = Interceptor::with(&PATIENT).await;
+            let app = says("hello").await;
+            interceptor.serve("api", app).await;
+            if is_held {
+                interceptor.manifests.ready("api", &[]);
+                interceptor.sees("api", &[]).await;
+            }
+            let mut client = interceptor.connect().await;
+            finish(&mut client, &[UPGRADE, early].concat()).await;
+            if is_held {
+                interceptor.waiting("api", 1).await;
+                interceptor.manifests.ready("api", &[app]);
+            }
+            let answer = client.read_to_end().await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{early} {is_held}: {answer}");
+            assert!(answer.ends_with("hello"), "{early} {is_held}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_accepted_after_a_half_close_carries_what_the_app_sends() {
     let app = raw_app(|_, mut raw| async move {
         raw.read_until("\r\n\r\n").await;
-        let (mut left, mut space) = (LENGTH, vec![0; 1 << 20]);
-        while left > space.len() {
-            // An upload is watched after two seconds; this one takes four.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            raw.0.read_exact(&mut space).await.unwrap();
-            left -= space.len();
-        }
-        raw.write(OK).await;
-        raw.read_to_end().await;
+        raw.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+            .await;
+        // The client's half-close goes through the tunnel.
+        let received = raw.read_to_end().await;
+        raw.write(&format!("after {received}.")).await;
     })
     .await;
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", app).await;
-    let mut client = interceptor
-        .send(&format!(
-            "POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: {LENGTH}\r\n\r\n"
-        ))
+    for early in ["", "early"] {
+        let mut client = interceptor.connect().await;
+        finish(&mut client, &[UPGRADE, early].concat()).await;
+        let answer = client.read_to_end().await;
+        assert!(answer.ends_with(&format!("after {early}.")), "{answer}");
+    }
+}
+
+/// Requests with more behind them, so that hyper reads no further while they are held.
+const AHEAD: [&str; 3] = [
+    "\r\n",
+    "GET / HT",
+    "GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n",
+];
+
+#[tokio::test]
+async fn fault_a_hold_ends_when_a_client_that_has_sent_more_than_its_request_resets() {
+    let get = "GET / HTTP/1.1\r\nhost: api.example\r\n\r\n";
+    let interceptor = Interceptor::with(&PATIENT).await;
+    interceptor.idle("api").await;
+    for (request, more) in AHEAD.map(|more| (get, more)).into_iter().chain([(UPGRADE, "early")]) {
+        for is_later in [false, true] {
+            let mut client = interceptor.connect().await;
+            if is_later {
+                client.write(request).await;
+                interceptor.waiting("api", 1).await;
+                client.write(more).await;
+            } else {
+                client.write(&[request, more].concat()).await;
+                interceptor.waiting("api", 1).await;
+            }
+            client.leave();
+            interceptor.waiting("api", 0).await;
+            interceptor.pending("api", 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn fault_a_held_request_before_more_and_a_half_close_is_answered() {
+    for more in AHEAD {
+        let interceptor = Interceptor::with(&PATIENT).await;
+        interceptor.idle("api").await;
+        let mut client = interceptor.connect().await;
+        finish(
+            &mut client,
+            &format!("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n{more}"),
+        )
         .await;
-    finish(&mut client, &"x".repeat(LENGTH)).await;
-    let answer = client.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        interceptor.waiting("api", 1).await;
+        interceptor.manifests.ready("api", &[says("hello").await]);
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{more}: {answer}");
+        assert!(answer.contains("hello"), "{more}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn fault_a_hold_ends_when_the_client_of_a_large_upload_resets() {
+    const LENGTH: usize = 1 << 20;
+    let interceptor = Interceptor::with(&PATIENT).await;
+    interceptor.idle("api").await;
+    let head = format!("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: {LENGTH}\r\n\r\n");
+    let mut client = interceptor.send(&head).await;
+    client.write(&"x".repeat(LENGTH)).await;
+    interceptor.waiting("api", 1).await;
+    client.leave();
+    interceptor.waiting("api", 0).await;
 }

@@ -269,6 +269,60 @@ async fn fault_a_preface_that_ends_early_does_not_keep_a_worker_busy() {
     }
 }
 
+/// Header lines of this length each.
+fn lines(number: usize, length: usize) -> String {
+    format!("x: {}\r\n", "y".repeat(length - 5)).repeat(number)
+}
+
+#[tokio::test]
+async fn fault_a_head_beyond_the_limit_is_refused_however_many_lines_it_has() {
+    const LIMIT: usize = 64 * 1024;
+    let interceptor = Interceptor::start().await;
+    // An app without limits of its own.
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        raw.write(OK).await;
+    })
+    .await;
+    interceptor.serve("api", app).await;
+    let plain = "GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n";
+    let encoded = "GET /< HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n";
+    let mut refused = 0;
+    for (first, many) in [
+        (plain, String::new()),
+        (plain, lines(9, 6_700)),
+        (plain, lines(88, 600)),
+        (plain, lines(88, 600) + &lines(9, 1_000)),
+        (plain, lines(1_800, 30)),
+        (encoded, lines(9, 6_700)),
+        (encoded, lines(1_800, 30)),
+    ] {
+        // The percent-encoded form is two bytes larger, which hyper counts.
+        for (length, status) in [(LIMIT - 2, 200), (LIMIT + 1, 431), (LIMIT + 50_000, 431)] {
+            let rest = length - first.len() - many.len() - "\r\n".len();
+            let request = format!("{first}{many}{}\r\n", lines(1, rest));
+            assert_eq!(request.len(), length);
+            for size in [request.len(), 1_000] {
+                let mut client = interceptor.connect().await;
+                for piece in request.as_bytes().chunks(size) {
+                    // It may be refused before its end.
+                    let _ = client.0.write_all(piece).await;
+                }
+                let answer = client.read_to_end().await;
+                let expected = format!("HTTP/1.1 {status}");
+                assert!(
+                    answer.starts_with(&expected),
+                    "{length} in {size}, {}: {answer}",
+                    many.len()
+                );
+                assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+                refused += usize::from(status == 431);
+            }
+        }
+    }
+    protocol_errors(&interceptor, refused).await;
+}
+
 #[tokio::test]
 async fn fault_a_form_feed_is_refused_before_and_after_line_90() {
     let interceptor = Interceptor::start().await;

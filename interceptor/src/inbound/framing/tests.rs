@@ -86,7 +86,7 @@ fn between_requests(heads: u64) -> Outcome {
 
 #[test]
 fn the_state_of_a_connection_is_small() {
-    assert!(size_of::<Framing>() <= 80, "{}", size_of::<Framing>());
+    assert!(size_of::<Framing>() <= 88, "{}", size_of::<Framing>());
 }
 
 #[test]

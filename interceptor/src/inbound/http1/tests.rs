@@ -2,6 +2,7 @@
 
 mod harness;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::inbound::http1::Http1Io;
+use crate::inbound::observed::Observed;
 use crate::inbound::{HALF_CLOSE, MAX_HEAD_BYTES};
 use harness::{Answer, Seen, checked, in_pieces, listen, on_stream, raw};
 
@@ -404,31 +407,32 @@ async fn writes_stay_vectored() {
 #[tokio::test(start_paused = true)]
 async fn fault_b8_a_fin_soon_after_a_request_is_a_half_close() {
     let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    for (sent, wait, is_hidden) in [
-        (&request[..], Duration::ZERO, true),
-        (request, HALF_CLOSE - Duration::from_millis(1), true),
-        (request, HALF_CLOSE, false),
-        (&request[..10], Duration::ZERO, false),
-        (b"", Duration::ZERO, false),
-        (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhi",
-            Duration::ZERO,
-            false,
-        ),
-        (
-            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
-            Duration::ZERO,
-            false,
-        ),
+    let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let half = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhi";
+    let soon = HALF_CLOSE - Duration::from_millis(1);
+    for (sent, wait, switches, is_hidden) in [
+        (&request[..], Duration::ZERO, false, true),
+        (request, soon, false, true),
+        (request, HALF_CLOSE, false, false),
+        (&request[..10], Duration::ZERO, false, false),
+        (b"", Duration::ZERO, false, false),
+        (half, Duration::ZERO, false, false),
+        (upgrade, Duration::ZERO, false, true),
+        (upgrade, HALF_CLOSE, false, false),
+        (upgrade, Duration::ZERO, true, false),
     ] {
         let (mut client, server) = duplex(1024);
-        let mut io = checked(server, None);
+        let observed = Arc::<Observed>::default();
+        let mut io = Http1Io::new(server, None, observed.clone());
         client.write_all(sent).await.unwrap();
         let mut read = [0; 1024];
         if !sent.is_empty() {
             assert_eq!(io.read(&mut read).await.unwrap(), sent.len());
         }
         assert!(io.read(&mut read).now_or_never().is_none());
+        if switches {
+            observed.switch();
+        }
         sleep(wait).await;
         client.shutdown().await.unwrap();
         let end = timeout(GENEROUS, io.read(&mut read)).await;

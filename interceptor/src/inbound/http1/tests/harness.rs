@@ -26,6 +26,7 @@ use super::GENEROUS;
 use crate::inbound::MAX_HEAD_BYTES;
 use crate::inbound::framing::ViolationKind;
 use crate::inbound::http1::Http1Io;
+use crate::inbound::observed::Observed;
 
 /// What the service was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub(super) struct Answer {
 
 #[derive(Clone, Default)]
 pub(super) struct Service {
+    observed: Arc<Observed>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -63,6 +65,7 @@ impl Service {
     async fn serve(self, mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
         if request.uri().path() == "/echo" {
             let upgrade = hyper::upgrade::on(&mut request);
+            self.observed.switch();
             tokio::spawn(async move { echo(upgrade.await.expect("an upgrade")).await });
             return Ok(answer(101));
         }
@@ -157,7 +160,12 @@ pub(super) async fn listen() -> (SocketAddr, Service) {
     let served = service.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(checked(stream, Some(GENEROUS)), served.clone()));
+            let service = Service {
+                observed: Arc::default(),
+                seen: served.seen.clone(),
+            };
+            let io = Http1Io::new(stream, Some(GENEROUS), service.observed.clone());
+            tokio::spawn(serve(io, service));
         }
     });
     (address, service)
