@@ -5,6 +5,7 @@
 //! - [`http1`]: the stream that HTTP/1 is served on. It stops bytes that must not pass, so that hyper answers 400 and
 //!   closes.
 //! - [`framing`]: follows the bytes of HTTP/1 and finds the first one that must not pass.
+//! - [`content_length`]: the value of `Content-Length`, also of responses.
 //! - [`rewrite`]: valid heads that hyper would refuse.
 //! - [`http2`]: the stream that HTTP/2 is served on, which counts frames by the rules of [`flood`].
 //! - [`observed`]: what the bytes of a connection have shown; [`client`]: a connection, as its requests see it.
@@ -21,6 +22,7 @@
 //! hold, [`client`] then watches the socket.
 
 pub(crate) mod client;
+pub(crate) mod content_length;
 mod flood;
 mod framing;
 pub(crate) mod http1;

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::counters::pending::Pending;
 use crate::inbound::client::Client;
+use crate::inbound::content_length;
 use crate::proxy::deadline::{earliest, is_past};
 use crate::proxy::error::{ProxyError, is_grpc};
 use crate::proxy::exchange::{ExchangeError, Limits, exchange};
@@ -75,6 +76,12 @@ impl Proxy {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if http1 && response.status() == StatusCode::NOT_MODIFIED {
+            let length = response.headers().get(header::CONTENT_LENGTH);
+            if let Some(length) = length.and_then(|length| content_length::parse(length.as_bytes())) {
+                response.body_mut().announce(length);
+            }
         }
         if head
             && let Some(length) = response.body_mut().withhold()

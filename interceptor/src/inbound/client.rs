@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Uri, uri};
 use keda_http_core::route::scoped::Scope;
 use rustix::io::ioctl_fionread;
 use socket2::SockRef;
@@ -61,11 +61,19 @@ impl Client {
         }
     }
 
-    /// Counts an HTTP/1 request that begins, and adds the header lines that went around hyper.
+    /// Counts an HTTP/1 request that begins, and adds what went around hyper.
     pub fn begin_request<B>(&self, request: &mut Request<B>) {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        for (name, value) in self.observed.take_extra(number).into_iter().flatten() {
+        let Some(extra) = self.observed.take_extra(number) else {
+            return;
+        };
+        for (name, value) in extra.headers {
             request.headers_mut().append(name, value);
+        }
+        if extra.is_for_server {
+            let mut parts = std::mem::take(request.uri_mut()).into_parts();
+            parts.path_and_query = Some(uri::PathAndQuery::from_static("*"));
+            *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         }
     }
 

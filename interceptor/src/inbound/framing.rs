@@ -31,6 +31,7 @@ use super::MAX_HEAD_BYTES;
 use chunk::Chunk;
 use field::Field;
 use head::{Body, Head, last_eight};
+use target::WholeServer;
 pub(super) use target::{Class, Part};
 
 /// The number of header lines after which others go around hyper. It leaves room for those that hyper needs.
@@ -41,6 +42,8 @@ pub(super) const PLAIN_LINES: u16 = 90;
 pub(super) enum RewriteFrom {
     /// In this part of the request line.
     Target(Part),
+    /// Behind the target of a request for the whole server.
+    WholeServer,
     /// At the start of the header line after [`PLAIN_LINES`].
     Lines,
 }
@@ -129,6 +132,7 @@ pub struct Framing {
     heads: u64,
     /// Bytes that the current head may still have, with the empty lines before it; none once unchecked bytes have come.
     head_left: usize,
+    whole_server: WholeServer,
     /// The current head is being rewritten (see [`super::rewrite`]).
     is_rewritten: bool,
     head: Head,
@@ -175,6 +179,7 @@ impl Framing {
             after_cr: false,
             heads: 0,
             head_left: MAX_HEAD_BYTES,
+            whole_server: WholeServer::START,
             is_rewritten: false,
             head: Head::default(),
             field: Field::default(),
@@ -211,6 +216,7 @@ impl Framing {
 
     fn rewrite_from(&self) -> RewriteFrom {
         match self.place {
+            Place::RequestLine { .. } if self.whole_server == WholeServer::Found => RewriteFrom::WholeServer,
             Place::RequestLine { part, .. } => RewriteFrom::Target(part),
             _ => RewriteFrom::Lines,
         }
@@ -336,6 +342,14 @@ impl Framing {
                 }
             }
         };
+        let taken = match self.whole_server.find(&text[..taken]) {
+            Some(at) if !self.is_rewritten => {
+                self.is_rewritten = true;
+                part = Part::Path;
+                at
+            }
+            _ => taken,
+        };
         let tail = last_eight(tail, &text[..taken]);
         self.place = Place::RequestLine { part, tail };
         self.line_begun = true;
@@ -379,6 +393,7 @@ impl Framing {
             Body::Chunked => self.place = Place::Chunk(Chunk::default()),
         }
         self.heads += 1;
+        self.whole_server = WholeServer::START;
         self.is_rewritten = false;
         Ok(())
     }

@@ -11,7 +11,7 @@ use tokio::sync::SetOnce;
 
 use super::flood::FrameKind;
 use super::framing::{Framing, ViolationKind};
-use super::rewrite::ExtraHeaders;
+use super::rewrite::Extra;
 
 /// What the bytes of an HTTP/1 connection have shown so far: written by its [`super::http1::Http1Io`], read by whoever answers its
 /// requests. Both run in the connection's task.
@@ -33,8 +33,8 @@ pub(crate) struct Observed {
     missing: AtomicU64,
     /// The client has closed its sending side and still reads.
     half_closed: SetOnce<()>,
-    /// Header lines that went around hyper, by the number of their request.
-    extra: Mutex<Vec<(u64, ExtraHeaders)>>,
+    /// What went around hyper, by the number of its request.
+    extra: Mutex<Vec<(u64, Extra)>>,
     /// The length of `extra`, so that the lock is rarely taken.
     extra_length: AtomicUsize,
     /// Why the connection is ended, if the client is the reason.
@@ -127,8 +127,8 @@ impl Observed {
         .await;
     }
 
-    /// Removes and returns the header lines of the request of this number that went around hyper.
-    pub(crate) fn take_extra(&self, number: u64) -> Option<ExtraHeaders> {
+    /// Removes and returns what went around hyper of the request of this number.
+    pub(crate) fn take_extra(&self, number: u64) -> Option<Extra> {
         if self.extra_length.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -138,10 +138,10 @@ impl Observed {
         Some(extra.swap_remove(at).1)
     }
 
-    pub(super) fn add_extra(&self, number: u64, lines: ExtraHeaders) {
-        if !lines.is_empty() {
+    pub(super) fn add_extra(&self, number: u64, extra: Extra) {
+        if extra != Extra::default() {
             self.extra_length.fetch_add(1, Ordering::Relaxed);
-            self.extra.lock().push((number, lines));
+            self.extra.lock().push((number, extra));
         }
     }
 

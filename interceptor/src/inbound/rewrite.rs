@@ -1,10 +1,11 @@
 //! Rewrites valid request heads that hyper refuses, without a change of meaning.
 //!
 //! - hyper accepts more than 100 header lines only with an allocation for each request. Lines beyond [`PLAIN_LINES`]
-//!   that hyper does not need itself go around it, as [`ExtraHeaders`].
-//! - [`http::Uri`] refuses some bytes in targets that other servers accept; they are percent-encoded.
+//!   that hyper does not need itself go around it, as [`Extra`].
+//! - [`http::Uri`] refuses some bytes in targets that other servers accept; they are percent-encoded. It also shows an
+//!   empty path as `/`, which makes a difference with `OPTIONS`.
 //!
-//! Both are rare, so a head is collected only from the first byte concerned.
+//! All are rare, so a head is collected only from the first byte concerned.
 
 use bytes::{Buf, Bytes};
 use http::{HeaderName, HeaderValue, header};
@@ -15,8 +16,14 @@ use super::framing::{Class, PLAIN_LINES, Part, RewriteFrom};
 /// Lines that may go around hyper. A head with more is an attack: hyper gets the rest and refuses it.
 const MAX_LINES: usize = 2_000;
 
-/// Header lines of one request that went around hyper, in order.
-pub(crate) type ExtraHeaders = Vec<(HeaderName, HeaderValue)>;
+/// What went around hyper of one request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extra {
+    /// Header lines, in order.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// It is for the whole server (`OPTIONS *`), which its absolute target does not show.
+    pub(super) is_for_server: bool,
+}
 
 /// The state of a rewrite.
 #[derive(Debug)]
@@ -37,17 +44,25 @@ impl Rewrite {
 }
 
 /// Rewrites a head from where the rewrite begins. `None` if a header line is malformed.
-pub(super) fn rewrite(from: RewriteFrom, head: &[u8]) -> Option<(Vec<u8>, ExtraHeaders)> {
+pub(super) fn rewrite(from: RewriteFrom, head: &[u8]) -> Option<(Vec<u8>, Extra)> {
     let mut out = Vec::with_capacity(head.len() + 16);
     let (mut lines, mut plain) = (head, PLAIN_LINES);
-    if let RewriteFrom::Target(part) = from {
+    let part = match from {
+        RewriteFrom::Target(part) => Some(part),
+        RewriteFrom::WholeServer => Some(Part::Path),
+        RewriteFrom::Lines => None,
+    };
+    if let Some(part) = part {
         let end = memchr::memchr(b'\n', head)? + 1;
         encode(part, &head[..end], &mut out);
         (lines, plain) = (&head[end..], 0);
     }
-    let mut extra = ExtraHeaders::new();
+    let mut extra = Extra {
+        headers: Vec::new(),
+        is_for_server: from == RewriteFrom::WholeServer,
+    };
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        if plain < PLAIN_LINES || line == b"\r\n" || extra.len() == MAX_LINES {
+        if plain < PLAIN_LINES || line == b"\r\n" || extra.headers.len() == MAX_LINES {
             out.extend_from_slice(line);
             plain += 1;
             continue;
@@ -56,7 +71,7 @@ pub(super) fn rewrite(from: RewriteFrom, head: &[u8]) -> Option<(Vec<u8>, ExtraH
         if is_for_hyper(&name) {
             out.extend_from_slice(line);
         } else {
-            extra.push((name, value));
+            extra.headers.push((name, value));
         }
     }
     Some((out, extra))

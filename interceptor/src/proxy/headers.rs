@@ -48,8 +48,8 @@ pub enum InvalidRequest {
 const MAX_HOPS: usize = 32;
 
 /// The elements of a comma-separated header, as bytes: an element that is not text must not hide the others.
-fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).into_iter();
+pub(super) fn elements<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a [u8]> {
+    let lines = lines.into_iter();
     lines
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
@@ -75,7 +75,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
         return;
     }
-    let trailers = elements(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    let trailers = elements(headers.get_all(header::TE)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     remove_named_by_connection(headers);
     for name in HOP_BY_HOP {
         headers.remove(name);
@@ -88,7 +88,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     // Without these the request would lose its target or its body.
     const KEPT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::TRAILER];
-    let options = elements(headers, &header::CONNECTION);
+    let options = elements(headers.get_all(header::CONNECTION));
     let named: Vec<HeaderName> = options
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| !KEPT.contains(name))

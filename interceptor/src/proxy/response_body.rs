@@ -27,6 +27,9 @@ pub(crate) struct ResponseBody {
 enum Content {
     Local(Option<Bytes>),
     Upstream(Incoming),
+    /// None, where `Content-Length` says how long the body of another response is: hyper's server writes the header only
+    /// if a body is announced, and asks for nothing of it.
+    Announced(u64),
 }
 
 impl ResponseBody {
@@ -54,8 +57,13 @@ impl ResponseBody {
     pub(crate) fn withhold(&mut self) -> Option<u64> {
         match &mut self.content {
             Content::Local(content) => Some(content.take().map_or(0, |content| content.len() as u64)),
-            Content::Upstream(_) => None,
+            Content::Upstream(_) | Content::Announced(_) => None,
         }
+    }
+
+    /// Lets HTTP/1 clients see the `Content-Length` of a 304 (RFC 9110 section 8.6).
+    pub(crate) fn announce(&mut self, length: u64) {
+        self.content = Content::Announced(length);
     }
 
     /// The request is recorded as ended when this body is dropped.
@@ -90,6 +98,7 @@ impl Body for ResponseBody {
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
+            Content::Announced(_) => Poll::Ready(None),
         }
     }
 
@@ -97,6 +106,7 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Local(bytes) => bytes.is_none(),
             Content::Upstream(body) => body.is_end_stream(),
+            Content::Announced(_) => false,
         }
     }
 
@@ -104,6 +114,7 @@ impl Body for ResponseBody {
         match &self.content {
             Content::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Content::Upstream(body) => body.size_hint(),
+            Content::Announced(length) => SizeHint::with_exact(*length),
         }
     }
 }

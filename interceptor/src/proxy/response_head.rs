@@ -4,6 +4,9 @@
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::headers::elements;
+use crate::inbound::content_length;
+
 /// Why a response is not passed on. Shown to clients, and so without anything of the inside.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadResponse {
@@ -44,9 +47,10 @@ pub(crate) fn settle_length<B>(response: &mut Response<B>) -> Result<Reuse, BadR
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
     match (lines.next(), lines.next()) {
         (None, _) => return Ok(Reuse::Allowed),
-        (Some(line), None) if is_length(line.as_bytes()) => {}
+        (Some(line), None) if content_length::parse(line.as_bytes()).is_some() => {}
         _ => {
-            let length = one_length(headers).ok_or(BadResponse::ContentLength)?;
+            let lines = headers.get_all(header::CONTENT_LENGTH);
+            let length = content_length::agreed(elements(lines)).ok_or(BadResponse::ContentLength)?;
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
     }
@@ -60,32 +64,6 @@ fn is_chunked_alone(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
     let chunked = |line: &HeaderValue| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     lines.next().is_some_and(chunked) && lines.next().is_none()
-}
-
-/// The length that all lines and list items agree on.
-fn one_length(headers: &HeaderMap) -> Option<u64> {
-    let lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let mut lengths = lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(|item| length(item.trim_ascii()));
-    let first = lengths.next()??;
-    lengths.all(|length| length == Some(first)).then_some(first)
-}
-
-fn is_length(digits: &[u8]) -> bool {
-    length(digits).is_some()
-}
-
-/// Below 2^63, since many read it as a signed number.
-fn length(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    let number = digits.iter().try_fold(0_u64, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })?;
-    i64::try_from(number).is_ok().then_some(number)
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ use http::uri::{self, Authority, Uri};
 use http::{Method, Request, Version};
 
 use super::headers::InvalidRequest;
-
-/// The largest `Content-Length`, in bytes: many apps read it into a signed 64-bit number.
-const MAX_LENGTH: u64 = i64::MAX as u64;
+use crate::inbound::content_length;
 
 /// Checks target, host and length of a request. `local` is the address that the client connected to: it
 /// is the host of an HTTP/1.0 request without `Host`, which is valid (RFC 9112 section 3.2).
@@ -74,16 +72,15 @@ fn is_absolute(uri: &Uri) -> bool {
 }
 
 /// The host of an absolute URI, which counts more than `Host` (RFC 9112 section 3.2.2), or of HTTP/2's `:authority`,
-/// which must not differ from `Host` and contains no user information (RFC 9113 section 8.3.1).
+/// which must not differ from `Host` (RFC 9113 section 8.3.1). [`is_host`] refuses user information in both, which nobody
+/// may send (RFC 9110 section 4.2.4).
 fn host_of<B>(authority: &Authority, request: &Request<B>) -> Result<HeaderValue, InvalidRequest> {
-    let mut host = authority.as_str();
-    if request.version() == Version::HTTP_2 {
-        let mut hosts = request.headers().get_all(header::HOST).iter();
-        if hosts.any(|other| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes())) {
-            return Err(InvalidRequest::RepeatedHost);
-        }
-    } else {
-        host = host.rsplit('@').next().unwrap_or_default();
+    let host = authority.as_str();
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    if request.version() == Version::HTTP_2
+        && hosts.any(|other| !other.as_bytes().eq_ignore_ascii_case(host.as_bytes()))
+    {
+        return Err(InvalidRequest::RepeatedHost);
     }
     HeaderValue::from_str(host).map_err(|_| InvalidRequest::BadHost)
 }
@@ -121,31 +118,17 @@ fn is_port(text: &[u8]) -> bool {
 
 /// RFC 9110 section 8.6: one length. Lines that repeat it become one.
 fn settle_length(headers: &mut HeaderMap) -> Result<(), InvalidRequest> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else { return Ok(()) };
-    let length = parse_length(first)?;
-    let mut is_repeated = false;
-    for other in lengths {
-        is_repeated = true;
-        if parse_length(other)? != length {
-            return Err(InvalidRequest::BadLength);
-        }
+    let lines = headers.get_all(header::CONTENT_LENGTH);
+    let count = lines.iter().count();
+    if count == 0 {
+        return Ok(());
     }
-    if is_repeated {
+    let lines = lines.iter().map(HeaderValue::as_bytes);
+    let length = content_length::agreed(lines).ok_or(InvalidRequest::BadLength)?;
+    if count > 1 {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     Ok(())
-}
-
-fn parse_length(value: &HeaderValue) -> Result<u64, InvalidRequest> {
-    let text = value.as_bytes();
-    if !text.iter().all(u8::is_ascii_digit) {
-        return Err(InvalidRequest::BadLength);
-    }
-    let length = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    length
-        .filter(|length| *length <= MAX_LENGTH)
-        .ok_or(InvalidRequest::BadLength)
 }
 
 #[cfg(test)]

@@ -6,16 +6,9 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::proxy::headers::remove_hop_by_hop;
+use crate::proxy::headers::{elements, remove_hop_by_hop};
 use crate::proxy::record::Record;
 use crate::upstream::connection::Connection;
-
-fn elements(lines: &[HeaderValue]) -> impl Iterator<Item = &[u8]> {
-    let elements = lines
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    elements.map(<[u8]>::trim_ascii)
-}
 
 fn add_protocols(headers: &mut HeaderMap, protocols: &[HeaderValue]) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

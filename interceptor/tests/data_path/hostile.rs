@@ -127,6 +127,11 @@ async fn fault_a4_a_target_that_is_no_path_does_not_pick_the_route() {
         "GET ftp://api.example/",
         "GET ?x",
         "GET /a#b",
+        "GET http://user@api.example/",
+        "GET http://user:password@api.example/",
+        "GET http://user@evil@api.example/",
+        "GET http://@api.example/",
+        "OPTIONS http://user@api.example",
     ] {
         let request = format!("{line} HTTP/1.1\r\nHost: api.example\r\n\r\n");
         let answer = answer_to(&interceptor, request.as_bytes()).await;

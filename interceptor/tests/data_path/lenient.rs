@@ -45,6 +45,23 @@ async fn fault_b4_targets_that_a_uri_does_not_contain_are_forwarded() {
 }
 
 #[tokio::test]
+async fn fault_options_for_an_absolute_uri_without_a_path_is_forwarded_for_the_whole_server() {
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", counting_app().await).await;
+    for (target, forwarded) in [
+        ("http://api.example", "*"),
+        ("HTTP://api.example:80", "*"),
+        ("http://api.example/", "/"),
+        ("http://api.example?a", "/?a"),
+        ("http://api.example?<", "/?%3C"),
+    ] {
+        let request = format!("OPTIONS {target} HTTP/1.1\r\nHost: other.example\r\n\r\n");
+        let answer = interceptor.send(&request).await.read_until(" 0").await;
+        assert!(answer.ends_with(&format!("\r\n{forwarded} 0")), "{target}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn fault_b1_only_the_bytes_of_a_head_are_limited() {
     let interceptor = Interceptor::start().await;
     interceptor

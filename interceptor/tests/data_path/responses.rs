@@ -247,3 +247,24 @@ async fn fault_b1_a_response_with_many_header_lines_is_passed_on() {
         );
     }
 }
+
+#[tokio::test]
+async fn fault_a_304_and_an_answer_to_head_keep_their_length() {
+    for (method, status) in [
+        ("GET", "304 Not Modified"),
+        ("HEAD", "304 Not Modified"),
+        ("HEAD", "200 OK"),
+    ] {
+        for length in [0_u64, 5, 1 << 40] {
+            let (app, connections) = answers(format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n")).await;
+            let interceptor = in_front_of(app).await;
+            let request = format!("{method} / HTTP/1.1\r\nhost: api.example\r\n");
+            let twice = format!("{request}\r\n{request}connection: close\r\n\r\n");
+            let answer = interceptor.send(&twice).await.read_to_end().await.to_ascii_lowercase();
+            let line = format!("content-length: {length}\r\n");
+            assert_eq!(answer.matches(&line).count(), 2, "{method} {status}: {answer}");
+            assert!(answer.ends_with("\r\n\r\n"), "{method} {status}: {answer}");
+            assert_eq!(connections.load(Ordering::SeqCst), 1, "{method} {status}");
+        }
+    }
+}

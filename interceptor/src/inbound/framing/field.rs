@@ -2,6 +2,7 @@
 
 use super::ViolationKind;
 use super::head::Head;
+use crate::inbound::content_length::with_digit;
 
 /// What is known of the current header line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -176,18 +177,10 @@ impl Number {
         match (self, byte) {
             (Self::Before, b' ' | b'\t') => self,
             (Self::Before, b'0'..=b'9') => Self::Digits(u64::from(byte - b'0')),
-            (Self::Digits(value), b'0'..=b'9') => Self::with_digit(value, byte - b'0'),
+            (Self::Digits(value), b'0'..=b'9') => with_digit(value, byte - b'0').map_or(Self::Malformed, Self::Digits),
             (Self::Digits(value) | Self::Ended(value), b' ' | b'\t') => Self::Ended(value),
             _ => Self::Malformed,
         }
-    }
-
-    fn with_digit(value: u64, digit: u8) -> Self {
-        value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(digit.into()))
-            .filter(|value| i64::try_from(*value).is_ok())
-            .map_or(Self::Malformed, Self::Digits)
     }
 
     fn agreeing_with(self, earlier: Option<u64>) -> Result<u64, ViolationKind> {

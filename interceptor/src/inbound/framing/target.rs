@@ -52,3 +52,54 @@ impl Part {
         None
     }
 }
+
+/// How far a request line agrees with `OPTIONS` for an absolute URI that has neither a path nor a query: a request for
+/// the whole server (RFC 9112 section 3.2.4), which hyper's URI type cannot distinguish from one for `/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WholeServer {
+    /// It agrees with this many bytes of the longest beginning, `OPTIONS https://`.
+    Begins(u8),
+    Authority,
+    Found,
+    Differs,
+}
+
+impl WholeServer {
+    pub(super) const START: Self = Self::Begins(0);
+
+    /// The position of the space behind such a target.
+    pub(super) fn find(&mut self, text: &[u8]) -> Option<usize> {
+        for (at, byte) in text.iter().enumerate() {
+            *self = match (*self, byte) {
+                (Self::Begins(matched), _) => Self::begin(matched, *byte),
+                (Self::Authority, b' ') => Self::Found,
+                (Self::Authority, b'/' | b'?') => Self::Differs,
+                (Self::Authority, _) => Self::Authority,
+                (Self::Found | Self::Differs, _) => return None,
+            };
+            if *self == Self::Found {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    fn begin(matched: u8, byte: u8) -> Self {
+        const BEGINNING: &[u8] = b"OPTIONS https://";
+        const METHOD_LENGTH: u8 = 8;
+        const S: u8 = 12;
+        let expected = |at: u8| BEGINNING[usize::from(at)];
+        let agrees =
+            |at: u8| byte == expected(at) || (at >= METHOD_LENGTH && byte.to_ascii_lowercase() == expected(at));
+        let next = match matched {
+            _ if agrees(matched) => matched + 1,
+            S if agrees(S + 1) => S + 2,
+            _ => return Self::Differs,
+        };
+        if usize::from(next) == BEGINNING.len() {
+            Self::Authority
+        } else {
+            Self::Begins(next)
+        }
+    }
+}

@@ -8,6 +8,7 @@ use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptes
 use tokio::io::AsyncReadExt;
 
 use super::*;
+use crate::inbound::framing::Framing;
 use crate::inbound::http1::Http1Io;
 use crate::inbound::observed::Observed;
 
@@ -33,6 +34,7 @@ fn lines_go_around_hyper_unless_it_needs_them() {
     let (out, extra) = rewrite(from, head).unwrap();
     assert_eq!(out, b"content-length: 2\r\nConnection: close\r\n\r\n");
     let extra: Vec<_> = extra
+        .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
@@ -53,7 +55,7 @@ fn lines_go_around_hyper_unless_it_needs_them() {
 #[test]
 fn fault_te_beyond_line_90_reaches_hyper() {
     let (out, extra) = rewrite(RewriteFrom::Lines, b"TE: trailers\r\n\r\n").unwrap();
-    assert_eq!((out, extra), (b"TE: trailers\r\n\r\n".to_vec(), Vec::new()));
+    assert_eq!((out, extra), (b"TE: trailers\r\n\r\n".to_vec(), Extra::default()));
 }
 
 /// A request as it is sent, as hyper must read it, and its header lines that go around hyper.
@@ -153,10 +155,42 @@ proptest! {
         for (number, request) in (1..).zip(&requests) {
             let extra = observed.take_extra(number).unwrap_or_default();
             let extra: Vec<_> = extra
+                .headers
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
                 .collect();
             prop_assert_eq!(&extra, &request.extra);
+        }
+    }
+}
+
+#[test]
+fn fault_options_without_a_path_is_found_in_any_pieces() {
+    for (line, is_for_server) in [
+        ("OPTIONS http://a HTTP/1.1", true),
+        ("OPTIONS HTTPS://a:80 HTTP/1.1", true),
+        ("OPTIONS http://a/ HTTP/1.1", false),
+        ("OPTIONS http://a? HTTP/1.1", false),
+        ("OPTIONS / HTTP/1.1", false),
+        ("OPTIONS * HTTP/1.1", false),
+        ("OPTIONS ftp://a HTTP/1.1", false),
+        ("options http://a HTTP/1.1", false),
+        ("GET http://a HTTP/1.1", false),
+    ] {
+        let head = format!("{line}\r\nHost: a\r\n\r\n");
+        for size in 1..=head.len() {
+            let mut framing = Framing::new();
+            let mut found = None;
+            for piece in head.as_bytes().chunks(size) {
+                let mut at = 0;
+                while let Some((offset, from)) = framing.push(&piece[at..]).unwrap() {
+                    at += offset;
+                    found = Some((piece[at], from));
+                }
+            }
+            let expected = is_for_server.then_some((b' ', RewriteFrom::WholeServer));
+            assert_eq!(found, expected, "{line} in pieces of {size}");
+            assert_eq!(framing.heads(), 1);
         }
     }
 }

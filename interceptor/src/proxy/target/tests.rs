@@ -14,8 +14,21 @@ fn get(uri: &str) -> http::request::Builder {
 
 #[test]
 fn the_host_is_settled_from_an_absolute_form() {
-    let request = get("http://user@inner.example:81/a?b").header("host", "outer.example");
+    let request = get("http://inner.example:81/a?b").header("host", "outer.example");
     assert_eq!(settle(request).unwrap().headers()["host"], "inner.example:81");
+}
+
+#[test]
+fn fault_user_information_is_refused() {
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        for user in ["user@", "user:password@", "@", ":@", "user%40evil@"] {
+            let uri = format!("http://{user}ok.test/");
+            if let Ok(uri) = uri.parse::<Uri>() {
+                let request = Request::get(uri).version(version);
+                assert_eq!(settle(request).unwrap_err(), InvalidRequest::BadHost, "{user}");
+            }
+        }
+    }
 }
 
 #[test]
