@@ -76,7 +76,7 @@ struct Role {
 /// The default port for requests; the others follow it.
 pub(crate) const FIRST: u16 = 8080;
 const COUNT: u16 = 6;
-/// How many ports after the default ones are tried in their place, before any free port is taken.
+/// How many ports after the default ones are tried in their place, before any free port is reserved.
 const SPARE: u16 = 94;
 
 const ROLES: PortSet<Role> = PortSet {
@@ -99,7 +99,7 @@ pub(crate) fn reserve(wanted: WantedPorts, first: u16, ports: &Ports) -> Result<
         None => Ok(None),
         Some(0) => Ok(Some(any(ports)?)),
         Some(number) => ports
-            .take(number)
+            .reserve(number)
             .map(Some)
             .with_context(|| format!("--{} {number}: cannot listen on the port", role.flag)),
     })?;
@@ -108,7 +108,7 @@ pub(crate) fn reserve(wanted: WantedPorts, first: u16, ports: &Ports) -> Result<
         Some(port) => Ok(port),
         None => {
             let default = first + role.offset;
-            if let Ok(port) = ports.take(default) {
+            if let Ok(port) = ports.reserve(default) {
                 return Ok(port);
             }
             let port = spare(first, ports)?;
@@ -125,7 +125,7 @@ pub(crate) fn reserve(wanted: WantedPorts, first: u16, ports: &Ports) -> Result<
 
 fn spare(first: u16, ports: &Ports) -> Result<Port> {
     let spare = first + COUNT..first + COUNT + SPARE;
-    match spare.into_iter().find_map(|number| ports.take(number).ok()) {
+    match spare.into_iter().find_map(|number| ports.reserve(number).ok()) {
         Some(port) => Ok(port),
         None => any(ports),
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_asked_for_is_taken_by_no_other_role_and_must_be_free() {
+    fn a_port_that_is_asked_for_is_reserved_by_no_other_role_and_must_be_free() {
         let first = first_of_a_free_row();
         let ports = Ports::default();
         let wanted = WantedPorts {

@@ -12,14 +12,14 @@ use parking_lot::Mutex;
 /// Reserves free ports, none of them twice at a time. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Ports {
-    taken: Arc<Mutex<HashSet<u16>>>,
+    reserved: Arc<Mutex<HashSet<u16>>>,
 }
 
 /// A port that is reserved until this is dropped.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    taken: Arc<Mutex<HashSet<u16>>>,
+    reserved: Arc<Mutex<HashSet<u16>>>,
 }
 
 impl Port {
@@ -30,7 +30,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.taken.lock().remove(&self.number);
+        self.reserved.lock().remove(&self.number);
     }
 }
 
@@ -49,23 +49,23 @@ impl Ports {
         for attempt in 0..ATTEMPTS {
             let offset = seed.hash_one(attempt) % u64::from(candidates.end - candidates.start);
             let number = candidates.start + u16::try_from(offset).unwrap_or_default();
-            if let Ok(port) = self.take(number) {
+            if let Ok(port) = self.reserve(number) {
                 return Ok(port);
             }
         }
-        self.take(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+        self.reserve(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
     }
 
     /// # Errors
     /// When somebody listens on it, or it has been handed out.
-    pub fn take(&self, number: u16) -> io::Result<Port> {
+    pub fn reserve(&self, number: u16) -> io::Result<Port> {
         TcpListener::bind((Ipv4Addr::LOCALHOST, number))?;
-        if !self.taken.lock().insert(number) {
+        if !self.reserved.lock().insert(number) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         Ok(Port {
             number,
-            taken: self.taken.clone(),
+            reserved: self.reserved.clone(),
         })
     }
 }
@@ -94,14 +94,14 @@ mod tests {
         let numbers: HashSet<u16> = held.iter().map(Port::number).collect();
         assert_eq!(numbers.len(), 50);
         let number = held[0].number();
-        assert!(ports.take(number).is_err());
+        assert!(ports.reserve(number).is_err());
         drop(held);
-        assert!(ports.take(number).is_ok());
+        assert!(ports.reserve(number).is_ok());
     }
 
     #[test]
-    fn a_port_that_somebody_listens_on_cannot_be_taken() {
+    fn a_port_that_somebody_listens_on_cannot_be_reserved() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(Ports::default().take(listener.local_addr().unwrap().port()).is_err());
+        assert!(Ports::default().reserve(listener.local_addr().unwrap().port()).is_err());
     }
 }
