@@ -18,12 +18,12 @@ const INTERPRETER: u32 = 3;
 pub fn architecture(binary: &[u8]) -> Result<&'static str> {
     ensure!(
         binary.starts_with(&[0x7f, b'E', b'L', b'F', 2, 1]),
-        "it is no 64-bit little-endian ELF binary"
+        "it is not a 64-bit little-endian ELF binary"
     );
     let architecture = match u16::from_le_bytes(at(binary, MACHINE)?) {
         MACHINE_X86_64 => "amd64",
         MACHINE_AARCH64 => "arm64",
-        machine => bail!("it is for ELF machine {machine}; known are x86-64 and aarch64"),
+        machine => bail!("it is for ELF machine {machine}; supported are x86-64 (62) and aarch64 (183)"),
     };
     ensure!(
         !has_interpreter(binary)?,
@@ -47,7 +47,7 @@ fn has_interpreter(binary: &[u8]) -> Result<bool> {
 fn at<const N: usize>(binary: &[u8], offset: usize) -> Result<[u8; N]> {
     match binary.get(offset..).and_then(|rest| rest.first_chunk()) {
         Some(bytes) => Ok(*bytes),
-        None => bail!("the ELF binary is cut off"),
+        None => bail!("the ELF binary is truncated"),
     }
 }
 
@@ -70,18 +70,18 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_static_binary_is_known_by_its_machine() {
+    fn a_static_binary_has_the_architecture_of_its_header() {
         assert_eq!(architecture(&elf(MACHINE_X86_64, &[6, 1, 2])).unwrap(), "amd64");
         assert_eq!(architecture(&elf(MACHINE_AARCH64, &[])).unwrap(), "arm64");
     }
 
     #[test]
-    fn what_cannot_run_alone_is_refused() {
+    fn a_binary_that_an_empty_image_cannot_run_is_refused() {
         for (binary, reason) in [
             (elf(MACHINE_X86_64, &[6, INTERPRETER, 1]), "crt-static"),
             (elf(8, &[]), "machine 8"),
-            (b"#!/bin/sh\n".to_vec(), "no 64-bit"),
-            (elf(MACHINE_X86_64, &[1, 1])[..100].to_vec(), "cut off"),
+            (b"#!/bin/sh\n".to_vec(), "not a 64-bit"),
+            (elf(MACHINE_X86_64, &[1, 1])[..100].to_vec(), "truncated"),
         ] {
             let error = architecture(&binary).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
@@ -89,7 +89,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn this_very_test_is_linked_dynamically() {
+    fn this_test_binary_is_dynamic_unless_it_is_built_static() {
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert_eq!(architecture(&own).is_err(), cfg!(not(target_feature = "crt-static")));
     }

@@ -1,10 +1,9 @@
-//! `keda-http-images PROGRAM BINARY REFERENCE DIRECTORY`: writes the image of a program of this workspace, as
-//! `DIRECTORY/PROGRAM.tar`, and beside it its bill of materials, `DIRECTORY/PROGRAM.cdx.json`.
+//! `keda-http-images PROGRAM BINARY REFERENCE DIRECTORY`: writes the image of a program of this workspace as an OCI
+//! archive, `DIRECTORY/PROGRAM.tar`, and its bill of materials, `DIRECTORY/PROGRAM.cdx.json`. It needs no registry and
+//! no daemon.
 //!
-//! Images of the programs as OCI archives, written without a registry or a daemon, and their bills of materials.
-//!
-//! The same binary, version and time give the same bytes: files are sorted, their times are the given one, no name of
-//! the machine gets in, and the certificate authorities come from a crate of `Cargo.lock`.
+//! The same binary, version and time give the same bytes: files are sorted and have the given time, the archive
+//! contains nothing of the machine that writes it, and the CA bundle comes from a crate of `Cargo.lock`.
 //!
 //! # Layout
 //!
@@ -40,14 +39,14 @@ Writes DIRECTORY/PROGRAM.tar, an OCI archive, and DIRECTORY/PROGRAM.cdx.json, it
   BINARY      its static binary
   REFERENCE   the image's name with its tag, such as localhost/keda-http-interceptor:0.1.0
 
-  SOURCE_DATE_EPOCH   when it counts as made, in seconds since 1970 (0)
+  SOURCE_DATE_EPOCH   time of all files and of the image, in seconds since 1970 (0)
   REVISION            the commit it was built from
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [program, binary, reference, directory] = arguments.as_slice() else {
-        // The reader may have gone: `| head`.
+        // A closed pipe (`| head`) is no failure.
         let _ = std::io::stderr().write_all(USAGE.as_bytes());
         return ExitCode::from(64);
     };
@@ -89,7 +88,7 @@ fn write(program: &str, binary: &Path, reference: &str, directory: &Path) -> Res
     );
     fs::write(&tar, &archive.tar).with_context(|| tar.display().to_string())?;
     fs::write(&sbom, serde_json::to_vec_pretty(&bill)?).with_context(|| sbom.display().to_string())?;
-    // The reader may have gone: the files are what matters.
+    // A closed pipe is no failure: the files are written.
     let _ = writeln!(
         std::io::stdout(),
         "{reference}  {}  {} MB  {}",
@@ -106,14 +105,16 @@ fn time() -> Result<u64> {
         return Ok(0);
     }
     set.parse()
-        .with_context(|| format!("SOURCE_DATE_EPOCH is {set:?}; allowed: seconds since 1970"))
+        .with_context(|| format!("SOURCE_DATE_EPOCH={set:?} cannot be used; it must be a number of seconds since 1970"))
 }
 
 /// The platform that the compiler builds for.
 fn host() -> Result<String> {
     let version = output("rustc", &["--version", "--verbose"])?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.to_owned())
+    Ok(host
+        .context("rustc --version --verbose did not print a host")?
+        .to_owned())
 }
 
 fn rust_version() -> Result<String> {
@@ -121,14 +122,17 @@ fn rust_version() -> Result<String> {
     Ok(version
         .split_whitespace()
         .nth(1)
-        .context("rustc names no version")?
+        .context("rustc --version did not print a version")?
         .to_owned())
 }
 
-/// The C library of this machine: it is linked into static programs.
+/// The C library of this machine, which is linked into static programs.
 fn libc() -> Result<(String, String)> {
     let version = output("getconf", &["GNU_LIBC_VERSION"])?;
-    let (name, version) = version.trim().split_once(' ').context("getconf names no C library")?;
+    let (name, version) = version
+        .trim()
+        .split_once(' ')
+        .context("getconf GNU_LIBC_VERSION did not print a version")?;
     Ok((name.to_owned(), version.to_owned()))
 }
 
@@ -147,7 +151,6 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| program.to_owned())
 }
 
-/// The SHA-256 of something, in hexadecimal.
 fn sha256(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
