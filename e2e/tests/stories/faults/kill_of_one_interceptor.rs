@@ -54,19 +54,28 @@ async fn one_of_two(space: &Space, node: &Node) -> Result<Findings> {
     );
     let findings = Findings::new(format!("load: {load}"))
         .and(format!("{} held requests were answered, {lost} broke", held.answered))
-        .client_effect(format!(
-            "{lost} of {HELD} held requests broke off: the killed interceptor held them. Those of the other interceptor were answered"
-        ));
+        .client_effect(match lost {
+            0 => format!("None of {HELD} held requests broke off: the killed interceptor held none of them"),
+            _ => format!(
+                "{lost} of {HELD} held requests broke off: the killed interceptor held them. Those of the other interceptor \
+                 were answered"
+            ),
+        });
     Ok(with_failures(findings, &load))
 }
 
 /// Every run says what may happen, also one in which nothing did: whether it does depends on kube-proxy's timing.
 fn with_failures(findings: Findings, load: &Tally) -> Findings {
+    let failed = match load.failures() {
+        0 => format!("None of {} requests of the load failed", load.sent),
+        failures => format!(
+            "{failures} of {} requests of the load failed within {:.1} s",
+            load.sent,
+            load.failing().as_secs_f64()
+        ),
+    };
     findings.client_effect(format!(
-        "{} of {} requests of the load failed within {:.1} s. Some may fail in any run: those that the killed interceptor was \
-         answering, and new connections that kube-proxy sends to it until the kubelet has noticed its end",
-        load.failures(),
-        load.sent,
-        load.failing().as_secs_f64()
+        "{failed}. Some may fail in any run: those that the killed interceptor was answering, and new connections that \
+         kube-proxy sends to it until the kubelet has noticed its end"
     ))
 }
