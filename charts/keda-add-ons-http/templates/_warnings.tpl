@@ -10,7 +10,7 @@
 - [interceptor.tlsHandshakeTimeout, ""]
 - [interceptor.expectContinueTimeout, ""]
 - [interceptor.endpointsCachePollingIntervalMS, "endpoints are watched, not polled"]
-- [interceptor.forceHTTP2, "HTTP/2 is spoken to endpoints whose Service port has the appProtocol kubernetes.io/h2c"]
+- [interceptor.forceHTTP2, "HTTP/2 is spoken to endpoints whose Service port has the appProtocol kubernetes.io/h2c or grpc, or the name grpc, h2c or http2"]
 - [interceptor.strictEndpointSliceReadiness, "only ready endpoints get requests"]
 - [interceptor.customHeaders, ""]
 - [interceptor.envoy, "there is no Envoy"]
