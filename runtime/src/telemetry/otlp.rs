@@ -141,8 +141,8 @@ pub(super) struct Attributes(Vec<(String, String)>);
 
 impl Attributes {
     pub(super) fn read(settings: &Settings) -> Result<Self, EnvError> {
-        let help = "Attributes of the process, as name=value,…, percent-encoded; service.name is ignored";
-        let text = settings.variable(RESOURCE_ATTRIBUTES, &TEXT, help).optional("none");
+        let help = "Attributes of the process; service.name is ignored";
+        let text = settings.variable(RESOURCE_ATTRIBUTES, &PAIRS, help).optional("none");
         let pair = |name, value| Some((name, value));
         Ok(Self(pairs(RESOURCE_ATTRIBUTES, &text.unwrap_or_default(), pair)?))
     }
@@ -203,7 +203,16 @@ fn endpoint(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<U
 
 /// A URL, whose user information is often a password.
 const ENDPOINT: Kind<String> = Kind {
+    allowed: "a URL such as http://collector:4318, or for gRPC also a host with a port such as collector:4317",
     show: |text| without_user(text),
+    ..TEXT
+};
+const PAIRS: Kind<String> = Kind {
+    allowed: "a comma list of name=value, the values percent-encoded",
+    ..TEXT
+};
+const CERTIFICATES: Kind<String> = Kind {
+    allowed: "the path of a readable file in PEM format",
     ..TEXT
 };
 
@@ -287,8 +296,8 @@ fn below(base: &Uri, path: &str) -> Option<Uri> {
 }
 
 fn headers(signal: Signal, settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>, EnvError> {
-    let help = ["Headers of each export, as name=value,…, percent-encoded", "none"];
-    let (variable, text) = signal.read(settings, "HEADERS", &TEXT, help);
+    let help = ["Headers of each export", "none"];
+    let (variable, text) = signal.read(settings, "HEADERS", &PAIRS, help);
     pairs(&variable, &text.unwrap_or_default(), |name, value| {
         let (name, mut value) = (name.parse().ok()?, HeaderValue::try_from(value).ok()?);
         value.set_sensitive(true);
@@ -330,14 +339,11 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 fn certificates(signal: Signal, settings: &Settings) -> Result<Option<Vec<u8>>, EnvError> {
-    let help = [
-        "PEM file of a CA bundle to trust, in addition to the system's",
-        "the system's only",
-    ];
-    let (variable, path) = signal.read(settings, "CERTIFICATE", &TEXT, help);
+    let help = ["CA bundle to trust, in addition to the system's", "the system's only"];
+    let (variable, path) = signal.read(settings, "CERTIFICATE", &CERTIFICATES, help);
     let read = |path: String| {
         let text = std::fs::read(&path).ok().filter(|text| contains_pem(text));
-        text.ok_or_else(|| EnvError::invalid(&variable, &path, "the path of a readable file in PEM format"))
+        text.ok_or_else(|| EnvError::invalid(&variable, &path, CERTIFICATES.allowed))
     };
     path.map(read).transpose()
 }
