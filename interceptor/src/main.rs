@@ -7,13 +7,13 @@ use keda_http_interceptor::app::{App, PROGRAM};
 use keda_http_interceptor::config::Config;
 use keda_http_kubernetes::source::is_unusable;
 use keda_http_runtime::env::Environment;
-use keda_http_runtime::process::{Process, asks_for_help, print};
+use keda_http_runtime::process::{Process, print};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if asks_for_help(&arguments) {
-        return print(&PROGRAM.help(Config::read));
+    if let Some(text) = PROGRAM.answer(&arguments, Config::read) {
+        return print(&text);
     }
     let started = match PROGRAM.start(arguments, &Environment::process(), Config::read) {
         Ok(started) => started,

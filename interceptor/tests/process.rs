@@ -93,21 +93,43 @@ fn a_taken_port_ends_the_start_with_1_and_the_port() {
 #[test]
 fn an_unknown_flag_is_named_and_help_lists_every_setting() {
     let binary = env!("CARGO_BIN_EXE_keda-http-interceptor");
-    let unknown = Command::new(binary).arg("--colour").output().unwrap();
-    assert_eq!(unknown.status.code(), Some(64));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("--colour"));
+    for argument in ["--colour", "serve", "--zap-log-level=loud"] {
+        let unknown = Command::new(binary).arg(argument).output().unwrap();
+        assert_eq!(unknown.status.code(), Some(2), "{argument}");
+        let said = String::from_utf8_lossy(&unknown.stderr).replace('"', "");
+        assert!(said.contains(argument), "{said}");
+    }
     let help = Command::new(binary).arg("--help").output().unwrap();
     let text = String::from_utf8_lossy(&help.stdout);
     assert!(help.status.success() && text.contains("KEDA_HTTP_READINESS_TIMEOUT") && text.contains("--zap-log-level"));
 }
 
 #[test]
-fn a_setting_without_effect_is_told_in_the_log() {
+fn the_version_is_printed() {
+    for argument in ["--version", "-V"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_keda-http-interceptor"))
+            .arg(argument)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{argument}");
+        let expected = concat!("keda-http-interceptor ", env!("CARGO_PKG_VERSION"), "\n");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    }
+}
+
+#[test]
+fn a_setting_without_effect_or_with_a_misspelt_name_is_logged() {
     let manifests = tempfile::tempdir().unwrap();
-    let mut child = interceptor(manifests.path(), &[("KEDA_HTTP_DIRECT_POD_ROUTING", "false")]);
+    let settings = [
+        ("KEDA_HTTP_DIRECT_POD_ROUTING", "false"),
+        ("KEDA_HTTP_READYNESS_TIMEOUT", "5s"),
+    ];
+    let mut child = interceptor(manifests.path(), &settings);
     let mut said = BufReader::new(child.stderr.take().unwrap())
         .lines()
         .map_while(Result::ok);
+    let misspelt = "did you mean KEDA_HTTP_READINESS_TIMEOUT?";
+    assert!(said.any(|line| line.contains("WARN") && line.contains(misspelt)));
     assert!(said.any(|line| line.contains("KEDA_HTTP_DIRECT_POD_ROUTING") && line.contains("no effect")));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -128,7 +150,7 @@ fn sigterm_drains_and_ends_with_0() {
 
 #[test]
 fn fault_b12_help_and_errors_end_quietly_when_nobody_reads_them() {
-    for (argument, code) in [("--help", 0), ("--no-such-flag", 64)] {
+    for (argument, code) in [("--help", 0), ("--no-such-flag", 2)] {
         let unread = || {
             let (reader, writer) = std::io::pipe().unwrap();
             drop(reader);

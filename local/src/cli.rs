@@ -41,7 +41,7 @@ A default port that is in use is replaced by the next free one from 8086 on. Por
 Interceptor, scaler and apps inherit the environment: KEDA_HTTP_READINESS_TIMEOUT=10s limits how long requests are
 held, for example. NO_COLOR=1 prints without colour.
 
-exit codes: 0 success, 1 failure, 64 the command line or the manifests are not valid
+exit codes: 0 success, 1 failure, 2 the command line is not valid, 64 the manifests are not valid
 ";
 
 /// What to do.
@@ -57,7 +57,7 @@ pub enum Command {
     Version,
 }
 
-/// A command line that is not valid. Exit code 64.
+/// A command line that is not valid. Exit code 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; --help lists what is allowed")]
 pub struct UsageError(String);
@@ -82,7 +82,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, programs: PathBuf) -> Res
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
-            Long("version") => return Ok(Command::Version),
+            Short('V') | Long("version") => return Ok(Command::Version),
             Long("verbose") => options.verbose = true,
             Long("manifests") => options.manifests = Some(directory(&mut parser, "manifests")?),
             Long("run-dir") => options.run_directory = Some(directory(&mut parser, "run-dir")?),
@@ -215,6 +215,7 @@ mod tests {
     #[test]
     fn the_version_is_a_command() {
         assert_eq!(read(&["--version"]), Ok(Command::Version));
+        assert_eq!(read(&["-V"]), Ok(Command::Version));
     }
 
     #[test]

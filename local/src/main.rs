@@ -12,7 +12,7 @@ use keda_http_local::output::Output;
 use keda_http_runtime::env::Environment;
 use keda_http_runtime::process::{print, print_error};
 use keda_http_runtime::telemetry::{LogConfig, Telemetry};
-use keda_http_runtime::{EXIT_USAGE, shutdown};
+use keda_http_runtime::{EXIT_COMMAND_LINE, EXIT_USAGE, shutdown};
 
 /// Objects that are not valid are printed by `manifests`, so they are not logged, too.
 const LOGS: &str = "warn,keda_http_kubernetes=error";
@@ -26,7 +26,7 @@ async fn main() -> ExitCode {
         Ok(Command::Version) => print(concat!("keda-http-local ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Run(options)) => exit_code(run(&options, false, output).await),
         Ok(Command::Demo(options)) => exit_code(run(&options, true, output).await),
-        Err(error) => fail(&error.to_string(), EXIT_USAGE),
+        Err(error) => fail(&error.to_string(), EXIT_COMMAND_LINE),
     }
 }
 

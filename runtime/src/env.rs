@@ -1,6 +1,7 @@
-//! The environment, read through one lookup function, so that tests need no process environment.
+//! The environment as a value, so that tests need no process environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ pub enum EnvError {
         /// What it must be.
         allowed: String,
     },
+    /// An argument that cannot be understood (exit code 2).
+    #[error("{0}")]
+    CommandLine(String),
     /// More than one variable, each on a line of its own.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Several(Vec<EnvError>),
@@ -49,12 +53,10 @@ impl EnvError {
     }
 }
 
-type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
-
-/// The lookup function. An empty value counts as absent. Cheap to clone.
+/// Variables and their values. An empty value counts as absent. Cheap to clone.
 #[derive(Clone)]
 pub struct Environment {
-    lookup: Arc<Lookup>,
+    variables: Arc<BTreeMap<String, String>>,
 }
 
 impl fmt::Debug for Environment {
@@ -67,34 +69,35 @@ impl Environment {
     /// The environment of the process. Bytes that are not UTF-8 become replacement characters, so that a typed
     /// reader refuses the value instead of taking the variable for absent.
     pub fn process() -> Self {
-        Self::from_lookup(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        std::env::vars_os()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect()
     }
 
     /// A fixed environment, for tests and for programs that start others.
     pub fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let owned = variables
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let variables: BTreeMap<String, String> = owned.collect();
-        Self::from_lookup(move |name| variables.get(name).cloned())
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        variables.into_iter().map(owned).collect()
     }
 
     /// The same environment with other values of some variables.
     #[must_use]
     pub fn with<'a>(&self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let (own, rest) = (Self::of(variables), self.clone());
-        Self::from_lookup(move |name| (own.lookup)(name).or_else(|| (rest.lookup)(name)))
+        let own = Self::of(variables);
+        let all = self.variables.iter().chain(own.variables.iter());
+        all.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    fn from_lookup(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self {
-            lookup: Arc::new(lookup),
-        }
+    /// The names of the variables that are set, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let set = self.variables.iter().filter(|(_, value)| !value.is_empty());
+        set.map(|(name, _)| name.as_str())
     }
 
     /// The text of a variable, `None` when absent or empty.
     pub fn get(&self, name: &str) -> Option<String> {
-        (self.lookup)(name).filter(|value| !value.is_empty())
+        self.variables.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
     /// A variable read by `parse`; `allowed` completes "it must be …".
@@ -128,6 +131,14 @@ impl Environment {
     /// When it is anything else, or more than 64 bits can hold.
     pub fn number(&self, name: &str) -> Result<Option<u64>, EnvError> {
         self.parsed(name, "a whole number, 0 or more", str::parse)
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self {
+            variables: Arc::new(variables.into_iter().collect()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`mod@env`]: settings from the environment, read through one lookup function; errors name variable, value and what is allowed.
+//! - [`mod@env`]: settings from the environment; errors name variable, value and what is allowed.
 //! - [`settings`]: the readers of settings, and the table of variables that they make.
 //! - [`telemetry`]: logs, and spans and metrics that leave by OTLP, by the `OTEL_*` names.
 //! - [`readiness`]: tasks that must finish before the process is ready.
@@ -30,5 +30,8 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
-/// The exit code of a process that was given settings it cannot use (`EX_USAGE`).
+/// The exit code of a process that was given settings or manifests it cannot use (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
+
+/// The exit code of a process whose command line cannot be understood, as of programs in Go, upstream's among them.
+pub const EXIT_COMMAND_LINE: u8 = 2;

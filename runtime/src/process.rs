@@ -5,12 +5,12 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::EXIT_USAGE;
 use crate::env::{EnvError, Environment};
 use crate::settings::{self, Settings, Table};
 use crate::telemetry::{
     LogConfig, LogLevel, MetricPush, MetricSettings, SpanSettings, Telemetry, Tracing, flags_help, logs,
 };
+use crate::{EXIT_COMMAND_LINE, EXIT_USAGE};
 
 /// A program, as its help and its telemetry name it.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ impl Program {
         environment: &Environment,
         reader: impl FnOnce(&Settings) -> T,
     ) -> Result<Started<T>, EnvError> {
-        let logs = LogConfig::from_args(flags)?;
+        let logs = LogConfig::from_args(flags).map_err(|error| EnvError::CommandLine(error.to_string()))?;
         let read = |settings: &Settings| (reader(settings), self.read_telemetry(settings));
         let ((config, settings), table) = settings::read(environment, read)?;
         let TelemetrySettings { filter, spans, push } = settings?;
@@ -78,7 +78,7 @@ impl Program {
             push: push.transpose()?,
             settings: Arc::new(table),
         };
-        process.settings.log_notices();
+        process.settings.log_notices(environment);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = %process.settings, "starting");
         Ok(Started {
             config,
@@ -87,14 +87,27 @@ impl Program {
         })
     }
 
-    /// What `--help` prints.
-    pub fn help<T>(&self, reader: impl FnOnce(&Settings) -> T) -> String {
+    /// The help or the version, when the arguments ask for it in one of the forms that programs in Go know.
+    pub fn answer<T>(&self, arguments: &[String], reader: impl FnOnce(&Settings) -> T) -> Option<String> {
+        let ask = |forms: &[&str]| arguments.iter().any(|argument| forms.contains(&argument.as_str()));
+        if ask(&["-h", "-help", "--help", "help"]) {
+            Some(self.help(reader))
+        } else if ask(&["-V", "-version", "--version", "version"]) {
+            Some(format!("{} {}\n", self.name, env!("CARGO_PKG_VERSION")))
+        } else {
+            None
+        }
+    }
+
+    fn help<T>(&self, reader: impl FnOnce(&Settings) -> T) -> String {
         let variables = self.table(reader).help();
         let usage = self.usage;
         format!(
             "{usage}\nSettings are environment variables. Durations are written as in Go: 500ms, 30s, 1m30s.\n\
-             {variables}\nFlags\n{}",
-            flags_help()
+             {variables}\nFlags\n{}  {:<24} print the version\n  {:<24} this text\n",
+            flags_help(),
+            "--version",
+            "--help"
         )
     }
 
@@ -122,16 +135,13 @@ impl Program {
         ExitCode::from(code)
     }
 
-    /// [`Self::fail`] for settings that cannot be used.
+    /// [`Self::fail`] for arguments or settings that cannot be used.
     pub fn refuse(&self, error: &EnvError) -> ExitCode {
-        self.fail(error, EXIT_USAGE)
+        match error {
+            EnvError::CommandLine(_) => self.fail(error, EXIT_COMMAND_LINE),
+            _ => self.fail(error, EXIT_USAGE),
+        }
     }
-}
-
-/// Whether the arguments ask for help, in one of the forms that Go's `flag` package knows.
-pub fn asks_for_help(arguments: &[String]) -> bool {
-    let forms = ["-h", "-help", "--help"];
-    arguments.iter().any(|argument| forms.contains(&argument.as_str()))
 }
 
 /// Prints what was asked for. A reader that has closed the pipe has seen enough.

@@ -7,8 +7,6 @@ use keda_http_runtime::env::EnvError;
 pub enum Command {
     /// Run the scaler (default).
     Serve,
-    /// Print the help text.
-    Help,
     /// Print what autowire would write.
     DryRun,
     /// Point all autowired Services back to their pods.
@@ -22,14 +20,7 @@ impl Command {
     ///
     /// # Errors
     /// When `autowire` is called without `--dry-run`: the controller itself runs in the scaler.
-    pub fn read(arguments: impl IntoIterator<Item = String>) -> Result<(Self, Vec<String>), EnvError> {
-        let mut arguments: Vec<String> = arguments.into_iter().collect();
-        if arguments
-            .iter()
-            .any(|argument| matches!(argument.as_str(), "-h" | "--help" | "-help" | "help"))
-        {
-            return Ok((Self::Help, Vec::new()));
-        }
+    pub fn read(mut arguments: Vec<String>) -> Result<(Self, Vec<String>), EnvError> {
         let command = match arguments.first().map(String::as_str) {
             Some("restore") => Self::Restore,
             Some("autowire") => Self::DryRun,
@@ -40,7 +31,9 @@ impl Command {
             let given = arguments.len();
             arguments.retain(|argument| argument != DRY_RUN);
             if arguments.len() == given {
-                return Err(EnvError::invalid("autowire", &arguments.join(" "), DRY_RUN));
+                return Err(EnvError::CommandLine(format!(
+                    "autowire needs {DRY_RUN}; --help lists what is allowed"
+                )));
             }
         }
         Ok((command, arguments))
@@ -53,7 +46,7 @@ mod tests {
 
     fn read(arguments: &str) -> Result<(Command, Vec<String>), String> {
         let arguments = arguments.split_whitespace().map(ToOwned::to_owned);
-        Command::read(arguments).map_err(|error| error.to_string())
+        Command::read(arguments.collect()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -69,9 +62,6 @@ mod tests {
             read("autowire --zap-log-level=debug --dry-run"),
             Ok((Command::DryRun, flags))
         );
-        for help in ["-h", "restore --help", "autowire -help", "help"] {
-            assert_eq!(read(help), Ok((Command::Help, vec![])));
-        }
         let error = read("autowire").unwrap_err();
         assert!(error.contains("--dry-run"), "{error}");
     }

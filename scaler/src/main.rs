@@ -13,7 +13,11 @@ use keda_http_scaler::config::{AutowireCommandConfig, Config};
 use keda_http_scaler::controllers::autowire::command::{self, ClusterReader};
 
 fn main() -> ExitCode {
-    match run(std::env::args().skip(1)) {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(text) = PROGRAM.answer(&arguments, Config::read) {
+        return print(&text);
+    }
+    match run(arguments) {
         Ok(Ok(text)) => print(&text),
         // Settings and manifests that cannot be used are the caller's to correct; everything else may pass by itself.
         Ok(Err(error)) if error.chain().any(is_unusable) => PROGRAM.fail(&error, EXIT_USAGE),
@@ -23,11 +27,10 @@ fn main() -> ExitCode {
 }
 
 /// What a command prints. The first error is for a call that cannot be understood.
-fn run(arguments: impl Iterator<Item = String>) -> Result<Result<String>, EnvError> {
+fn run(arguments: Vec<String>) -> Result<Result<String>, EnvError> {
     let environment = Environment::process();
     let (command, flags) = Command::read(arguments)?;
     Ok(match command {
-        Command::Help => Ok(PROGRAM.help(Config::read)),
         Command::Serve => {
             let started = PROGRAM.start(flags, &environment, Config::read)?;
             block_on(serve(started.config, started.process))

@@ -50,6 +50,26 @@ fn markdown(table: &Table) -> String {
     text
 }
 
+/// A ConfigMap for both programs is no reason to warn.
+#[test]
+fn no_setting_of_a_program_is_taken_for_a_misspelt_one_of_the_other() {
+    let command = keda_http_scaler::app::PROGRAM.table(keda_http_scaler::config::AutowireCommandConfig::read);
+    let tables = [interceptor(), scaler(), command];
+    for table in &tables {
+        let own = names(std::slice::from_ref(table));
+        for name in names(&tables)
+            .difference(&own)
+            .filter(|name| name.starts_with("KEDA_HTTP_"))
+        {
+            assert_eq!(table.resembling(name), None, "{name}");
+        }
+    }
+    assert_eq!(
+        interceptor().resembling("KEDA_HTTP_CONECT_TIMEOUT"),
+        Some("KEDA_HTTP_CONNECT_TIMEOUT")
+    );
+}
+
 #[test]
 fn the_chart_sets_only_variables_that_are_read_and_have_an_effect() {
     for values in ["default", "upstream", "hardened"] {
@@ -94,7 +114,14 @@ fn documents_name_only_variables_that_are_read() {
     let house = house();
     let mut documents = files(&house.join("docs"), "md");
     documents.extend(files(&chart(), "tpl"));
-    documents.extend(["README.md", "local/README.md"].map(|name| house.join(name)));
+    let at_the_top = fs::read_dir(&house).unwrap().map(|entry| entry.unwrap().path());
+    documents.extend(at_the_top.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    documents.extend(
+        ["md", "yaml"]
+            .iter()
+            .flat_map(|extension| files(&house.join("examples"), extension)),
+    );
+    documents.push(house.join("local/README.md"));
     documents.extend(["README.md", "SETTINGS.md", "values.yaml", "values.schema.json"].map(|name| chart().join(name)));
     for path in documents {
         for name in variables(&read(&path)) {

@@ -4,6 +4,11 @@ use std::fmt::{self, Write};
 
 use serde::{Serialize, Serializer};
 
+use crate::env::Environment;
+
+/// With what the names of variables of ours, and of nobody else, begin.
+const PREFIX: &str = "KEDA_HTTP_";
+
 /// One variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -72,8 +77,33 @@ impl Table {
         text
     }
 
-    /// Says in the log which of the variables that are set should not be.
-    pub fn log_notices(&self) {
+    /// The variable of this program that a name resembles: at most two letters differ.
+    pub fn resembling(&self, name: &str) -> Option<&str> {
+        let names = self.0.iter().map(|row| row.name.as_str());
+        let distances = names.map(|known| (strsim::osa_distance(known, name), known));
+        let (distance, known) = distances.min()?;
+        (distance <= 2).then_some(known)
+    }
+
+    /// Says in the log which of the variables that are set should not be, and which are perhaps misspelt.
+    pub(crate) fn log_notices(&self, environment: &Environment) {
+        let is_known = |name: &str| self.0.iter().any(|row| row.name == name);
+        let mut others = Vec::new();
+        for name in environment
+            .names()
+            .filter(|name| name.starts_with(PREFIX) && !is_known(name))
+        {
+            match self.resembling(name) {
+                Some(known) => tracing::warn!(name, "this variable is not a setting: did you mean {known}?"),
+                None => others.push(name),
+            }
+        }
+        if !others.is_empty() {
+            tracing::info!(
+                names = others.join(" "),
+                "these variables are not settings of this program"
+            );
+        }
         for row in self.0.iter().filter(|row| row.value.is_some()) {
             match &row.status {
                 Status::InUse => {}

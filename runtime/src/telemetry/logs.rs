@@ -152,8 +152,8 @@ fn split(argument: &str) -> Result<(&'static str, Option<String>), EnvError> {
         .unwrap_or_default();
     let known = FLAGS.iter().find(|(flag, _)| flag.strip_prefix("--") == Some(bare));
     let unknown = || {
-        let names: Vec<_> = FLAGS.iter().map(|(flag, _)| *flag).collect();
-        EnvError::invalid("argument", argument, &format!("one of {}", names.join(", ")))
+        let what = if argument.starts_with('-') { "flag" } else { "argument" };
+        EnvError::CommandLine(format!("unknown {what} {argument:?}; --help lists what is allowed"))
     };
     known.map(|(flag, _)| (*flag, value)).ok_or_else(unknown)
 }
@@ -394,9 +394,9 @@ mod tests {
             (&["--zap-stacktrace-level=none"], "info, error or panic"),
             (
                 &["--verbose"],
-                "argument=\"--verbose\" cannot be used; it must be one of --zap-log-level",
+                "unknown flag \"--verbose\"; --help lists what is allowed",
             ),
-            (&["serve"], "argument=\"serve\""),
+            (&["serve"], "unknown argument \"serve\"; --help"),
         ];
         for (args, message) in table {
             let error = read(args).unwrap_err().to_string();

@@ -91,12 +91,20 @@ async fn a_port_in_use_ends_it_with_1_and_is_named() {
 }
 
 #[tokio::test]
-async fn help_is_printed() {
-    let mut command = program(&[]);
-    command.arg("--help");
-    let (code, text) = output(command).await;
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("KEDA_HTTP_SCALER_INTERCEPTORS"), "{text}");
+async fn help_and_version_are_printed_and_other_arguments_are_refused() {
+    let table = [
+        ("--help", 0, "KEDA_HTTP_SCALER_INTERCEPTORS"),
+        ("-V", 0, concat!("keda-http-scaler ", env!("CARGO_PKG_VERSION"))),
+        ("foo", 2, "unknown argument \"foo\"; --help lists what is allowed"),
+        ("autowire", 2, "autowire needs --dry-run"),
+    ];
+    for (argument, expected, part) in table {
+        let mut command = program(&[]);
+        command.arg(argument);
+        let (code, text) = output(command).await;
+        assert_eq!(code, Some(expected), "{text}");
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[tokio::test]
