@@ -168,6 +168,9 @@ impl SharedDemand {
         let changes = edges.subscribe();
         let subscriber = Arc::new(Subscriber { scope, edges });
         let mut state = self.state.lock();
+        let at = Instant::now();
+        // Reports remove them too, but there may be none.
+        state.expire(at, at - self.origin);
         state.subscribe(&subscriber);
         let active = subscriber.scope.is_active(&state.demand, self.now());
         (Watcher { subscriber, changes }, active)

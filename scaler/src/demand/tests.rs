@@ -80,3 +80,15 @@ async fn watchers_that_are_gone_are_dropped() {
     demand.observe("a", report(origin, TargetKey::object("shop", "other"), 1, 1));
     assert!(demand.state.lock().targets.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_have_ended_leave_nothing_behind_although_no_interceptor_reports() {
+    let demand = SharedDemand::new(RETENTION, DEBOUNCE);
+    for name in 0..1000 {
+        let key = TargetKey::object("shop", &format!("api-{name}"));
+        drop(demand.watch(ActivityScope::Target { key, window: RETENTION }));
+    }
+    tokio::time::advance(EXPIRE_EVERY).await;
+    let _open = demand.watch(scope(10));
+    assert_eq!(demand.state.lock().targets.len(), 1);
+}

@@ -16,6 +16,8 @@ pub struct QueueClient {
 
 /// Connecting within a cluster takes milliseconds; this allows for lost packets.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// In bytes. A complete report of a hundred thousand targets has 15 MB.
+pub(crate) const MAX_REPORT_SIZE: usize = 64 << 20;
 
 impl QueueClient {
     /// `poll_every` is also the timeout of a request, but that is at least a second, so that with a short interval a slow answer
@@ -37,11 +39,29 @@ impl QueueClient {
         })
     }
 
-    /// Fails when there is no answer in time, or it is not upstream's JSON.
-    pub(crate) async fn fetch(&self, interceptor: &HostPort) -> reqwest::Result<Queue> {
+    /// Fails when there is no answer in time, it is too large, or it is not upstream's JSON.
+    pub(crate) async fn fetch(&self, interceptor: &HostPort) -> Result<Queue, QueueError> {
         let response = self.client.get(format!("http://{interceptor}/queue")).send().await?;
-        response.error_for_status()?.json().await
+        let mut response = response.error_for_status()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if body.len() + chunk.len() > MAX_REPORT_SIZE {
+                return Err(QueueError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(serde_json::from_slice(&body)?)
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueueError {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("the answer is larger than {MAX_REPORT_SIZE} bytes")]
+    TooLarge,
 }
 
 /// Converts an answer to a complete report without a boot id. `uptime` is the caller's, because the answer has none.

@@ -28,7 +28,7 @@ use crate::host_port::HostPort;
 use crate::interceptors::Interceptors;
 use crate::interceptors::open_ports::OpenPorts;
 use crate::interceptors::peers::{PeerState, Peers};
-use crate::interceptors::queue::{self, CONNECT_TIMEOUT, QueueClient};
+use crate::interceptors::queue::{self, CONNECT_TIMEOUT, MAX_REPORT_SIZE, QueueClient};
 use crate::metrics::{Metrics, ReportKind};
 use crate::root_cause::root_cause;
 
@@ -43,8 +43,6 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an interceptor without the stream is polled before the stream is tried again, because it may be upgraded.
 const RETRY_STREAM_AFTER: Duration = Duration::from_secs(10);
-/// In bytes. A complete report of a hundred thousand targets has 15 MB.
-const MAX_REPORT_SIZE: usize = 64 << 20;
 
 /// What all subscriptions share.
 #[derive(Clone)]

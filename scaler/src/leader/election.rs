@@ -54,7 +54,9 @@ impl Election {
         }
         let ours = spec.as_ref().is_some_and(|spec| self.is_ours(spec));
         let spec = spec.unwrap_or_default();
-        let transitions = spec.lease_transitions.map_or(0, |before| before + i32::from(!ours));
+        let transitions = spec
+            .lease_transitions
+            .map_or(0, |before| before.saturating_add(i32::from(!ours)));
         Some(LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: Some(i32::try_from(self.duration.as_secs()).unwrap_or(i32::MAX)),

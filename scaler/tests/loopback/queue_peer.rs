@@ -91,3 +91,22 @@ async fn a_peer_without_the_stream_is_polled_and_its_first_request_counts() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_cut_and_reported() {
+    let endless = async || {
+        let chunks = tokio_stream::iter(std::iter::repeat_n(vec![b' '; 1 << 20], 80).map(Ok::<_, std::io::Error>));
+        axum::body::Body::from_stream(chunks)
+    };
+    let router = Router::new().route("/queue", get(endless));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let scaler = Scaler::start(&[address], &[("KEDA_HTTP_QUEUE_TICK_DURATION", "60s")]).await;
+    let rate = kedify("requestRate", [("window", "1s")]);
+    let too_large = |answer: &Result<bool, tonic::Status>| match answer {
+        Ok(_) => false,
+        Err(status) => status.message().contains("larger than 67108864 bytes"),
+    };
+    wait_until(|| scaler.keda.is_active(&rate), too_large).await;
+}

@@ -84,6 +84,8 @@ impl Certificates {
             renew_ca: time(RENEW_CA)?,
         };
         bundle.server_config()?;
+        CertificateDer::from_pem_slice(bundle.ca_bundle.as_bytes()).context(CA_BUNDLE)?;
+        PrivateKeyDer::from_pem_slice(bundle.ca_key.as_bytes()).context(CA_KEY)?;
         Ok(bundle)
     }
 

@@ -19,7 +19,7 @@ async fn pass(seconds: u64) {
 }
 
 /// Claims what the replica may claim, as the API server would accept it.
-fn take(election: &mut Election, replica: i64) -> Option<LeaseSpec> {
+fn claim_lease(election: &mut Election, replica: i64) -> Option<LeaseSpec> {
     let now = Instant::now();
     let spec = election.claim(now, &wall(replica))?;
     election.claimed(spec.clone(), now);
@@ -27,10 +27,10 @@ fn take(election: &mut Election, replica: i64) -> Option<LeaseSpec> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_not_there_is_made() {
+async fn a_lease_that_does_not_exist_is_created() {
     let mut one = election("one");
     one.observe(None, Instant::now());
-    let spec = take(&mut one, 1).unwrap();
+    let spec = claim_lease(&mut one, 1).unwrap();
     assert_eq!(spec.holder_identity.as_deref(), Some("one"));
     assert_eq!(
         (spec.lease_duration_seconds, spec.lease_transitions),
@@ -43,9 +43,9 @@ async fn a_lease_that_is_not_there_is_made() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_of_another_holder_is_left_alone_until_it_has_not_changed_for_its_duration() {
     let (mut one, mut two) = (election("one"), election("two"));
-    let spec = take(&mut one, 1).unwrap();
+    let spec = claim_lease(&mut one, 1).unwrap();
     two.observe(Some(spec.clone()), Instant::now());
-    assert!(take(&mut two, 2).is_none());
+    assert!(claim_lease(&mut two, 2).is_none());
     pass(10).await;
     let renewed = one.claim(Instant::now(), &wall(3)).unwrap();
     assert_eq!(
@@ -56,10 +56,10 @@ async fn a_lease_of_another_holder_is_left_alone_until_it_has_not_changed_for_it
     two.observe(Some(renewed.clone()), Instant::now());
     pass(14).await;
     two.observe(Some(renewed), Instant::now());
-    assert!(take(&mut two, 2).is_none(), "a second is left");
+    assert!(claim_lease(&mut two, 2).is_none(), "a second is left");
     assert_eq!(two.next(Instant::now()), Instant::now() + Duration::from_secs(1));
     pass(1).await;
-    let taken = take(&mut two, 2).unwrap();
+    let taken = claim_lease(&mut two, 2).unwrap();
     assert_eq!(taken.lease_transitions, Some(1));
     assert_eq!(taken.acquire_time, Some(wall(2)));
 }
@@ -74,11 +74,11 @@ async fn a_holder_with_another_duration_is_taken_at_its_word() {
     };
     two.observe(Some(foreign.clone()), Instant::now());
     pass(59).await;
-    assert!(take(&mut two, 2).is_none());
+    assert!(claim_lease(&mut two, 2).is_none());
     foreign.lease_duration_seconds = None;
     two.observe(Some(foreign), Instant::now());
     pass(15).await;
-    assert!(take(&mut two, 2).is_some(), "without a duration it is our own");
+    assert!(claim_lease(&mut two, 2).is_some(), "without a duration it is our own");
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,18 +93,18 @@ async fn a_leader_stops_leading_before_another_replica_can_take_over() {
     assert!(one.leads(Instant::now()));
     assert_eq!(one.next(Instant::now()), asked + DURATION / 3);
     pass(6).await;
-    assert!(one.leads(Instant::now()) && take(&mut two, 2).is_none());
+    assert!(one.leads(Instant::now()) && claim_lease(&mut two, 2).is_none());
     pass(1).await;
     assert!(!one.leads(Instant::now()), "at two thirds");
-    assert!(take(&mut two, 2).is_none());
+    assert!(claim_lease(&mut two, 2).is_none());
     pass(4).await;
-    assert!(take(&mut two, 2).is_none());
+    assert!(claim_lease(&mut two, 2).is_none());
     pass(1).await;
-    assert!(take(&mut two, 2).is_some());
+    assert!(claim_lease(&mut two, 2).is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_sees_another_holder_or_no_lease_leads_no_more() {
+async fn a_leader_that_sees_another_holder_or_no_lease_stops_leading() {
     for now_there in [
         None,
         Some(LeaseSpec {
@@ -113,20 +113,20 @@ async fn a_leader_that_sees_another_holder_or_no_lease_leads_no_more() {
         }),
     ] {
         let mut one = election("one");
-        take(&mut one, 1).unwrap();
+        claim_lease(&mut one, 1).unwrap();
         one.observe(now_there, Instant::now());
         assert!(!one.leads(Instant::now()));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_was_given_up_is_free_at_once() {
+async fn a_released_lease_is_free_at_once() {
     let (mut one, mut two) = (election("one"), election("two"));
-    take(&mut one, 1).unwrap();
+    claim_lease(&mut one, 1).unwrap();
     let released = one.release(&wall(1)).unwrap();
     assert_eq!(released.holder_identity, None);
     two.observe(Some(released), Instant::now());
-    let spec = take(&mut two, 2).unwrap();
+    let spec = claim_lease(&mut two, 2).unwrap();
     assert_eq!(spec.lease_transitions, Some(1));
     one.observe(Some(spec), Instant::now());
     assert_eq!(
@@ -137,12 +137,29 @@ async fn a_lease_that_was_given_up_is_free_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_ours_without_our_knowing_is_taken_again() {
+async fn a_lease_that_is_ours_without_our_knowing_is_acquired_again() {
     let mut one = election("one");
     let lost_answer = one.claim(Instant::now(), &wall(1)).unwrap();
     assert!(!one.leads(Instant::now()));
     one.observe(Some(lost_answer), Instant::now());
     assert!(!one.leads(Instant::now()), "since when is not known");
-    take(&mut one, 1).unwrap();
+    claim_lease(&mut one, 1).unwrap();
     assert!(one.leads(Instant::now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_with_extreme_numbers_is_acquired_when_its_time_has_passed() {
+    for (seconds, held) in [(i32::MIN, 15), (i32::MAX, u64::from(i32::MAX.unsigned_abs()))] {
+        let mut one = election("one");
+        let spec = LeaseSpec {
+            holder_identity: Some("two".to_owned()),
+            lease_duration_seconds: Some(seconds),
+            lease_transitions: Some(i32::MAX),
+            ..LeaseSpec::default()
+        };
+        one.observe(Some(spec), Instant::now());
+        assert!(claim_lease(&mut one, 1).is_none());
+        pass(held).await;
+        assert_eq!(claim_lease(&mut one, 1).unwrap().lease_transitions, Some(i32::MAX));
+    }
 }

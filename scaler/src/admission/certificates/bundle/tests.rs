@@ -34,7 +34,7 @@ fn after_a_new_authority_the_one_before_is_still_trusted() {
 }
 
 #[test]
-fn what_is_written_is_read_again_and_damage_is_told() {
+fn what_is_written_is_read_again_and_damage_is_an_error() {
     keda_http_runtime::install_crypto_provider();
     let bundle = Certificates::new(hosts(), at(0)).unwrap();
     let mut data = bundle.write();
@@ -51,4 +51,23 @@ fn what_is_written_is_read_again_and_damage_is_told() {
     let other = Certificates::new(hosts(), at(0)).unwrap().write();
     data.insert(KEY.to_owned(), other[KEY].clone());
     assert!(Certificates::read(&data).is_err(), "the key of another certificate");
+}
+
+#[test]
+fn a_ca_that_could_not_issue_the_next_certificate_or_be_trusted_is_damage() {
+    keda_http_runtime::install_crypto_provider();
+    let good = Certificates::new(hosts(), at(0)).unwrap().write();
+    for key in [CA_BUNDLE, CA_KEY] {
+        for damage in [
+            &b""[..],
+            b"no PEM",
+            b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n",
+            b"\xff",
+        ] {
+            let mut data = good.clone();
+            data.insert(key.to_owned(), ByteString(damage.to_vec()));
+            let error = Certificates::read(&data).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
 }
