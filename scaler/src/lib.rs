@@ -22,13 +22,15 @@
 //!
 //! - [`admission`]: the webhook that converts `kedify-http` triggers for KEDA, with its
 //!   [certificates](admission::certificates).
-//! - [`app`]: binds, starts and stops all parts. [`command`]: the command line. [`config`]: the settings.
+//! - [`app`]: binds, starts and stops all parts. [`command`]: the command line. [`config`]: the settings. [`cluster`]: the API
+//!   server.
 //! - [`host_port`]: addresses of interceptors, and the one that KEDA is given.
 //! - [`metrics`], `admin` (the port for metrics and probes), `events` (Kubernetes Events) and `root_cause` (of errors).
 
 pub(crate) mod admin;
 pub mod admission;
 pub mod app;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod controllers;

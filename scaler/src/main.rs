@@ -8,9 +8,10 @@ use keda_http_runtime::env::{EnvError, Environment};
 use keda_http_runtime::process::{Process, print};
 use keda_http_runtime::{EXIT_USAGE, shutdown};
 use keda_http_scaler::app::{App, PROGRAM};
+use keda_http_scaler::cluster::Cluster;
 use keda_http_scaler::command::Command;
 use keda_http_scaler::config::{AutowireCommandConfig, Config};
-use keda_http_scaler::controllers::autowire::command::{self, ClusterReader};
+use keda_http_scaler::controllers::autowire::command;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -60,9 +61,9 @@ async fn serve(config: Config, process: Process) -> Result<String> {
 }
 
 async fn dry_run(config: AutowireCommandConfig) -> Result<String> {
-    command::dry_run(&ClusterReader::connect(&config).await?, &config).await
+    command::dry_run(&Cluster::connect(&config.cluster).await?, &config).await
 }
 
 async fn restore(config: AutowireCommandConfig) -> Result<String> {
-    command::restore(&ClusterReader::connect(&config).await?, &config).await
+    command::restore(&Cluster::connect(&config.cluster).await?, &config).await
 }

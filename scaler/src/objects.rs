@@ -41,11 +41,6 @@ enum Origin {
     Cluster,
 }
 
-/// The directory of manifests cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("KEDA_HTTP_MANIFESTS: {0}")]
-pub struct ObjectsError(#[from] DirectoryError);
-
 impl ScalingObjects {
     /// Without any objects.
     pub fn none() -> Self {
@@ -63,7 +58,7 @@ impl ScalingObjects {
     ///
     /// # Errors
     /// When the directory cannot be read or watched, or a file in it is not valid.
-    pub async fn open(directory: &Path) -> Result<(Self, Source), ObjectsError> {
+    pub async fn open(directory: &Path) -> Result<(Self, Source), DirectoryError> {
         let mut source = directory::open(directory)?;
         let objects = Self::new(Origin::Directory(Arc::new(directory.to_owned())));
         while let Some(piece) = source.initial().await {

@@ -12,9 +12,10 @@ use keda_http_e2e::wait;
 use keda_http_kubernetes::listeners::{self, CONFIG_MAP};
 use keda_http_kubernetes::wired::{self, STATE};
 use keda_http_runtime::readiness::Readiness;
+use keda_http_scaler::cluster::Cluster;
 use keda_http_scaler::config::{AdminService, AutowireCommandConfig, AutowireConfig, ClusterConfig};
 use keda_http_scaler::controllers::autowire;
-use keda_http_scaler::controllers::autowire::command::{ClusterReader, dry_run, restore};
+use keda_http_scaler::controllers::autowire::command::{dry_run, restore};
 use keda_http_scaler::controllers::context::{Context, InterceptorView};
 use keda_http_scaler::controllers::feed;
 use keda_http_scaler::host_port::HostPort;
@@ -73,7 +74,6 @@ fn pod(ready: bool) -> Arc<[Pod]> {
         interceptor: interceptor(),
         addresses: vec!["10.1.0.1".parse().unwrap()],
         ready,
-        name: Some("interceptor-1".to_owned()),
         node: Some("node-1".to_owned()),
         zone: None,
     };
@@ -170,7 +170,7 @@ impl Stage {
             open_ports: self.listeners.subscribe(),
         };
         let (sender, news) = mpsc::unbounded_channel();
-        let source = feed::open(self.scaler.clone(), &self.own, Some(self.namespace.clone()), true);
+        let source = feed::open(&self.command().0, true);
         let readiness = Readiness::new();
         let config = self.config();
         self.leader.spawn(async move {
@@ -201,8 +201,8 @@ impl Stage {
         }
     }
 
-    fn command(&self) -> (ClusterReader, AutowireCommandConfig) {
-        let cluster = ClusterReader {
+    fn command(&self) -> (Cluster, AutowireCommandConfig) {
+        let cluster = Cluster {
             client: self.scaler.clone(),
             namespace: self.own.clone(),
             watch_namespace: Some(self.namespace.clone()),

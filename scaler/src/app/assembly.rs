@@ -10,7 +10,8 @@ use keda_http_runtime::readiness::Readiness;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ClusterConfig, Config, Find, InterceptorsConfig, ObjectsFrom};
+use crate::cluster::Cluster;
+use crate::config::{Config, Find, InterceptorsConfig, ObjectsFrom};
 use crate::controllers;
 use crate::controllers::context::{Context, InterceptorView};
 use crate::controllers::feed;
@@ -55,7 +56,7 @@ impl Parts {
     /// Finds the API server where one is needed, reads the manifests, and creates the parts.
     pub(super) async fn make(config: &Config, observability: &Observability) -> Result<Self> {
         let cluster = match &config.cluster {
-            Some(settings) => Some(reach(settings).await?),
+            Some(settings) => Some(Cluster::connect(settings).await.context(INSTEAD)?),
             None => None,
         };
         let cluster = cluster.as_ref();
@@ -117,52 +118,33 @@ impl Finder {
     }
 }
 
-/// The client for the API server, and the namespaces to read.
-#[derive(Clone)]
-struct Cluster {
-    client: kube::Client,
-    /// The namespace of the scaler and the interceptors.
-    namespace: String,
-    watch_namespace: Option<String>,
-}
-
 /// Not reached: the settings require an API server wherever a part needs one.
 const NO_CLUSTER: &str = "an API server is needed";
 const INSTEAD: &str = "without a cluster, set KEDA_HTTP_SCALER_INTERCEPTORS to the admin ports of the interceptors, and \
      KEDA_HTTP_MANIFESTS to a directory of manifests";
-/// The kinds to which KEDA's calls may refer.
-const SCALED: [Kind; 2] = [Kind::InterceptorRoute, Kind::HttpScaledObject];
-/// Creates the client. Sends nothing.
-async fn reach(config: &ClusterConfig) -> Result<Cluster> {
-    let (client, own_namespace) = cluster::client().await.context(INSTEAD)?;
-    Ok(Cluster {
-        client,
-        namespace: config.namespace.clone().unwrap_or(own_namespace),
-        watch_namespace: config.watch_namespace.clone(),
-    })
-}
-
 async fn objects(from: &ObjectsFrom, cluster: Option<&Cluster>) -> Result<(ScalingObjects, Option<Source>)> {
     Ok(match from {
         ObjectsFrom::Nowhere => (ScalingObjects::none(), None),
         ObjectsFrom::Manifests(directory) => {
-            let (objects, source) = ScalingObjects::open(directory).await?;
+            let opened = ScalingObjects::open(directory).await;
+            let (objects, source) = opened.context("KEDA_HTTP_MANIFESTS")?;
             (objects, Some(source))
         }
         ObjectsFrom::Cluster => {
-            let cluster = cluster.context(NO_CLUSTER)?;
-            (ScalingObjects::from_cluster(), Some(source(cluster, &SCALED)))
+            let Cluster {
+                client,
+                watch_namespace,
+                ..
+            } = cluster.context(NO_CLUSTER)?.clone();
+            let settings = ClusterSettings {
+                watch_namespace,
+                kinds: [Kind::InterceptorRoute, Kind::HttpScaledObject].into(),
+                ..ClusterSettings::default()
+            };
+            let source = cluster::open(client, settings);
+            (ScalingObjects::from_cluster(), Some(source))
         }
     })
-}
-
-fn source(cluster: &Cluster, kinds: &[Kind]) -> Source {
-    let settings = ClusterSettings {
-        watch_namespace: cluster.watch_namespace.clone(),
-        kinds: kinds.iter().copied().collect(),
-        ..ClusterSettings::default()
-    };
-    cluster::open(cluster.client.clone(), settings)
 }
 
 fn subscriptions(config: &InterceptorsConfig, observability: &Observability) -> Result<Subscriptions> {
@@ -207,14 +189,7 @@ fn leadership(
     );
     let opened = cluster.clone();
     let autowired = settings.autowire.is_some();
-    let open: OpenSource = Arc::new(move || {
-        let Cluster {
-            client,
-            namespace,
-            watch_namespace,
-        } = opened.clone();
-        feed::open(client, &namespace, watch_namespace, autowired)
-    });
+    let open: OpenSource = Arc::new(move || feed::open(&opened, autowired));
     let controllers = Controllers {
         context: context(config, cluster),
         list: controllers::all(settings, interceptors).into(),

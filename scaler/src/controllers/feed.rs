@@ -9,6 +9,7 @@ use keda_http_runtime::readiness::Readiness;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::context::Update;
+use crate::cluster::Cluster;
 
 /// The kinds that all controllers follow. Only autowire needs endpoints.
 const KINDS: [Kind; 4] = [
@@ -21,12 +22,12 @@ const KINDS: [Kind; 4] = [
 /// The name under which `/readyz` shows which objects the leader cannot read.
 pub const PROBLEM: &str = "objects of the controllers";
 
-/// Opens the source of the objects that controllers follow. `namespace`: that of the scaler. With `autowire` it also has
-/// EndpointSlices, the ConfigMap of the listeners, and what autowire wrote for objects that were deleted since.
-pub fn open(client: kube::Client, namespace: &str, watch_namespace: Option<String>, autowire: bool) -> Source {
-    let own_config_maps = autowire.then(|| (namespace.to_owned(), vec![listeners::CONFIG_MAP.to_owned()]));
+/// Opens the source of the objects that controllers follow. With `autowire` it also has EndpointSlices, the ConfigMap of
+/// the listeners, and what autowire wrote for objects that were deleted since.
+pub fn open(cluster: &Cluster, autowire: bool) -> Source {
+    let own_config_maps = autowire.then(|| (cluster.namespace.clone(), vec![listeners::CONFIG_MAP.to_owned()]));
     let settings = ClusterSettings {
-        watch_namespace,
+        watch_namespace: cluster.watch_namespace.clone(),
         kinds: KINDS
             .into_iter()
             .chain(autowire.then_some(Kind::EndpointSlice))
@@ -35,7 +36,7 @@ pub fn open(client: kube::Client, namespace: &str, watch_namespace: Option<Strin
         autowired: autowire,
         slices_of: None,
     };
-    cluster::open(client, settings)
+    cluster::open(cluster.client.clone(), settings)
 }
 
 /// Sends everything that comes from the source to all receivers, until the source ends: the initial state in batches, then

@@ -20,11 +20,9 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Whether it takes new connections.
     pub ready: bool,
-    /// Its name, where the slices tell.
-    pub name: Option<String>,
-    /// The node it runs on, where the slices tell.
+    /// The node it runs on; `None` where the slices do not say.
     pub node: Option<String>,
-    /// The zone it runs in, where the slices tell.
+    /// The zone it runs in; `None` where the slices do not say.
     pub zone: Option<String>,
 }
 
@@ -46,7 +44,6 @@ struct Listed {
     id: String,
     address: SocketAddr,
     ready: bool,
-    name: Option<String>,
     node: Option<String>,
     zone: Option<String>,
 }
@@ -116,7 +113,6 @@ fn pod(mut listed: Vec<&Listed>) -> Option<Pod> {
         interceptor: first.address.into(),
         addresses,
         ready: listed.iter().all(|listed| listed.ready),
-        name: first.name.clone(),
         node: first.node.clone(),
         zone: first.zone.clone(),
     })
@@ -134,14 +130,12 @@ fn listed(slice: &EndpointSlice, port: u16) -> Vec<Listed> {
 fn listed_endpoint(endpoint: &Endpoint, port: u16) -> Option<Listed> {
     let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
     let target = endpoint.target_ref.as_ref();
-    let name = target.and_then(|target| target.name.clone());
-    let uid = target.and_then(|target| target.uid.clone());
+    let id = target.and_then(|target| target.uid.clone().or_else(|| target.name.clone()));
     Some(Listed {
-        id: uid.or_else(|| name.clone()).unwrap_or_else(|| address.to_string()),
+        id: id.unwrap_or_else(|| address.to_string()),
         address: SocketAddr::new(address, port),
         // One that drains takes no new connections.
         ready: is_ready(endpoint) && !is_terminating(endpoint),
-        name,
         node: endpoint.node_name.clone(),
         zone: endpoint.zone.clone(),
     })

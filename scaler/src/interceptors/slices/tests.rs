@@ -71,12 +71,8 @@ fn a_pod_of_two_families_is_one_by_its_ipv4_address() {
         pods[0].addresses,
         ["10.0.0.1", "fd00::1"].map(|ip| ip.parse::<IpAddr>().unwrap())
     );
-    let place = (
-        pods[0].name.as_deref(),
-        pods[0].node.as_deref(),
-        pods[0].zone.as_deref(),
-    );
-    assert_eq!(place, (Some("pod-1"), Some("node-1"), Some("a")));
+    let place = (pods[0].node.as_deref(), pods[0].zone.as_deref());
+    assert_eq!(place, (Some("node-1"), Some("a")));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::snapshot::{ClusterReader, Snapshot};
+use super::snapshot::{self, Snapshot};
+use crate::cluster::Cluster;
 use crate::config::AutowireCommandConfig;
 use crate::controllers::autowire::Impact;
 use crate::controllers::autowire::restored::{self, Mode};
@@ -35,23 +36,23 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the cluster cannot be read, or a Service could not be restored.
-pub async fn restore(reader: &ClusterReader, config: &AutowireCommandConfig) -> Result<String> {
-    let installation = restored::installation(&reader.client, &config.admin_service).await?;
-    write_marker(reader, &installation)
+pub async fn restore(cluster: &Cluster, config: &AutowireCommandConfig) -> Result<String> {
+    let installation = restored::installation(&cluster.client, &config.admin_service).await?;
+    write_marker(cluster, &installation)
         .await
         .with_context(|| format!("ConfigMap {CONFIG_MAP}"))?;
-    let mut snapshot = reader.read(config).await?;
+    let mut snapshot = snapshot::read(cluster, config).await?;
     let limit = Instant::now() + LIMIT;
-    while restore_services(reader, config, &mut snapshot).await? || !is_quiet(&mut snapshot).await? {
+    while restore_services(cluster, config, &mut snapshot).await? || !is_quiet(&mut snapshot).await? {
         if Instant::now() > limit {
             bail!("another process keeps pointing Services to the interceptors; stop the scaler, then run this again");
         }
     }
-    Ok(summary(&snapshot.world, &reader.namespace))
+    Ok(summary(&snapshot.world, &cluster.namespace))
 }
 
-async fn write_marker(reader: &ClusterReader, installation: &str) -> Result<()> {
-    let config_maps: Api<ConfigMap> = Api::namespaced(reader.client.clone(), &reader.namespace);
+async fn write_marker(cluster: &Cluster, installation: &str) -> Result<()> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let annotations = BTreeMap::from([(restored::ANNOTATION.to_owned(), installation.to_owned())]);
     if config_maps.get_opt(CONFIG_MAP).await?.is_some() {
         let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
@@ -71,11 +72,7 @@ async fn write_marker(reader: &ClusterReader, installation: &str) -> Result<()> 
 }
 
 /// Returns whether anything had to be written.
-async fn restore_services(
-    reader: &ClusterReader,
-    config: &AutowireCommandConfig,
-    snapshot: &mut Snapshot,
-) -> Result<bool> {
+async fn restore_services(cluster: &Cluster, config: &AutowireCommandConfig, snapshot: &mut Snapshot) -> Result<bool> {
     let (world, now) = (&mut snapshot.world, Instant::now());
     let mut planner = Planner::without_debounce(config.autowire.ports.clone(), now);
     let mut writes = planner.plan(world, &snapshot.interceptors, Mode::Restored, now).writes;
@@ -85,8 +82,8 @@ async fn restore_services(
         return Ok(false);
     }
     let writer = Writer {
-        client: reader.client.clone(),
-        namespace: reader.namespace.clone(),
+        client: cluster.client.clone(),
+        namespace: cluster.namespace.clone(),
     };
     let written = writer.write(writes, &world.allocations().clone(), true).await;
     world.apply_all(&written.changes);

@@ -172,7 +172,6 @@ mod tests {
                 interceptor: "10.0.0.1:9090".parse().unwrap(),
                 addresses: vec![address.parse().unwrap()],
                 ready,
-                name: None,
                 node: None,
                 zone: None,
             },

@@ -243,7 +243,6 @@ pub fn interceptor(address: &str) -> ListeningPod {
             interceptor: SocketAddr::new(address, 9090).into(),
             addresses: vec![address],
             ready: true,
-            name: None,
             node: Some("node-1".into()),
             zone: Some("zone-a".into()),
         },
