@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use bundle::Certificates;
 use secret::SecretStore;
-use webhook::WebhookConfiguration;
 
 /// How often Secret and webhook configuration are checked: another tool may have removed the CA bundle, and certificates
 /// expire. A watch would need more rights and a timer all the same.
@@ -91,12 +90,10 @@ pub fn maintain(
 }
 
 async fn check_regularly(client: &Client, names: &Names, serving: &Serving, readiness: &Readiness, first: PendingTask) {
-    let store = SecretStore::new(client, names);
-    let webhook = WebhookConfiguration::new(client, names);
     let mut first = Some(first);
     let mut served: Option<Certificates> = None;
     loop {
-        match check(&store, &webhook, serving, &mut served).await {
+        match check(client, names, serving, &mut served).await {
             Ok(()) => {
                 first.take();
                 readiness.set_problems(PROBLEM, Vec::new());
@@ -107,31 +104,21 @@ async fn check_regularly(client: &Client, names: &Names, serving: &Serving, read
                 readiness.set_problems(PROBLEM, vec![error]);
             }
         }
-        sleep(if served.is_some() {
-            CHECK_EVERY
-        } else {
-            CHECK_EVERY / 20
-        })
-        .await;
+        let soon = served.is_none();
+        sleep(if soon { CHECK_EVERY / 20 } else { CHECK_EVERY }).await;
     }
 }
 
 /// Makes sure that a valid certificate exists, is served, and is trusted by the API server.
-async fn check(
-    store: &SecretStore,
-    webhook: &WebhookConfiguration,
-    serving: &Serving,
-    served: &mut Option<Certificates>,
-) -> Result<()> {
+async fn check(client: &Client, names: &Names, serving: &Serving, served: &mut Option<Certificates>) -> Result<()> {
+    let store = SecretStore::new(client, names);
     let bundle = store.load_or_renew(jiff::Timestamp::now()).await.context("Secret")?;
     if served.as_ref() != Some(&bundle) {
         serving.set(&bundle)?;
         *served = Some(bundle.clone());
     }
-    webhook
-        .set_ca_bundle(&bundle.ca_bundle)
-        .await
-        .context("webhook configuration")
+    let written = webhook::set_ca_bundle(client, &names.webhook, &bundle.ca_bundle).await;
+    written.context("webhook configuration")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::ConfigMap;
-use keda_http_core::route::{Route, ServiceRef};
+use keda_http_core::route::Route;
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::hosts;
@@ -18,9 +18,9 @@ use keda_http_kubernetes::object::{Kind, Object, ObjectId};
 use keda_http_kubernetes::resources::{Condition, HttpScaledObject, InterceptorRoute};
 use keda_http_kubernetes::source::Change;
 use keda_http_kubernetes::view::{HostSettings, View, ViewChange};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Client, Error};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::context::{Context, Update, Updates};
 use super::refusal::refusal;
@@ -152,23 +152,18 @@ impl Conditions {
         let id = object.id();
         self.remove(&id);
         let route = self.view.route(&key(&id));
-        let services: Vec<ServiceKey> = route
-            .map(|route| needed(route).map(ServiceKey::from).collect())
-            .unwrap_or_default();
+        let services: Vec<ServiceKey> = route.map(|route| needed(route)).unwrap_or_default();
         for service in &services {
             let users = self.users.entry(service.clone()).or_default();
             users.reserve_exact(1);
             users.push(id.clone());
         }
-        let generation = object.metadata().generation;
-        self.subjects.insert(
-            id.clone(),
-            Subject {
-                generation,
-                written,
-                services,
-            },
-        );
+        let subject = Subject {
+            generation: object.metadata().generation,
+            written,
+            services,
+        };
+        self.subjects.insert(id.clone(), subject);
         Some(id)
     }
 
@@ -216,13 +211,8 @@ impl Conditions {
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": hosts::CONFIG_MAP},
             "data": hosts::write(&contested),
         });
-        config_maps
-            .patch(
-                hosts::CONFIG_MAP,
-                &PatchParams::apply(MANAGER).force(),
-                &Patch::Apply(&record),
-            )
-            .await?;
+        let (parameters, patch) = (PatchParams::apply(MANAGER).force(), Patch::Apply(&record));
+        config_maps.patch(hosts::CONFIG_MAP, &parameters, &patch).await?;
         self.view.set_record(contested.clone());
         self.recorded = Some(contested);
         Ok(())
@@ -237,13 +227,7 @@ impl Conditions {
         if subject.written.as_ref() == Some(&condition) {
             return Ok(());
         }
-        let status = json!({"status": {"conditions": [condition]}});
-        let client = &self.context.client;
-        let written = match id.kind {
-            Kind::InterceptorRoute => patch::<InterceptorRoute>(client, id, status).await,
-            _ => patch::<HttpScaledObject>(client, id, status).await,
-        };
-        if let Err(error) = written {
+        if let Err(error) = write_condition(&self.context.client, id, &condition).await {
             let reason = refusal(&error).ok_or(error)?;
             tracing::warn!(object = %id, reason, "the API server refused the condition of an object");
         }
@@ -283,30 +267,25 @@ fn key(id: &ObjectId) -> TargetKey {
     TargetKey::object(&id.namespace, &id.name)
 }
 
-fn needed(route: &Route) -> impl Iterator<Item = &ServiceRef> {
-    [Some(&*route.upstream), route.fallback.as_deref()]
-        .into_iter()
-        .flatten()
+/// The Services that the route needs.
+fn needed(route: &Route) -> Vec<ServiceKey> {
+    let services = [Some(&*route.upstream), route.fallback.as_deref()];
+    services.into_iter().flatten().map(ServiceKey::from).collect()
 }
 
 fn ready(conditions: Option<&Vec<Condition>>) -> Option<Condition> {
-    conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition.type_ == verdict::READY)
-        .cloned()
+    let ready = conditions?.iter().find(|condition| condition.type_ == verdict::READY);
+    ready.cloned()
 }
 
-async fn patch<K>(client: &Client, id: &ObjectId, status: Value) -> Result<(), Error>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    let objects: Api<K> = Api::namespaced(client.clone(), &id.namespace);
-    match objects
-        .patch_status(&id.name, &PatchParams::default(), &Patch::Merge(status))
-        .await
-    {
+async fn write_condition(client: &Client, id: &ObjectId, condition: &Condition) -> Result<(), Error> {
+    let resource = match id.kind {
+        Kind::InterceptorRoute => ApiResource::erase::<InterceptorRoute>(&()),
+        _ => ApiResource::erase::<HttpScaledObject>(&()),
+    };
+    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &resource);
+    let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+    match objects.patch_status(&id.name, &PatchParams::default(), &patch).await {
         Ok(_) => Ok(()),
         // Deleted meanwhile.
         Err(Error::Api(status)) if status.code == 404 => Ok(()),

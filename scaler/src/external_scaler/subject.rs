@@ -2,8 +2,6 @@
 
 mod names;
 
-use std::collections::HashMap;
-
 use keda_http_core::target::TargetKey;
 use keda_http_core::trigger::{KedifyHttp, Scaling, Trigger, TriggerError};
 use keda_http_proto::externalscaler::ScaledObjectRef;
@@ -42,22 +40,11 @@ pub(super) enum SubjectError {
         error: TriggerError,
     },
     /// The metadata refers to an object that does not exist.
-    #[error("{kind} {namespace}/{name} was not found {place}")]
-    NotFound {
-        kind: &'static str,
-        namespace: String,
-        name: String,
-        place: String,
-    },
+    #[error("{object} was not found {place}")]
+    NotFound { object: String, place: String },
     /// The metadata refers to an object, and not all objects are known yet.
-    #[error(
-        "{kind} {namespace}/{name} is not known yet: the initial list of objects from the API server is not complete"
-    )]
-    NotKnownYet {
-        kind: &'static str,
-        namespace: String,
-        name: String,
-    },
+    #[error("{0} is not known yet: the initial list of objects from the API server is not complete")]
+    NotKnownYet(String),
 }
 
 impl From<SubjectError> for Status {
@@ -65,19 +52,15 @@ impl From<SubjectError> for Status {
         match error {
             SubjectError::Metadata { .. } => Self::invalid_argument(error.to_string()),
             SubjectError::NotFound { .. } => Self::not_found(error.to_string()),
-            SubjectError::NotKnownYet { .. } => Self::unavailable(error.to_string()),
+            SubjectError::NotKnownYet(_) => Self::unavailable(error.to_string()),
         }
     }
 }
 
 impl CallSubject {
     pub(super) fn resolve(call: &ScaledObjectRef, objects: &ScalingObjects) -> Result<Self, SubjectError> {
-        let ScaledObjectRef {
-            namespace,
-            name,
-            scaler_metadata,
-        } = call;
-        match trigger(call, scaler_metadata)? {
+        let ScaledObjectRef { namespace, name, .. } = call;
+        match trigger(call)? {
             Trigger::InterceptorRoute(route) => {
                 let scaling = objects.interceptor_route(namespace, &route);
                 let scaling = scaling.ok_or_else(|| not_found("InterceptorRoute", namespace, &route, objects))?;
@@ -102,10 +85,9 @@ impl CallSubject {
     /// Upstream's former kind: one metric with integer values; a rate takes precedence over concurrency.
     fn http_scaled_object(namespace: &str, object: &str, scaling: Scaling) -> Self {
         let key = TargetKey::object(namespace, object);
-        let (measure, target) = rate(&key, scaling).or_else(|| concurrency(&key, scaling)).unzip();
-        let name = names::escape(&format!("http-{namespace}/{object}"));
-        let metric = measure.zip(target).map(|(measure, target)| Metric {
-            name,
+        let measured = rate(&key, scaling).or_else(|| concurrency(&key, scaling));
+        let metric = measured.map(|(measure, target)| Metric {
+            name: names::escape(&format!("http-{namespace}/{object}")),
             measure,
             target,
             integers_only: true,
@@ -118,16 +100,14 @@ impl CallSubject {
 
     /// The scaling of the interceptors themselves: the pending requests of all targets together.
     fn interceptor(namespace: &str, scaled_object: &str, target: f64) -> Self {
-        let name = names::escape(&format!("http-{namespace}/{scaled_object}"));
-        let metric = Metric {
-            name,
-            measure: Measure::TotalConcurrency,
-            target,
-            integers_only: false,
-        };
         Self {
             scope: ActivityScope::Everything,
-            metrics: vec![metric],
+            metrics: vec![Metric {
+                name: names::escape(&format!("http-{namespace}/{scaled_object}")),
+                measure: Measure::TotalConcurrency,
+                target,
+                integers_only: false,
+            }],
         }
     }
 
@@ -161,8 +141,9 @@ impl CallSubject {
     }
 }
 
-fn trigger(call: &ScaledObjectRef, metadata: &HashMap<String, String>) -> Result<Trigger, SubjectError> {
-    let pairs = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+fn trigger(call: &ScaledObjectRef) -> Result<Trigger, SubjectError> {
+    let pairs = call.scaler_metadata.iter();
+    let pairs = pairs.map(|(key, value)| (key.as_str(), value.as_str()));
     Trigger::from_metadata(pairs).map_err(|error| SubjectError::Metadata {
         namespace: call.namespace.clone(),
         name: call.name.clone(),
@@ -170,17 +151,13 @@ fn trigger(call: &ScaledObjectRef, metadata: &HashMap<String, String>) -> Result
     })
 }
 
-fn not_found(kind: &'static str, namespace: &str, name: &str, objects: &ScalingObjects) -> SubjectError {
-    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+fn not_found(kind: &str, namespace: &str, name: &str, objects: &ScalingObjects) -> SubjectError {
+    let object = format!("{kind} {namespace}/{name}");
     if !objects.is_complete() {
-        return SubjectError::NotKnownYet { kind, namespace, name };
+        return SubjectError::NotKnownYet(object);
     }
-    SubjectError::NotFound {
-        kind,
-        namespace,
-        name,
-        place: objects.place(),
-    }
+    let place = objects.place();
+    SubjectError::NotFound { object, place }
 }
 
 fn scope(key: TargetKey, scaling: Scaling) -> ActivityScope {

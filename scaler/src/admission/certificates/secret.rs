@@ -1,7 +1,5 @@
 //! The Secret with the certificates, which all replicas share.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -59,44 +57,28 @@ impl SecretStore {
 
     /// Returns `false` when another replica wrote it first.
     async fn write(&self, found: Option<Secret>, certificates: &Certificates) -> Result<bool> {
-        let written = match found {
-            Some(mut secret) => {
-                secret
-                    .data
-                    .get_or_insert_with(BTreeMap::new)
-                    .extend(certificates.write());
-                self.secrets
-                    .replace(&self.names.secret, &PostParams::default(), &secret)
-                    .await
-            }
-            None => {
-                self.secrets
-                    .create(&PostParams::default(), &self.fresh(certificates))
-                    .await
-            }
+        let (name, parameters) = (&self.names.secret, PostParams::default());
+        let exists = found.is_some();
+        let mut secret = found.unwrap_or_else(|| Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                ..ObjectMeta::default()
+            },
+            type_: Some("kubernetes.io/tls".to_owned()),
+            ..Secret::default()
+        });
+        secret.data.get_or_insert_default().extend(certificates.write());
+        let written = match exists {
+            true => self.secrets.replace(name, &parameters, &secret).await,
+            false => self.secrets.create(&parameters, &secret).await,
         };
         match written {
             Ok(_) => {
-                tracing::info!(
-                    secret = self.names.secret,
-                    "wrote new certificates for the admission webhook"
-                );
+                tracing::info!(secret = name, "wrote new certificates for the admission webhook");
                 Ok(true)
             }
             Err(Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    fn fresh(&self, certificates: &Certificates) -> Secret {
-        Secret {
-            metadata: ObjectMeta {
-                name: Some(self.names.secret.clone()),
-                ..ObjectMeta::default()
-            },
-            type_: Some("kubernetes.io/tls".to_owned()),
-            data: Some(certificates.write()),
-            ..Secret::default()
         }
     }
 }
