@@ -5,8 +5,6 @@
 //!
 //! The readers of the `OTEL_*` variables say what these are for; `--help` and the chart's README list them.
 
-use std::time::Duration;
-
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::env::{EnvError, Environment};
@@ -16,25 +14,25 @@ mod console;
 mod export;
 #[cfg(test)]
 mod logged;
-pub mod logs;
+pub(crate) mod logs;
 mod metrics;
 mod otlp;
+mod own_runtime;
 mod prompt;
 pub mod propagation;
 mod sampling;
 mod settings;
 
-pub use logs::{FLAGS, LogConfig, LogLevel, LogLevelError, flags_help};
+pub use logs::{LogConfig, LogLevel, LogLevelError};
 pub use metrics::{Instruments, MetricPush, Pushing};
+pub use otlp::FLUSH_LIMIT;
 pub use prompt::PromptExport;
 pub use propagation::Propagation;
 pub use sampling::Sampling;
 
+pub(crate) use logs::flags_help;
 pub(crate) use metrics::MetricSettings;
 pub(crate) use settings::SpanSettings;
-
-/// How long a flush at the end may take.
-pub const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Spans are on: where they go, and by which rules.
 #[derive(Debug, Clone)]

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_tells_all_of_a_span() {
+    fn one_line_describes_a_span() {
         let mut span = span();
         let event = Event::new("ready", span.start_time + Duration::from_millis(250), Vec::new(), 0);
         span.events.events.push(event);

@@ -12,12 +12,12 @@ use opentelemetry_otlp::{WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
-use tokio::runtime::Runtime;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, ClientTlsConfig};
 
 use super::console::Console;
 use super::otlp::{Collector, Protocol};
+use super::own_runtime::OwnRuntime;
 use super::settings::{Batch, Destination, SpanSettings};
 use crate::env::EnvError;
 
@@ -168,9 +168,8 @@ impl<E: SpanExporter> SpanExporter for LoggingExporter<E> {
 /// program's runtime or after its end; exports disturb nobody; and a connection that ends between two exports is
 /// noticed then, not by the next export, which would be lost.
 struct ToCollector {
+    runtime: OwnRuntime,
     exporter: opentelemetry_otlp::SpanExporter,
-    /// Always there until the drop.
-    runtime: Option<Runtime>,
     limit: Duration,
 }
 
@@ -182,52 +181,28 @@ impl fmt::Debug for ToCollector {
 
 impl ToCollector {
     fn new(collector: &Collector, limit: Duration) -> Result<Self, EnvError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("span-export")
-            .enable_all()
-            .build()
-            .map_err(|error| collector.unusable(&error))?;
+        let runtime = OwnRuntime::new("span-export").map_err(|error| collector.unusable(&error))?;
         let exporter = {
-            let _inside = runtime.enter(); // The gRPC channel wants to know its runtime.
+            let _inside = runtime.handle.enter(); // The gRPC channel wants to know its runtime.
             match collector.protocol {
-                Protocol::Grpc => over_grpc(collector),
-                Protocol::Http => over_http(collector),
+                Protocol::Grpc => over_grpc(collector)?,
+                Protocol::Http => over_http(collector)?,
             }
         };
-        match exporter {
-            Ok(exporter) => Ok(Self {
-                exporter,
-                runtime: Some(runtime),
-                limit,
-            }),
-            Err(error) => {
-                runtime.shutdown_background(); // A drop would panic inside another runtime.
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Drop for ToCollector {
-    fn drop(&mut self) {
-        // Waits for nothing (a name that does not resolve, for example), and may be inside another runtime.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        Ok(Self {
+            runtime,
+            exporter,
+            limit,
+        })
     }
 }
 
 impl SpanExporter for ToCollector {
     fn export(&self, batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
-        let result = match &self.runtime {
-            Some(runtime) => runtime.block_on(async {
-                let exported = tokio::time::timeout(self.limit, self.exporter.export(batch));
-                exported.await.unwrap_or(Err(OTelSdkError::Timeout(self.limit)))
-            }),
-            None => Err(OTelSdkError::AlreadyShutdown),
-        };
-        std::future::ready(result)
+        std::future::ready(self.runtime.handle.block_on(async {
+            let exported = tokio::time::timeout(self.limit, self.exporter.export(batch));
+            exported.await.unwrap_or(Err(OTelSdkError::Timeout(self.limit)))
+        }))
     }
 
     fn set_resource(&mut self, resource: &Resource) {

@@ -16,8 +16,10 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::env::EnvError;
 use crate::settings::{BOOLEAN, Kind, Settings};
 
-/// The flags of [`LogConfig::from_args`], each with one line of help.
-pub const FLAGS: [(&str, &str); 5] = [
+/// A flag with its two dashes, and one line of help.
+type Flag = (&'static str, &'static str);
+
+const FLAGS: [Flag; 5] = [
     (
         "--zap-log-level",
         "debug, info (default), error, panic, or 1 (debug), 2 and more (trace); RUST_LOG wins over it",
@@ -37,8 +39,8 @@ pub const FLAGS: [(&str, &str); 5] = [
     ),
 ];
 
-/// [`FLAGS`] as the lines of a `--help` text.
-pub fn flags_help() -> String {
+/// All flags as the lines of a `--help` text.
+pub(crate) fn flags_help() -> String {
     let line = |(flag, help): &(&str, &str)| format!("  {:<24} {help}\n", format!("{flag}=…"));
     FLAGS.iter().map(line).collect()
 }
@@ -73,7 +75,7 @@ impl Default for LogConfig {
 impl LogConfig {
     /// From the command line without the program's name (`--zap-log-level`, `--zap-encoder`, `--zap-time-encoding`,
     /// `--zap-devel`, `--zap-stacktrace-level`, with one dash or two, `=value` or the next argument). `--help` is
-    /// the programs' own; see [`FLAGS`]. `RUST_LOG` is read when the logs start.
+    /// the programs' own. `RUST_LOG` is read when the logs start.
     ///
     /// # Errors
     /// An unknown flag, or a value that cannot be used; the message names what is allowed.
@@ -81,12 +83,12 @@ impl LogConfig {
         let mut args = args.into_iter().peekable();
         let mut given = Given::default();
         while let Some(argument) = args.next() {
-            let (flag, inline) = split(&argument)?;
+            let ((flag, help), inline) = split(&argument)?;
             let is_switch = flag == "--zap-devel"; // Like Go's: never followed by a value of its own.
             let value = match inline {
                 Some(value) => value,
                 None if is_switch => "true".to_owned(),
-                None => args.next().ok_or_else(|| missing_value(flag))?,
+                None => args.next().ok_or_else(|| EnvError::missing(flag, help))?,
             };
             given.set(flag, &value)?;
         }
@@ -140,8 +142,8 @@ impl Given {
     }
 }
 
-/// A known flag with two dashes, and its value if it is in the same argument.
-fn split(argument: &str) -> Result<(&'static str, Option<String>), EnvError> {
+/// A known flag, and its value if it is in the same argument.
+fn split(argument: &str) -> Result<(Flag, Option<String>), EnvError> {
     let (name, value) = match argument.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (argument, None),
@@ -155,15 +157,7 @@ fn split(argument: &str) -> Result<(&'static str, Option<String>), EnvError> {
         let what = if argument.starts_with('-') { "flag" } else { "argument" };
         EnvError::CommandLine(format!("unknown {what} {argument:?}; --help lists what is allowed"))
     };
-    known.map(|(flag, _)| (*flag, value)).ok_or_else(unknown)
-}
-
-fn missing_value(flag: &str) -> EnvError {
-    let help = FLAGS
-        .iter()
-        .find(|(name, _)| *name == flag)
-        .map_or("given", |(_, help)| help);
-    EnvError::missing(flag, help)
+    known.map(|flag| (*flag, value)).ok_or_else(unknown)
 }
 
 /// The filter of a zap level. Debugging is about our own code, not about what every library says of every byte.
@@ -205,16 +199,15 @@ impl FormatTime for Time {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("log level {value:?} cannot be used ({reason}); it must be {LEVELS}")]
 pub struct LogLevelError {
-    /// The text.
-    pub value: String,
-    /// What is wrong with it.
-    pub reason: String,
+    value: String,
+    reason: String,
 }
 
 const LEVELS: &str = "trace, debug, info, warn, error or off, or a list of these and of target=level, \
                       such as info,keda_http_interceptor=debug";
 
-/// The level of the logs; cheap to clone, changeable at run time. The default one belongs to no logs: it is only remembered.
+/// The level of the logs; cheap to clone, changeable at run time. The default one belongs to no logs: it is only
+/// remembered.
 #[derive(Clone, Default)]
 pub struct LogLevel {
     shared: Arc<Shared>,
@@ -311,10 +304,9 @@ where
         .with_timer(config.time)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    if config.json {
-        lines.json().flatten_event(true).boxed()
-    } else {
-        lines.boxed()
+    match config.json {
+        true => lines.json().flatten_event(true).boxed(),
+        false => lines.boxed(),
     }
 }
 

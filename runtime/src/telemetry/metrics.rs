@@ -1,6 +1,6 @@
 //! Metrics that are pushed to a collector by OTLP/HTTP, beside being there for a scrape.
 //!
-//! What a scrape would be given is translated for each export, and that is all: an instrument costs nothing more for being pushed.
+//! What a scrape would be given is translated for each export, so an instrument costs nothing more for being pushed.
 //! All values are since the start of the process, so an export that fails is made good by the next one.
 
 use std::fmt;
@@ -13,13 +13,12 @@ use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use prometheus_client::registry::Registry;
 use prost::Message;
-use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::FLUSH_LIMIT;
-use super::otlp::Collector;
+use super::otlp::{Collector, FLUSH_LIMIT};
+use super::own_runtime::OwnRuntime;
 use crate::env::{EnvError, Environment};
 
 mod exposition;
@@ -71,8 +70,8 @@ pub struct MetricPush {
 }
 
 impl MetricPush {
-    /// `None` unless `OTEL_EXPORTER_OTLP_METRICS_ENABLED` is true. `service_name` is fixed, as that of spans. To be called
-    /// at the start of the process, since when its values count.
+    /// `None` unless `OTEL_EXPORTER_OTLP_METRICS_ENABLED` is true. `service_name` is fixed, as that of spans. To be
+    /// called at the start of the process, since when its values count.
     ///
     /// # Errors
     /// When a variable cannot be used.
@@ -97,18 +96,14 @@ impl MetricPush {
     /// # Errors
     /// When there can be no such thread.
     pub fn start(self, instruments: Instruments) -> std::io::Result<Pushing> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("metric-export")
-            .enable_all()
-            .build()?;
+        let runtime = OwnRuntime::new("metric-export")?;
         let (interval, stop) = (self.interval, CancellationToken::new());
         tracing::info!(destination = %self.collector.endpoint, ?interval, "metrics are pushed");
         let exports = Exporter::new(self, instruments).run(interval, stop.clone());
         Ok(Pushing {
             stop,
-            exports: runtime.spawn(exports),
-            runtime: Some(runtime),
+            exports: runtime.handle.spawn(exports),
+            _runtime: runtime,
         })
     }
 }
@@ -118,8 +113,7 @@ impl MetricPush {
 pub struct Pushing {
     stop: CancellationToken,
     exports: JoinHandle<()>,
-    /// Always there until the drop.
-    runtime: Option<Runtime>,
+    _runtime: OwnRuntime,
 }
 
 impl Pushing {
@@ -128,15 +122,6 @@ impl Pushing {
         self.stop.cancel();
         // It fails only when an export has panicked, which is logged.
         let _ = (&mut self.exports).await;
-    }
-}
-
-impl Drop for Pushing {
-    fn drop(&mut self) {
-        // Waits for nothing (a name that does not resolve, for example), and may be inside another runtime.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What all signals share: where the collector is, how it is spoken to, and who sends.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,12 +10,16 @@ use http::Uri;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
+use percent_encoding::percent_decode_str;
 
 use crate::env::EnvError;
 use crate::settings::{BOOLEAN, Kind, Settings, TEXT, Variable};
 
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const A_DAY_IN_MILLISECONDS: u64 = 24 * 60 * 60 * 1000;
+
+/// How long a flush at the end may take.
+pub const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is sent. Each signal has variables of its own, which win over those of all signals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,17 +330,10 @@ fn pairs<T>(variable: &str, text: &str, convert: impl Fn(String, String) -> Opti
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
-    let mut pieces = text.split('%');
-    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let (digits, rest) = piece.split_at_checked(2)?;
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
+    let mut escapes = text.split('%').skip(1).map(|rest| rest.as_bytes().get(..2));
+    let valid = escapes.all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)));
+    let decoded = percent_decode_str(text).decode_utf8().ok();
+    decoded.filter(|_| valid).map(Cow::into_owned)
 }
 
 fn certificates(signal: Signal, settings: &Settings) -> Result<Option<Vec<u8>>, EnvError> {

@@ -71,13 +71,11 @@ const KIND: Kind<Propagation> = Kind {
         ];
         let names: Vec<_> = names
             .iter()
-            .filter(|(is_on, _)| *is_on)
-            .map(|(_, name)| *name)
+            .filter_map(|(is_on, name)| is_on.then_some(*name))
             .collect();
-        if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.join(",")
+        match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(","),
         }
     },
 };

@@ -19,30 +19,23 @@ pub struct Sampling {
     pub root_ratio: f64,
 }
 
-enum Root {
-    Always,
-    Never,
-    Ratio,
-}
-
 impl Sampling {
     /// The default is `parentbased_always_on`; the ratio of the ratio samplers is 1 by default.
     pub(crate) fn read(settings: &Settings) -> Self {
-        let (parent_based, root) = settings
-            .variable(SAMPLER, &KIND, "Which spans are exported")
-            .default((true, Root::Always));
+        let name = settings.variable(SAMPLER, &KIND, "Which spans are exported");
+        let name = name.default("parentbased_always_on");
         let argument = settings
-            .only_if(matches!(root, Root::Ratio))
+            .only_if(name.ends_with("traceidratio"))
             .variable(ARGUMENT, &RATIO, "The share of traces that the ratio samplers choose")
             .default(1.0);
-        let root_ratio = match root {
-            Root::Always => 1.0,
-            Root::Never => 0.0,
-            Root::Ratio => argument,
-        };
+        let root = name.strip_prefix("parentbased_");
         Self {
-            parent_based,
-            root_ratio,
+            parent_based: root.is_some(),
+            root_ratio: match root.unwrap_or(name) {
+                "always_on" => 1.0,
+                "always_off" => 0.0,
+                _ => argument,
+            },
         }
     }
 
@@ -56,19 +49,16 @@ impl Sampling {
     }
 
     pub(crate) fn sampler(self) -> FollowsCaller {
-        let root = if self.root_ratio >= 1.0 {
-            Sampler::AlwaysOn
-        } else if self.root_ratio <= 0.0 {
-            Sampler::AlwaysOff
-        } else {
-            Sampler::TraceIdRatioBased(self.root_ratio)
+        let root = match self.root_ratio {
+            1.0.. => Sampler::AlwaysOn,
+            ..=0.0 => Sampler::AlwaysOff,
+            ratio => Sampler::TraceIdRatioBased(ratio),
         };
         FollowsCaller {
             parent_based: self.parent_based,
-            otherwise: if self.parent_based {
-                Sampler::ParentBased(Box::new(root))
-            } else {
-                root
+            otherwise: match self.parent_based {
+                true => Sampler::ParentBased(Box::new(root)),
+                false => root,
             },
         }
     }
@@ -101,31 +91,19 @@ impl ShouldSample for FollowsCaller {
     }
 }
 
-fn by_name(name: &str) -> Option<(bool, Root)> {
-    let (parent_based, root) = match name.strip_prefix("parentbased_") {
-        Some(root) => (true, root),
-        None => (false, name),
-    };
-    match root {
-        "always_on" => Some((parent_based, Root::Always)),
-        "always_off" => Some((parent_based, Root::Never)),
-        "traceidratio" => Some((parent_based, Root::Ratio)),
-        _ => None,
-    }
-}
-
-const KIND: Kind<(bool, Root)> = Kind {
+const NAMES: [&str; 6] = [
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
+const KIND: Kind<&str> = Kind {
     allowed: "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or \
               parentbased_traceidratio",
-    parse: |name| by_name(&name.to_ascii_lowercase()),
-    show: |(parent_based, root)| {
-        let root = match root {
-            Root::Always => "always_on",
-            Root::Never => "always_off",
-            Root::Ratio => "traceidratio",
-        };
-        format!("{}{root}", if *parent_based { "parentbased_" } else { "" })
-    },
+    parse: |text| NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(text)),
+    show: |name| (*name).to_owned(),
 };
 const RATIO: Kind<f64> = Kind {
     allowed: "a ratio, 0 to 1",
@@ -164,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_that_is_not_told_is_one() {
+    fn the_default_ratio_is_one() {
         assert_eq!(read(&[(SAMPLER, "traceidratio")]).unwrap().root_ratio, 1.0);
     }
 

@@ -25,7 +25,7 @@ impl SpanExporter for Moody {
 }
 
 #[test]
-fn failures_are_told_when_they_begin_and_when_they_end() {
+fn failures_are_logged_when_they_begin_and_when_they_end() {
     let exporter = LoggingExporter {
         exporter: Moody::default(),
         destination: "http://collector".to_owned(),

@@ -39,8 +39,8 @@ impl MetricSettings {
     }
 }
 
-/// Metrics go by HTTP only, as upstream's. Whoever asks for anything else by the name for metrics must know; the name for
-/// all signals may be meant for others that share the environment, so it does not stop the start.
+/// Metrics go by HTTP only, as upstream's. Whoever asks for anything else by the name for metrics must know; the name
+/// for all signals may be meant for others that share the environment, so it does not stop the start.
 fn check_protocol(settings: &Settings) {
     settings
         .variable(Signal::Metrics.variable("PROTOCOL"), &PROTOCOL, "Protocol of the push")
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_push_is_off_unless_told() {
+    fn the_push_is_off_by_default() {
         let off = |value| read_from(&Environment::of([(ENABLED, value), (INTERVAL, "nonsense")]));
         assert!(off("").unwrap().is_none());
         assert!(off("false").unwrap().is_none());
@@ -112,12 +112,12 @@ mod tests {
         let settings = read(&[]).unwrap();
         let (interval, timeout) = (settings.interval, settings.collector.timeout);
         assert_eq!((interval, timeout), (Duration::from_secs(60), Duration::from_secs(10)));
-        let told = [
+        let variables = [
             (INTERVAL, "5000"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "5"),
             ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "2500"),
         ];
-        let settings = read(&told).unwrap();
+        let settings = read(&variables).unwrap();
         let (interval, timeout) = (settings.interval, settings.collector.timeout);
         assert_eq!(
             (interval, timeout),

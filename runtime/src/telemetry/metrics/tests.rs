@@ -21,7 +21,7 @@ fn exporter() -> Exporter {
 }
 
 #[test]
-fn failures_are_told_when_they_begin_and_when_they_end() {
+fn failures_are_logged_when_they_begin_and_when_they_end() {
     let mut exporter = exporter();
     let lines = logged(|| {
         for failing in [false, true, true, true, false, false, true] {

@@ -34,7 +34,7 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 #[test]
-fn spans_are_off_unless_told() {
+fn spans_are_off_by_default() {
     let off = |value| read_from(&Environment::of([(ENABLED, value), (PROTOCOL, "nonsense")]));
     assert!(off("").unwrap().is_none());
     assert!(off("false").unwrap().is_none());
@@ -247,7 +247,7 @@ fn timeouts_are_milliseconds() {
 }
 
 #[test]
-fn batches_are_as_told() {
+fn batches_follow_the_settings() {
     let expected = Batch {
         delay: Duration::from_secs(5),
         queue: 2048,
@@ -255,7 +255,7 @@ fn batches_are_as_told() {
         timeout: Duration::from_secs(30),
     };
     assert_eq!(read(&[]).unwrap().batch, expected);
-    let told = [
+    let variables = [
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "64"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "128"),
@@ -267,8 +267,8 @@ fn batches_are_as_told() {
         size: 64, // Never more than the queue can hold.
         timeout: Duration::from_secs(2),
     };
-    assert_eq!(read(&told).unwrap().batch, expected);
-    for (name, _) in told {
+    assert_eq!(read(&variables).unwrap().batch, expected);
+    for (name, _) in variables {
         for bad in ["0", "many", "99999999999999999999"] {
             let error = read(&[(name, bad)]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name}={bad:?}")), "{error}");
