@@ -1,7 +1,7 @@
 //! The two gRPC contracts as generated code: KEDA's external scaler, and how interceptors tell scalers what is pending.
 //!
-//! The code is checked in, so that building needs neither `protoc` nor a build script. After a change in `proto/*.proto`:
-//! `UPDATE_GENERATED=1 cargo test -p keda-http-proto`.
+//! The code is checked in, so that building needs neither `protoc` nor a build script. After a change in
+//! `proto/*.proto`: `UPDATE_GENERATED=1 cargo test -p keda-http-proto`.
 
 /// KEDA's contract with external scalers (`externalscaler.proto`): messages, client and server.
 #[rustfmt::skip]

@@ -1,4 +1,5 @@
-//! The admin router every program has: probes, settings and log level. Programs merge their own routes and gRPC services into it.
+//! The admin router every program has: probes, settings and log level. Programs merge their own routes and gRPC
+//! services into it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,8 @@ pub use metrics::{metrics, registry};
 pub const GRACE: Duration = Duration::from_secs(2);
 
 /// `GET /livez` (200 while the process runs), `GET /readyz` (200 `OK` or 503, with `?verbose` or
-/// `Accept: application/json` the whole report as JSON), `GET /config` (the settings in force), `GET` and `PUT /log-level` (a `tracing` filter such as
-/// `info` or `info,keda_http_interceptor=debug`).
+/// `Accept: application/json` the whole report as JSON), `GET /config` (the settings in force), `GET` and `PUT
+/// /log-level` (a `tracing` filter such as `info` or `info,keda_http_interceptor=debug`).
 pub fn router(readiness: Readiness, process: &Process) -> Router {
     let (settings, log_level) = (process.settings.clone(), process.log_level.clone());
     Router::new()

@@ -46,7 +46,8 @@ pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         #[expect(unsafe_code, reason = "glibc has no other interface for it")]
-        // SAFETY: takes a number, touches only the allocator's own free memory, and may be called from any thread at any time.
+        // SAFETY: takes a number, touches only the allocator's own free memory, and may be called from any thread at
+        // any time.
         unsafe {
             libc::malloc_trim(0);
         }

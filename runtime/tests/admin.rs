@@ -117,7 +117,7 @@ async fn readyz_follows_the_readiness() {
 }
 
 #[tokio::test]
-async fn readyz_tells_all_when_asked() {
+async fn readyz_returns_the_whole_report_when_asked() {
     let admin = Admin::start().await;
     let _task = admin.readiness.register("routes");
     admin

@@ -1,9 +1,9 @@
-//! The mutating webhook: it converts `kedify-http` triggers of ScaledObjects, as they are created or updated, into triggers
-//! that stock KEDA can use.
+//! The mutating webhook: it converts `kedify-http` triggers of ScaledObjects, as they are created or updated, into
+//! triggers that stock KEDA can use.
 //!
 //! It runs on every replica and has no side effects, so a dry run needs no special handling. Other objects are allowed
-//! unchanged. An update that does not change the triggers is never refused, so that old objects can always be edited and
-//! deleted.
+//! unchanged. An update that does not change the triggers is never refused, so that old objects can always be edited
+//! and deleted.
 
 pub mod certificates;
 mod tls;
@@ -113,7 +113,8 @@ fn decide(request: &Request, scaler_address: &str) -> Json<Value> {
     }
 }
 
-/// The ScaledObject that is about to be stored; `None` for other kinds, for deletions and for changes of the status only.
+/// The ScaledObject that is about to be stored; `None` for other kinds, for deletions and for changes of the status
+/// only.
 fn stored_object(request: &Request) -> Option<&DynamicObject> {
     let ours = request.resource.group == "keda.sh" && request.resource.resource == "scaledobjects";
     let stored = matches!(request.operation, Operation::Create | Operation::Update)

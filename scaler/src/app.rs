@@ -116,8 +116,8 @@ impl App {
 }
 
 impl Bound {
-    /// Serves until `shutdown`: then it is not ready, all streams end with OK, calls that are being answered are finished,
-    /// and the last metrics are pushed.
+    /// Serves until `shutdown`: then it is not ready, all streams end with OK, calls that are being answered are
+    /// finished, and the last metrics are pushed.
     ///
     /// # Errors
     /// When an essential task failed.

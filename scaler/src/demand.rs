@@ -1,7 +1,7 @@
 //! The combined demand of all interceptors, and a signal for streams that wait for a target to become active.
 //!
-//! A rising edge is detected where a report is applied: the target's activity is compared right before and right after it.
-//! So no timer has to notice that a window ran out, and no edge between two polls is missed.
+//! A rising edge is detected where a report is applied: the target's activity is compared right before and right after
+//! it. So no timer has to notice that a window ran out, and no edge between two polls is missed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -30,7 +30,8 @@ pub(crate) enum ActivityScope {
         /// How long an arrival keeps the target active.
         window: Duration,
     },
-    /// All targets together, for scaling the interceptor itself: active while anything is pending, or was within ten seconds.
+    /// All targets together, for scaling the interceptor itself: active while anything is pending, or was within ten
+    /// seconds.
     Everything,
 }
 

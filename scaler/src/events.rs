@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 /// The longest time that one Event may take: nothing else waits longer for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a warning about the state of several objects must hold before it is published. Their watches lag behind each
-/// other, so a Service that was applied together with its ScaledObject is missing for a moment.
+/// How long a warning about the state of several objects must hold before it is published. Their watches lag behind
+/// each other, so a Service that was applied together with its ScaledObject is missing for a moment.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 /// The object that an Event is about.
@@ -108,8 +108,8 @@ impl Events {
         self.notices.published.retain(|notice| notice.about.id != *id);
     }
 
-    /// Publishes what is new in the complete set of notices that hold now. A notice that no longer holds is published again
-    /// when it comes back. A warning is published when it has held for [`SETTLE_TIME`].
+    /// Publishes what is new in the complete set of notices that hold now. A notice that no longer holds is published
+    /// again when it comes back. A warning is published when it has held for [`SETTLE_TIME`].
     pub(crate) async fn replace_all(&mut self, notices: Vec<Notice>) {
         let notices = notices.into_iter().collect();
         for notice in self.notices.replace_all(notices, Instant::now()) {
@@ -137,8 +137,8 @@ impl Events {
 }
 
 impl Notices {
-    /// Takes the notices that hold now, and returns those to publish. The first time only warnings are returned: the leader
-    /// before this one has published the rest.
+    /// Takes the notices that hold now, and returns those to publish. The first time only warnings are returned: the
+    /// leader before this one has published the rest.
     fn replace_all(&mut self, current: BTreeSet<Notice>, now: Instant) -> Vec<Notice> {
         let mut warnings = BTreeMap::new();
         for notice in current.iter().filter(|notice| notice.warning) {

@@ -1,4 +1,5 @@
-//! KEDA's external scaler service: it translates between KEDA's messages and the combined demand. No call changes state.
+//! KEDA's external scaler service: it translates between KEDA's messages and the combined demand. No call changes
+//! state.
 
 mod activity;
 mod specs;
@@ -108,9 +109,9 @@ impl Service {
 
     /// "No data" is an error, never 0: KEDA then leaves the replicas unchanged.
     ///
-    /// The exception is the scaling of the interceptors themselves: without an interceptor, nothing is pending. If that were
-    /// "no data", KEDA would keep them at zero for ever, because it raises a workload to its minimum only while its triggers
-    /// work.
+    /// The exception is the scaling of the interceptors themselves: without an interceptor, nothing is pending. If that
+    /// were "no data", KEDA would keep them at zero for ever, because it raises a workload to its minimum only while
+    /// its triggers work.
     fn known<T: Default>(&self, reading: Reading<T>, scales_interceptors: bool) -> Result<T, Status> {
         match reading {
             Reading::Known(value) => Ok(value),

@@ -1,5 +1,5 @@
-//! The set of interceptors: a fixed list, or discovered by the EndpointSlices of their Service. Either way it is published
-//! through a watch.
+//! The set of interceptors: a fixed list, or discovered by the EndpointSlices of their Service. Either way it is
+//! published through a watch.
 
 pub mod discovery;
 pub mod open_ports;
@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::host_port::HostPort;
 
-/// The interceptors, each with whether new requests can reach it: it is ready and not terminating. `None` until the set is
-/// known for the first time.
+/// The interceptors, each with whether new requests can reach it: it is ready and not terminating. `None` until the set
+/// is known for the first time.
 pub type Interceptors = Option<BTreeMap<HostPort, bool>>;
 
 /// A set that never changes, all of it reachable. The sender must be kept: dropping it means that discovery has ended.

@@ -94,8 +94,8 @@ impl LeaseCandidate {
         }
     }
 
-    /// Acquires the Lease, renews it as long as possible, and tries to acquire it again, for ever. `leading` is whether this
-    /// replica leads; it becomes false a third of the lease duration before another replica can take over.
+    /// Acquires the Lease, renews it as long as possible, and tries to acquire it again, for ever. `leading` is whether
+    /// this replica leads; it becomes false a third of the lease duration before another replica can take over.
     pub async fn run(&mut self, leading: &watch::Sender<bool>) {
         loop {
             let outcome = self.attempt().await;
@@ -126,8 +126,8 @@ impl LeaseCandidate {
         }
     }
 
-    /// Acquires or renews the Lease where that is allowed. Two attempts fit between the time of a renewal and the end of the
-    /// leadership.
+    /// Acquires or renews the Lease where that is allowed. Two attempts fit between the time of a renewal and the end
+    /// of the leadership.
     async fn attempt(&mut self) -> Result<(), LeaseError> {
         let now = Instant::now();
         let limit = now + self.duration / 6;

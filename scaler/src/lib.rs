@@ -1,5 +1,5 @@
-//! KEDA's external scaler: it receives the pending requests of every interceptor, and tells KEDA at once which workloads
-//! must be active.
+//! KEDA's external scaler: it receives the pending requests of every interceptor, and tells KEDA at once which
+//! workloads must be active.
 //!
 //! # Layout
 //!
@@ -12,7 +12,8 @@
 //!   - [`interceptors::open_ports`]: the ports on which they accept the traffic of autowired Services.
 //! - [`demand`]: the combined demand of all interceptors, and a signal for streams that wait for a rising edge.
 //! - `objects`: the scaling settings of InterceptorRoutes and HTTPScaledObjects.
-//! - `external_scaler`: KEDA's gRPC service. Its `subject` is what a call is about, `activity` and `specs` are its streams.
+//! - `external_scaler`: KEDA's gRPC service. Its `subject` is what a call is about, `activity` and `specs` are its
+//!   streams.
 //!
 //! What only one replica does:
 //!
@@ -22,8 +23,8 @@
 //!
 //! - [`admission`]: the webhook that converts `kedify-http` triggers for KEDA, with its
 //!   [certificates](admission::certificates).
-//! - [`app`]: binds, starts and stops all parts. [`command`]: the command line. [`config`]: the settings. [`cluster`]: the API
-//!   server.
+//! - [`app`]: binds, starts and stops all parts. [`command`]: the command line. [`config`]: the settings. [`cluster`]:
+//!   the API server.
 //! - [`host_port`]: addresses of interceptors, and the one that KEDA is given.
 //! - [`metrics`], `admin` (the port for metrics and probes), `events` (Kubernetes Events) and `root_cause` (of errors).
 

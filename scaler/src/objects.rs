@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// The longest time for which unread objects keep the scaler unready: calls that need no object can be answered without.
+/// The longest time for which unread objects keep the scaler unready: calls that need no object can be answered
+/// without.
 const FIRST_READING: Duration = Duration::from_secs(15);
 
 /// Cheap to clone.
@@ -76,8 +77,8 @@ impl ScalingObjects {
         }
     }
 
-    /// Follows the source until it ends, and reports its problems. `first` is held until the initial state is complete, but no
-    /// longer than [`FIRST_READING`].
+    /// Follows the source until it ends, and reports its problems. `first` is held until the initial state is complete,
+    /// but no longer than [`FIRST_READING`].
     pub async fn follow(self, mut source: Source, readiness: Readiness, first: PendingTask) {
         let mut first = Some(first);
         let mut out_of_time = pin!(sleep(FIRST_READING));

@@ -287,7 +287,7 @@ async fn what_cannot_be_used_is_refused_with_key_value_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn several_triggers_are_told_apart_by_name_and_others_are_left_alone() {
+async fn several_triggers_are_distinguished_by_name_and_others_are_left_alone() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let admission = Admission::start(&control_plane).await;
     let others = [

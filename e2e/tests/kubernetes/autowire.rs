@@ -297,7 +297,7 @@ const TO_INTERCEPTORS: &str = "wired 10.1.0.1 -> 20000";
 const RELEASED: &str = "released 10.0.0.1,10.0.0.2 -> 8080";
 
 #[tokio::test]
-async fn a_service_leads_to_the_interceptors_while_they_are_well_and_to_its_pods_otherwise() {
+async fn a_service_points_to_healthy_interceptors_and_to_its_pods_otherwise() {
     let mut stage = Stage::set().await;
     stage.workload().await;
     stage.lead();
@@ -432,7 +432,7 @@ async fn restore_and_dry_run_need_no_leader() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_autowired_is_told_by_an_event_and_a_foreign_slice_is_left_alone() {
+async fn what_cannot_be_autowired_gets_an_event_and_a_foreign_slice_is_left_alone() {
     let mut stage = Stage::set().await;
     stage.workload().await;
     let selector = json!({"spec": {"selector": {"app": "api"}}});

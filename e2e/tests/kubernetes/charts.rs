@@ -53,7 +53,7 @@ async fn a_misspelled_field_would_be_refused() {
 }
 
 #[tokio::test]
-async fn certificates_outlive_an_upgrade_and_a_rollback_and_notes_tell_what_has_no_effect() {
+async fn certificates_outlive_an_upgrade_and_a_rollback_and_notes_list_what_has_no_effect() {
     let Some(program) = helm() else {
         eprintln!("Skipped: no Helm is here.");
         return;

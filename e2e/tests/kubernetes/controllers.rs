@@ -137,7 +137,7 @@ async fn a_route_says_what_it_lacks_until_it_lacks_nothing() {
 }
 
 #[tokio::test]
-async fn a_scaled_object_that_was_there_before_is_converted_and_a_bad_one_is_told_by_an_event() {
+async fn an_existing_scaled_object_is_converted_and_an_invalid_one_gets_an_event() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let leading = Leading::start(&control_plane).await;
     let scaled = |name: &str, target: &str| {
@@ -173,7 +173,7 @@ async fn a_scaled_object_that_was_there_before_is_converted_and_a_bad_one_is_tol
 }
 
 #[tokio::test]
-async fn an_http_scaled_object_has_a_scaled_object_of_its_own_unless_it_is_told_not_to() {
+async fn an_http_scaled_object_has_a_scaled_object_of_its_own_unless_an_annotation_says_no() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let leading = Leading::start(&control_plane).await;
     let http = |annotations: serde_json::Value| {
@@ -336,7 +336,7 @@ async fn refuse(leading: &Leading, control_plane: &ControlPlane, name: &str) {
 }
 
 #[tokio::test]
-async fn what_is_refused_of_one_object_is_told_there_and_holds_up_no_other() {
+async fn a_refusal_of_one_object_is_reported_on_it_and_delays_no_other() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let leading = Leading::start(&control_plane).await;
     refuse(&leading, &control_plane, "refused").await;

@@ -86,7 +86,7 @@ fn broken() -> Vec<(Value, &'static str)> {
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_refused_in_the_go_add_ons_words() {
+async fn what_breaks_a_rule_is_refused_with_the_go_add_ons_message() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let namespace = control_plane.namespace("crds").await.unwrap();
     for (change, message) in broken() {

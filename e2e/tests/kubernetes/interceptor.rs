@@ -197,7 +197,7 @@ async fn autowired_services_of_two_namespaces_and_a_contested_host() {
 }
 
 #[tokio::test]
-async fn without_the_api_server_it_serves_what_it_knows_and_tells_how_old_that_is() {
+async fn without_the_api_server_it_serves_the_last_state_and_reports_its_age() {
     let control_plane = ControlPlane::start().await.unwrap();
     let Some(shop) = namespace(&control_plane, "shop").await else {
         return;

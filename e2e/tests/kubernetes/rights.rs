@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn the_programs_have_the_rights_they_need_in_the_whole_cluster() {
-    let (installation, scaler, _interceptor) = all_is_well("default").await;
+    let (installation, scaler, _interceptor) = check_installation("default").await;
     let webhooks: Api<MutatingWebhookConfiguration> = Api::all(installation.client.clone());
     let secrets: Api<Secret> = Api::namespaced(installation.client.clone(), "keda");
     wait::until("the webhook has the CA bundle", LIMIT, || async {
@@ -40,7 +40,7 @@ async fn the_programs_have_the_rights_they_need_in_the_whole_cluster() {
 
 #[tokio::test]
 async fn in_one_namespace_the_programs_need_no_rights_beyond_it() {
-    all_is_well("hardened").await;
+    check_installation("hardened").await;
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn the_programs_know_each_variable_of_the_chart() {
 }
 
 /// Both programs run by the chart's golden file, and do their work in namespace `shop` without being refused anything.
-async fn all_is_well(values: &str) -> (Installation, Program, Program) {
+async fn check_installation(values: &str) -> (Installation, Program, Program) {
     let installation = Installation::new(values).await;
     let admin = free_port().unwrap();
     let scaler = installation
@@ -113,7 +113,8 @@ struct Installation {
 }
 
 impl Installation {
-    /// The objects of a golden file, and something to do for the programs. Objects that only exist for others are left out.
+    /// The objects of a golden file, and something to do for the programs. Objects that only exist for others are left
+    /// out.
     async fn new(values: &str) -> Self {
         // Its own: roles are of the whole cluster, and the webhook must not be in the way of other tests.
         let control_plane = ControlPlane::start().await.unwrap();

@@ -251,7 +251,7 @@ async fn many_namespaces_are_watched_over_few_connections() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_dead_without_a_word_is_left_within_half_a_minute() {
+async fn a_silently_dead_connection_is_closed_within_half_a_minute() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let namespace = control_plane.namespace("half-open").await.unwrap();
     control_plane.apply(&route(&namespace, "kept")).await.unwrap();

@@ -27,8 +27,8 @@ pub fn registry(service_name: &'static str) -> Registry {
     registry
 }
 
-/// The router of `GET /metrics`. As Prometheus' own client libraries do, it answers with OpenMetrics only where `Accept`
-/// prefers it: many collectors read nothing but the older text format.
+/// The router of `GET /metrics`. As Prometheus' own client libraries do, it answers with OpenMetrics only where
+/// `Accept` prefers it: many collectors read nothing but the older text format.
 pub fn metrics(registry: Arc<Registry>) -> Router {
     Router::new().route("/metrics", get(expose)).with_state(registry)
 }

@@ -1,8 +1,8 @@
-//! The webhook's certificates: the scaler creates them with a CA of its own, keeps them in a Secret that all replicas share,
-//! renews them in time, and writes the CA bundle into the webhook configuration.
+//! The webhook's certificates: the scaler creates them with a CA of its own, keeps them in a Secret that all replicas
+//! share, renews them in time, and writes the CA bundle into the webhook configuration.
 //!
-//! Every replica does all of it. A write is refused when another replica was first, so replicas that start together agree on
-//! one certificate.
+//! Every replica does all of it. A write is refused when another replica was first, so replicas that start together
+//! agree on one certificate.
 
 mod bundle;
 mod ca;
@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use bundle::Certificates;
 use secret::SecretStore;
 
-/// How often Secret and webhook configuration are checked: another tool may have removed the CA bundle, and certificates
-/// expire. A watch would need more rights and a timer all the same.
+/// How often Secret and webhook configuration are checked: another tool may have removed the CA bundle, and
+/// certificates expire. A watch would need more rights and a timer all the same.
 const CHECK_EVERY: Duration = Duration::from_secs(20);
 const PROBLEM: &str = "certificates of the admission webhook";
 
@@ -73,8 +73,8 @@ impl Names {
     }
 }
 
-/// Keeps the certificates valid until `stop`. Not ready until there is one to serve with: from the call on, not only from
-/// when the future is first polled.
+/// Keeps the certificates valid until `stop`. Not ready until there is one to serve with: from the call on, not only
+/// from when the future is first polled.
 pub fn maintain(
     client: Client,
     names: Names,

@@ -19,7 +19,7 @@ pub struct AdmissionConfig {
 
 impl AdmissionConfig {
     pub(super) fn read(settings: &Settings, ip: IpAddr) -> Option<Self> {
-        let help = "Serve the webhook that turns kedify-http triggers into what KEDA knows";
+        let help = "Serve the webhook that converts kedify-http triggers into triggers that KEDA supports";
         let is_enabled = settings.variable("KEDA_HTTP_ADMISSION_ENABLED", &BOOLEAN, help);
         let is_enabled = is_enabled.default(false);
         let port = settings.variable("KEDA_HTTP_ADMISSION_PORT", &PORT, "Port of the webhook");

@@ -14,7 +14,7 @@ use super::interceptors::InterceptorsConfig;
 pub struct ControllersConfig {
     /// The Lease in the scaler's own namespace.
     pub lease_name: String,
-    /// How long a leader that is gone still counts as the leader; 15 s by default, as is usual.
+    /// How long a leader that no longer renews the Lease still holds it; 15 s by default, as is usual.
     pub lease_duration: Duration,
     /// This replica, as the Lease names its holder.
     pub replica: String,
@@ -36,7 +36,7 @@ impl ControllersConfig {
         let help = "Name of the Lease in the scaler's namespace";
         let lease_name = own.variable("KEDA_HTTP_LEASE_NAME", &TEXT, help);
         let lease_name = lease_name.default("keda-add-ons-http-scaler".to_owned());
-        let help = "How long a leader that is gone still counts as the leader";
+        let help = "How long a leader that no longer renews the Lease still holds it";
         let lease_duration = own.variable("KEDA_HTTP_LEASE_DURATION", &LEASE_DURATION, help);
         let lease_duration = lease_duration.default(Duration::from_secs(15));
         let help = "Name of this replica in the Lease; in a pod the pod's name";

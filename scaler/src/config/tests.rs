@@ -129,7 +129,7 @@ fn an_error_names_the_variable_its_value_and_what_is_allowed() {
 }
 
 #[test]
-fn who_names_no_interceptors_is_told_both_ways() {
+fn without_interceptors_the_error_names_both_settings() {
     let error = read([]).unwrap_err();
     for word in [
         "KEDA_HTTP_SCALER_INTERCEPTORS",

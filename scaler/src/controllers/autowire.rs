@@ -1,11 +1,13 @@
-//! `trafficAutowire`: sends the traffic of Services through the interceptors, and back to the pods when that is not possible.
+//! `trafficAutowire`: sends the traffic of Services through the interceptors, and back to the pods when that is not
+//! possible.
 //!
-//! It only writes objects of its own, so the original state can always be restored, even when nothing of it runs any more.
+//! It only writes objects of its own, so the original state can always be restored, even when nothing of it runs any
+//! more.
 //!
 //! # Layout
 //!
-//! - [`service`]: kind `service`, the EndpointSlices of a Service without a selector. Each other kind of `trafficAutowire`
-//!   will get a file of its own beside it, a line in [`rewirers`] and a line in [`unsupported`].
+//! - [`service`]: kind `service`, the EndpointSlices of a Service without a selector. Each other kind of
+//!   `trafficAutowire` will get a file of its own beside it, a line in [`rewirers`] and a line in [`unsupported`].
 //! - [`unsupported`]: which objects ask for a kind that this version does not rewire.
 //! - [`restored`]: the marker that ends autowire for an installation.
 //! - [`command`]: autowire by hand, `keda-http-scaler restore` and `keda-http-scaler autowire --dry-run`.
@@ -82,8 +84,8 @@ struct AutowireController {
     complete: bool,
     /// Reconcile now.
     due: bool,
-    /// Reconcile with the next tick: our objects were changed by others, or a write was just done or failed. So a conflict
-    /// with another writer is never faster than the ticks.
+    /// Reconcile with the next tick: our objects were changed by others, or a write was just done or failed. So a
+    /// conflict with another writer is never faster than the ticks.
     unsettled: bool,
 }
 

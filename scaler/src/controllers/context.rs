@@ -20,11 +20,11 @@ pub struct Context {
     pub scaler_address: String,
 }
 
-/// An update of the objects that controllers follow: InterceptorRoutes, HTTPScaledObjects, ScaledObjects, the Services of
-/// namespaces that have routes and, for autowire, their EndpointSlices.
+/// An update of the objects that controllers follow: InterceptorRoutes, HTTPScaledObjects, ScaledObjects, the Services
+/// of namespaces that have routes and, for autowire, their EndpointSlices.
 #[derive(Clone)]
 pub enum Update {
-    /// ScalingObjects were added, changed or deleted.
+    /// Objects were added, changed or deleted.
     Changed(Arc<[Change]>),
     /// The initial state has been delivered: from now on an object that is not known does not exist.
     Complete,

@@ -1,7 +1,7 @@
 //! Converts ScaledObjects that were created before the webhook was installed, or while it was not available.
 //!
-//! An object that is already converted is not written, so a tool that applies `kedify-http` again and again does not cause
-//! writes here: the webhook converts it on admission.
+//! An object that is already converted is not written, so a tool that applies `kedify-http` again and again does not
+//! cause writes here: the webhook converts it on admission.
 
 use anyhow::Result;
 use keda_http_kubernetes::conversion::{Conversion, convert};

@@ -22,8 +22,8 @@ const KINDS: [Kind; 4] = [
 /// The name under which `/readyz` shows which objects the leader cannot read.
 pub const PROBLEM: &str = "objects of the controllers";
 
-/// Opens the source of the objects that controllers follow. With `autowire` it also has EndpointSlices, the ConfigMap of
-/// the listeners, and what autowire wrote for objects that were deleted since.
+/// Opens the source of the objects that controllers follow. With `autowire` it also has EndpointSlices, the ConfigMap
+/// of the listeners, and what autowire wrote for objects that were deleted since.
 pub fn open(cluster: &Cluster, autowire: bool) -> Source {
     let own_config_maps = autowire.then(|| (cluster.namespace.clone(), vec![listeners::CONFIG_MAP.to_owned()]));
     let settings = ClusterSettings {
@@ -39,8 +39,8 @@ pub fn open(cluster: &Cluster, autowire: bool) -> Source {
     cluster::open(cluster.client.clone(), settings)
 }
 
-/// Sends everything that comes from the source to all receivers, until the source ends: the initial state in batches, then
-/// [`Update::Complete`], then every change.
+/// Sends everything that comes from the source to all receivers, until the source ends: the initial state in batches,
+/// then [`Update::Complete`], then every change.
 pub async fn feed(mut source: Source, receivers: Vec<UnboundedSender<Update>>, readiness: Readiness) {
     let mut problems = source.problems();
     report(&problems.borrow_and_update(), &readiness);

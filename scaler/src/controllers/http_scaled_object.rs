@@ -1,9 +1,9 @@
 //! Creates ScaledObjects for HTTPScaledObjects, as the Go add-on's operator does.
 //!
 //! Each gets a ScaledObject of its name, which it owns and which is deleted with it. Two annotations change that: with
-//! `skip-scaledobject-creation` none is created (Kedify writes HTTPScaledObjects like this: there the ScaledObject is the
-//! owner), and with `orphan-scaledobject` the ownership of an existing one ends. A ScaledObject with another owner is never
-//! changed.
+//! `skip-scaledobject-creation` none is created (Kedify writes HTTPScaledObjects like this: there the ScaledObject is
+//! the owner), and with `orphan-scaledobject` the ownership of an existing one ends. A ScaledObject with another owner
+//! is never changed.
 
 use std::collections::HashMap;
 
@@ -32,8 +32,8 @@ struct Reconciler {
     context: Context,
     events: Events,
     objects: HashMap<ObjectId, Box<HttpScaledObject>>,
-    /// The generation of each ScaledObject as it was last written: changes of its spec by others are undone, changes of its
-    /// status are ignored.
+    /// The generation of each ScaledObject as it was last written: changes of its spec by others are undone, changes of
+    /// its status are ignored.
     written: HashMap<ObjectId, Option<i64>>,
     refused: RefusedObjects,
 }

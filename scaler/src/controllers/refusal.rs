@@ -1,4 +1,5 @@
-//! Writes that the API server, or another webhook, refuses for one object: a problem of that object, not of the controller.
+//! Writes that the API server, or another webhook, refuses for one object: a problem of that object, not of the
+//! controller.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use tokio::time::Instant;
 
 use super::context::{Update, Updates};
 
-/// The pause before a refused write is repeated: its cause may be another object that no update is received for, such as a
-/// second ScaledObject for the same workload.
+/// The pause before a refused write is repeated: its cause may be another object that no update is received for, such
+/// as a second ScaledObject for the same workload.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// The message of an error that is caused by the written object; `None` for an error that any other request would have got
-/// too, or that the next update of the object resolves.
+/// The message of an error that is caused by the written object; `None` for an error that any other request would have
+/// got too, or that the next update of the object resolves.
 pub fn refusal(error: &Error) -> Option<String> {
     match error {
         Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => Some(status.message.clone()),

@@ -1,5 +1,5 @@
-//! Runs the controllers while this replica leads: all are started together, each one that fails is started again, and all
-//! are stopped before another replica can lead.
+//! Runs the controllers while this replica leads: all are started together, each one that fails is started again, and
+//! all are stopped before another replica can lead.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -42,7 +42,7 @@ fn report(origin: Instant, key: TargetKey, arrivals: u64, pending: u64) -> Repor
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edge_is_told_once_and_again_after_the_window_ran_out_with_no_timer_in_between() {
+async fn an_edge_is_reported_once_and_again_after_the_window_without_a_timer() {
     let (demand, origin) = (SharedDemand::new(RETENTION, DEBOUNCE), Instant::now());
     demand.observe("a", report(origin, key(), 0, 0));
     let (mut watcher, active) = demand.watch(scope(10));

@@ -111,8 +111,8 @@ impl CallSubject {
         }
     }
 
-    /// A `kedify-http` trigger refers to no object. With several triggers, the trigger's name is part of the target key and
-    /// of the metric names.
+    /// A `kedify-http` trigger refers to no object. With several triggers, the trigger's name is part of the target key
+    /// and of the metric names.
     fn kedify_http(namespace: &str, scaled_object: &str, trigger: &KedifyHttp) -> Self {
         let object = names::escape(scaled_object);
         let (key, base) = match &trigger.name {

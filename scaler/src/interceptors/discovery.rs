@@ -97,8 +97,9 @@ impl Discovery {
         }
     }
 
-    /// What may not be read counts as empty to the source, but it is not known to be empty: with a problem, an empty set is
-    /// published only when an earlier set is known. Lists that were read are published even when the watch is refused.
+    /// What may not be read counts as empty to the source, but it is not known to be empty: with a problem, an empty
+    /// set is published only when an earlier set is known. Lists that were read are published even when the watch is
+    /// refused.
     fn publish(&mut self, problem: Option<String>) {
         let pods = self.slices.pods();
         let is_unknown = problem.is_some() && pods.is_empty() && self.interceptors.borrow().is_none();

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use crate::host_port::HostPort;
 
-/// The open ports of each interceptor that has ever reported them. An unreachable interceptor keeps the last reported ones,
-/// because readiness tells whether it is alive.
+/// The open ports of each interceptor that has ever reported them. An unreachable interceptor keeps the last reported
+/// ones, because readiness tells whether it is alive.
 pub type OpenPortsByInterceptor = BTreeMap<HostPort, BTreeSet<u16>>;
 
 /// The open ports of all interceptors; cheap to clone.

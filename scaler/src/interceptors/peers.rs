@@ -32,7 +32,8 @@ pub(crate) enum PeerState {
 
 struct Peer {
     state: PeerState,
-    /// Held until the first attempt has ended, also with a failure: a lost interceptor must not keep the scaler unready.
+    /// Held until the first attempt has ended, also with a failure: a lost interceptor must not keep the scaler
+    /// unready.
     first_attempt: Option<PendingTask>,
 }
 

@@ -20,8 +20,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const MAX_REPORT_SIZE: usize = 64 << 20;
 
 impl QueueClient {
-    /// `poll_every` is also the timeout of a request, but that is at least a second, so that with a short interval a slow answer
-    /// is not an error.
+    /// `poll_every` is also the timeout of a request, but that is at least a second, so that with a short interval a
+    /// slow answer is not an error.
     ///
     /// # Errors
     /// When the client cannot be created.

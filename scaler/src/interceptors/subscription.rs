@@ -1,8 +1,8 @@
 //! One task per interceptor receives its reports: by the gRPC stream, or by polling an interceptor that has none.
 //!
-//! No task waits for another one, and no lock is held while waiting for an interceptor: one that hangs delays no other. An
-//! interceptor that is no longer listed but still connected counts as long as it is connected, because it still answers
-//! requests. New requests do not reach it, though, so a target that it does not report is not known to be idle.
+//! No task waits for another one, and no lock is held while waiting for an interceptor: one that hangs delays no other.
+//! An interceptor that is no longer listed but still connected counts as long as it is connected, because it still
+//! answers requests. New requests do not reach it, though, so a target that it does not report is not known to be idle.
 
 mod report;
 
@@ -88,8 +88,8 @@ enum StreamEnd {
 }
 
 impl Subscriptions {
-    /// Subscribes to all interceptors, and follows changes of their set until `shutdown`. `listed` is held until the set is
-    /// known and has its subscriptions.
+    /// Subscribes to all interceptors, and follows changes of their set until `shutdown`. `listed` is held until the
+    /// set is known and has its subscriptions.
     ///
     /// # Errors
     /// When a subscription panicked.
@@ -266,7 +266,8 @@ async fn connect(interceptor: &HostPort) -> Result<Channel, tonic::transport::Er
     let endpoint = endpoint
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
-    // Otherwise hyper pings only after a frame has arrived on the open stream, and an interceptor without changes sends none.
+    // Otherwise hyper pings only after a frame has arrived on the open stream, and an interceptor without changes sends
+    // none.
     endpoint.keep_alive_while_idle(true).connect().await
 }
 

@@ -1,8 +1,8 @@
 //! Decides what one replica may do with the Lease, without I/O.
 //!
-//! The rules are those of client-go: a Lease is free when it has no holder, or when it has not changed for its lease duration,
-//! measured by our own clock since we saw the last change. The times in the Lease are informational: clocks of different
-//! machines are never compared.
+//! The rules are those of client-go: a Lease is free when it has no holder, or when it has not changed for its lease
+//! duration, measured by our own clock since we saw the last change. The times in the Lease are informational: clocks
+//! of different machines are never compared.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ pub(super) struct Election {
     identity: String,
     duration: Duration,
     seen: Option<Seen>,
-    /// When the last request began that acquired or renewed the Lease. No other replica can have seen the change earlier.
+    /// When the last request began that acquired or renewed the Lease. No other replica can have seen the change
+    /// earlier.
     claimed: Option<Instant>,
 }
 
@@ -84,8 +85,8 @@ impl Election {
         })
     }
 
-    /// Until when this replica leads without a renewal: until a third of the lease duration before another replica could.
-    /// `None` when it does not lead.
+    /// Until when this replica leads without a renewal: until a third of the lease duration before another replica
+    /// could. `None` when it does not lead.
     pub(super) fn leads_until(&self) -> Option<Instant> {
         self.claimed.map(|asked| asked + self.duration * 2 / 3)
     }

@@ -1,5 +1,5 @@
-//! An API server as far as the scaler asks one: lists, watches, and writes that are refused when they are late. And with
-//! faults that a real one does not produce on demand.
+//! An API server as far as the scaler asks one: lists, watches, and writes that are refused when they are late. And
+//! with faults that a real one does not produce on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -115,8 +115,8 @@ impl ApiServer {
         state.watches.clear();
     }
 
-    /// From now on every watch is refused, and all watches have ended; lists are answered. The status is not 403, after which
-    /// the next list is half a minute away.
+    /// From now on every watch is refused, and all watches have ended; lists are answered. The status is not 403, after
+    /// which the next list is half a minute away.
     pub fn refuse_watches(&self) {
         let mut state = self.shared.state.lock();
         state.refusing_watches = true;

@@ -75,7 +75,7 @@ impl Running {
         within(self.interceptors.wait_for(reached)).await.unwrap();
     }
 
-    async fn told(&self, word: &str) {
+    async fn wait_for_problem(&self, word: &str) {
         let problems = async || {
             self.readiness
                 .report()
@@ -129,14 +129,14 @@ async fn an_outage_keeps_the_set_is_reported_and_missed_changes_are_found() {
     found.listed(&["10.0.0.1:9090"]).await;
 
     server.fail();
-    found.told("InternalError").await;
+    found.wait_for_problem("InternalError").await;
     assert_eq!(found.pods.borrow().len(), 1);
     server.delete(SLICES, "one");
     server.put(SLICES, slice("two", 9090, &[("10.0.0.2", Some(true))]));
     found.listed(&["10.0.0.1:9090"]).await;
     server.recover();
     found.listed(&["10.0.0.2:9090"]).await;
-    found.told("").await;
+    found.wait_for_problem("").await;
 }
 
 #[tokio::test]
@@ -147,10 +147,10 @@ async fn lists_that_were_read_are_published_while_the_watch_is_refused() {
     found.listed(&["10.0.0.1:9090"]).await;
 
     server.refuse_watches();
-    found.told("BadRequest").await;
+    found.wait_for_problem("BadRequest").await;
     server.put(SLICES, slice("two", 9090, &[("10.0.0.2", Some(true))]));
     found.listed(&["10.0.0.1:9090", "10.0.0.2:9090"]).await;
-    found.told("BadRequest").await;
+    found.wait_for_problem("BadRequest").await;
     server.delete(SLICES, "one");
     server.delete(SLICES, "two");
     found.listed(&[]).await;
@@ -175,15 +175,15 @@ async fn a_service_without_addresses_is_reported_by_its_name() {
     let server = ApiServer::start(&[SLICES]).await;
     let mut found = Running::against(&server);
     found.listed(&[]).await;
-    found.told("keda/interceptor-admin").await;
+    found.wait_for_problem("keda/interceptor-admin").await;
     server.put(SLICES, slice("one", 9090, &[("10.0.0.1", Some(false))]));
-    found.told("").await;
+    found.wait_for_problem("").await;
 }
 
 #[tokio::test]
 async fn slices_that_cannot_be_read_at_the_start_are_not_taken_for_none() {
     let server = ApiServer::start(&[]).await;
     let found = Running::against(&server);
-    found.told("API server, EndpointSlices").await;
+    found.wait_for_problem("API server, EndpointSlices").await;
     assert!(found.interceptors.borrow().is_none());
 }

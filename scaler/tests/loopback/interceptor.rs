@@ -88,7 +88,8 @@ impl Interceptor {
         });
     }
 
-    /// The target is this now, with arrivals of each of the last seconds, newest first, for those who subscribe from now on.
+    /// The target is this now, with arrivals of each of the last seconds, newest first, for those who subscribe from
+    /// now on.
     pub fn set_recent(&self, key: &str, recent_arrivals: Vec<u32>) {
         let arrivals = recent_arrivals.iter().copied().map(u64::from).sum();
         self.tell(Target {

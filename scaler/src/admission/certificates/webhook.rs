@@ -7,8 +7,8 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-/// Sets the CA bundle of all webhooks of the configuration. Does nothing when the configuration does not exist: the webhook
-/// may be disabled.
+/// Sets the CA bundle of all webhooks of the configuration. Does nothing when the configuration does not exist: the
+/// webhook may be disabled.
 pub(super) async fn set_ca_bundle(client: &Client, name: &str, ca_bundle: &str) -> Result<()> {
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let Some(configuration) = configurations.get_opt(name).await? else {

@@ -1,4 +1,5 @@
-//! Autowire by hand: `autowire --dry-run` shows what would be written, `restore` points all Services back to their pods.
+//! Autowire by hand: `autowire --dry-run` shows what would be written, `restore` points all Services back to their
+//! pods.
 
 mod dry_run;
 mod restore;

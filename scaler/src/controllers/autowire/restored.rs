@@ -1,7 +1,8 @@
 //! The marker that says that all Services have been restored: a leader that reads it no longer rewires any.
 //!
-//! It is an annotation of the listeners' ConfigMap, which every leader watches, and its value is the UID of the interceptors'
-//! admin Service. So it binds every replica of the installation that was restored, and no later installation.
+//! It is an annotation of the listeners' ConfigMap, which every leader watches, and its value is the UID of the
+//! interceptors' admin Service. So it binds every replica of the installation that was restored, and no later
+//! installation.
 
 use std::time::Duration;
 

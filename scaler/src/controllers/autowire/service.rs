@@ -1,5 +1,5 @@
-//! Kind `service`: the EndpointSlices of a Service without a selector point to the interceptors while these are healthy, and
-//! to the pods of the fallback Service otherwise.
+//! Kind `service`: the EndpointSlices of a Service without a selector point to the interceptors while these are
+//! healthy, and to the pods of the fallback Service otherwise.
 //!
 //! # Layout
 //!

@@ -1,5 +1,5 @@
-//! ScaledObjects that ask for a kind of `trafficAutowire` that this version does not rewire: they get a warning, because
-//! nothing else would show it.
+//! ScaledObjects that ask for a kind of `trafficAutowire` that this version does not rewire: they get a warning,
+//! because nothing else would show it.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ const UNSUPPORTED: [AutowireKind; 5] = [
     AutowireKind::Gloo,
 ];
 
-/// The index. A trigger without `trafficAutowire` means whichever kinds have objects, and there may be none, so it gets no
-/// warning.
+/// The index. A trigger without `trafficAutowire` means whichever kinds have objects, and there may be none, so it gets
+/// no warning.
 #[derive(Debug, Default)]
 pub(crate) struct UnsupportedKinds {
     notices: BTreeMap<ObjectId, Notice>,

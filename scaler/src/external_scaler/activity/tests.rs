@@ -75,7 +75,8 @@ async fn the_signal_is_repeated_only_while_requests_wait_without_an_endpoint() {
     report(&demand, origin, 1, 0);
     assert!(tokio::time::timeout(REPEAT_EVERY * 100, messages.next()).await.is_err());
 
-    // They wait again, although the target was active all the time: the last signal is old, so the next one is sent at once.
+    // They wait again, although the target was active all the time: the last signal is old, so the next one is sent at
+    // once.
     report(&demand, origin, 1, 1);
     assert!(messages.next().now_or_never().is_some());
 }

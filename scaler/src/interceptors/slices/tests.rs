@@ -38,9 +38,9 @@ fn ready_not_ready_and_terminating_ones_count_alike_and_only_the_first_are_ready
         {"addresses": ["interceptor.example"]},
     ]);
     let pods = pods(&[admin("one", &endpoints)]);
-    let told: Vec<_> = pods.iter().map(|pod| (pod.interceptor.as_str(), pod.ready)).collect();
+    let read: Vec<_> = pods.iter().map(|pod| (pod.interceptor.as_str(), pod.ready)).collect();
     assert_eq!(
-        told,
+        read,
         [
             ("10.0.0.1:9090", true),
             ("10.0.0.2:9090", false),
@@ -65,8 +65,8 @@ fn a_pod_of_two_families_is_one_by_its_ipv4_address() {
         admin("only-v6", &endpoint("fd00::2", "2")),
     ];
     let pods = pods(&slices);
-    let told: Vec<_> = pods.iter().map(|pod| pod.interceptor.as_str()).collect();
-    assert_eq!(told, ["10.0.0.1:9090", "[fd00::2]:9090"]);
+    let read: Vec<_> = pods.iter().map(|pod| pod.interceptor.as_str()).collect();
+    assert_eq!(read, ["10.0.0.1:9090", "[fd00::2]:9090"]);
     assert_eq!(
         pods[0].addresses,
         ["10.0.0.1", "fd00::1"].map(|ip| ip.parse::<IpAddr>().unwrap())

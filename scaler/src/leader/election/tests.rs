@@ -65,7 +65,7 @@ async fn a_lease_of_another_holder_is_left_alone_until_it_has_not_changed_for_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_with_another_duration_is_taken_at_its_word() {
+async fn the_duration_of_another_holder_is_respected() {
     let mut two = election("two");
     let mut foreign = LeaseSpec {
         holder_identity: Some("one".to_owned()),

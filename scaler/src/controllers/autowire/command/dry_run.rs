@@ -57,8 +57,8 @@ fn plan(config: &AutowireCommandConfig, world: &mut World, mut interceptors: Int
     plan
 }
 
-/// What is removed (`-`) and added (`+`), Service by Service; then what users have to fix. `before`: the current allocation of
-/// ports.
+/// What is removed (`-`) and added (`+`), Service by Service; then what users have to fix. `before`: the current
+/// allocation of ports.
 fn describe(world: &World, before: &Listeners, plan: &WritePlan, mode: Mode) -> String {
     let mut text = String::new();
     if mode == Mode::Restored {

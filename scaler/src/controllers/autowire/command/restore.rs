@@ -23,16 +23,16 @@ use crate::controllers::autowire::service::plan::{Planner, Write};
 use crate::controllers::autowire::service::world::World;
 use crate::controllers::autowire::service::write::Writer;
 
-/// How long no Service may have to be corrected before the command ends: a leader that still runs reads the marker within
-/// this time, and what it was writing meanwhile is seen.
+/// How long no Service may have to be corrected before the command ends: a leader that still runs reads the marker
+/// within this time, and what it was writing meanwhile is seen.
 const QUIET_TIME: Duration = Duration::from_secs(2);
 /// The pause after a failed write.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The longest time for the whole command.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Points all Services back to the pods of their fallback Services, and returns a summary. The leader of the scaler reads
-/// the marker in the ConfigMap of the listeners and then no longer points any to the interceptors.
+/// Points all Services back to the pods of their fallback Services, and returns a summary. The leader of the scaler
+/// reads the marker in the ConfigMap of the listeners and then no longer points any to the interceptors.
 ///
 /// # Errors
 /// When the cluster cannot be read, or a Service could not be restored.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::interceptors::slices::Pod;
 
-/// The time after the start in which interceptors are discovered and report their ports. Until then a Service that points
-/// to the interceptors stays unchanged.
+/// The time after the start in which interceptors are discovered and report their ports. Until then a Service that
+/// points to the interceptors stays unchanged.
 pub(crate) const FIRST_REPORT_TIME: Duration = Duration::from_secs(5);
 
 /// A pod of an interceptor, with the ports that it listens on.
@@ -92,8 +92,8 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// `debounce`: how long interceptors must be healthy, or not, before the destination changes. `known_from`: from when on
-    /// missing interceptors are missing and not only undiscovered.
+    /// `debounce`: how long interceptors must be healthy, or not, before the destination changes. `known_from`: from
+    /// when on missing interceptors are missing and not only undiscovered.
     pub(crate) fn new(debounce: Duration, known_from: Instant) -> Self {
         Self {
             debounce,
@@ -102,8 +102,8 @@ impl Health {
         }
     }
 
-    /// Decides where a port should point. An interceptor that leaves is left out at once while another one is healthy; and
-    /// where there is no pod, healthy interceptors are used at once.
+    /// Decides where a port should point. An interceptor that leaves is left out at once while another one is healthy;
+    /// and where there is no pod, healthy interceptors are used at once.
     pub(crate) fn destination(
         &mut self,
         port: PortState<'_>,

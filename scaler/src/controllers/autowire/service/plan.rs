@@ -42,8 +42,8 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// `range`: the ports of interceptors that may be allocated. `debounce`: how long interceptors must be healthy, or not,
-    /// before Services are switched.
+    /// `range`: the ports of interceptors that may be allocated. `debounce`: how long interceptors must be healthy, or
+    /// not, before Services are switched.
     pub fn new(range: RangeInclusive<u16>, debounce: Duration, now: Instant) -> Self {
         Self {
             allocator: PortAllocator::new(range.clone()),

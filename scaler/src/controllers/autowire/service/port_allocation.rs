@@ -8,8 +8,8 @@ use keda_http_core::route::ServiceRef;
 use keda_http_kubernetes::listeners::Listeners;
 use tokio::time::Instant;
 
-/// How long a port stays allocated to its Service after the last use: nodes and clients may still send to it, so it must
-/// not belong to another Service soon.
+/// How long a port stays allocated to its Service after the last use: nodes and clients may still send to it, so it
+/// must not belong to another Service soon.
 const GRACE: Duration = Duration::from_secs(300);
 
 /// The use of ports, by which they are allocated.
@@ -21,7 +21,8 @@ pub struct PortUse<'a> {
     pub needed: &'a BTreeSet<ServiceRef>,
     /// The ports to which slices point.
     pub used: &'a BTreeSet<u16>,
-    /// The ports on which interceptors still listen. One that is no longer allocated may still be another Service's there.
+    /// The ports on which interceptors still listen. One that is no longer allocated may still be another Service's
+    /// there.
     pub open: &'a BTreeSet<u16>,
 }
 

@@ -1,7 +1,7 @@
 //! The EndpointSlices that a Service should have, and how they are changed without a gap.
 //!
-//! Each port of the Service has slices of its own, whose names never change: switching its destination is one update of one
-//! object. Writes that add endpoints come before writes that remove some.
+//! Each port of the Service has slices of its own, whose names never change: switching its destination is one update of
+//! one object. Writes that add endpoints come before writes that remove some.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -207,8 +207,8 @@ fn port_slices(
     slices
 }
 
-/// The annotations of a port's slices; `None` for a Service that was never autowired. A port that no trigger names gets those
-/// of the Service's first autowired port, or else keeps those of its slices.
+/// The annotations of a port's slices; `None` for a Service that was never autowired. A port that no trigger names gets
+/// those of the Service's first autowired port, or else keeps those of its slices.
 fn marking<'a>(
     inputs: &'a SliceInputs<'_>,
     port: &PortFacts,

@@ -47,8 +47,8 @@ pub enum WriteError {
 pub struct WriteOutcome {
     /// The changes, as the API server answered.
     pub changes: Vec<Change>,
-    /// The writes that failed. After a failure the other writes of the same Service are left for the next round, so that
-    /// nothing is removed before its replacement exists.
+    /// The writes that failed. After a failure the other writes of the same Service are left for the next round, so
+    /// that nothing is removed before its replacement exists.
     pub errors: Vec<WriteError>,
 }
 

@@ -35,8 +35,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// With a ScaledObject `api` that wants Service `api` port 80, whose pods are behind Service `pods`, and one interceptor
-    /// that listens wherever it should.
+    /// With a ScaledObject `api` that wants Service `api` port 80, whose pods are behind Service `pods`, and one
+    /// interceptor that listens wherever it should.
     pub fn new() -> Self {
         let mut cluster = Self::empty();
         cluster.apply(&scaled("api", &json!({})));

@@ -124,8 +124,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A port that pointed somewhere before and does in the end, does so all the time. The final destination must have existed in
-/// the beginning: interceptors cannot listen before the port is allocated.
+/// A port that pointed somewhere before and does in the end, does so all the time. The final destination must have
+/// existed in the beginning: interceptors cannot listen before the port is allocated.
 fn check_no_gap((before, cluster): (&Destinations, &Cluster), now: &Destinations, end: &Cluster, events: &[Event]) {
     let known = cluster.listeners();
     for (port, addresses) in before {

@@ -56,7 +56,7 @@ async fn a_workload_without_pods_points_to_the_interceptors_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unwell_interceptors_are_bypassed_and_come_back() {
+async fn unhealthy_interceptors_are_bypassed_until_they_recover() {
     let mut cluster = Cluster::new();
     let mut planner = planner();
     cluster.settle(&mut planner).await;
@@ -342,7 +342,7 @@ async fn when_all_ports_are_in_use_a_service_points_to_its_pods() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn restored_gives_back_everything_and_nothing_is_led_to_the_interceptors_any_more() {
+async fn restored_points_everything_to_its_pods_and_nothing_to_the_interceptors() {
     let mut cluster = Cluster::new();
     let mut planner = planner();
     cluster.settle(&mut planner).await;

@@ -20,8 +20,8 @@ pub enum Shape {
     WithoutSelector,
     /// From Kubernetes, which finds the pods by the selector.
     WithSelector,
-    /// The Service has no address of its own: clients would call the interceptors at the Service's own port, on which they do
-    /// not listen.
+    /// The Service has no address of its own: clients would call the interceptors at the Service's own port, on which
+    /// they do not listen.
     Headless,
     /// The Service is a DNS alias.
     ExternalName,
@@ -95,7 +95,8 @@ impl ServiceFacts {
             .position(|known| known.protocol == "TCP" && known.matches(port))
     }
 
-    /// The port of this fallback Service for a port of the autowired one: the one with the same name, or else the same number.
+    /// The port of this fallback Service for a port of the autowired one: the one with the same name, or else the same
+    /// number.
     pub fn port_like(&self, front: &PortFacts) -> Option<&PortFacts> {
         let same_protocol = || self.ports.iter().filter(|port| port.protocol == front.protocol);
         let named = same_protocol().find(|port| !front.name.is_empty() && port.name == front.name);
