@@ -215,6 +215,7 @@ impl Routing {
         let timeouts = &self.defaults.timeouts;
         Arc::new(BoundRoute {
             key: route.key.clone(),
+            rules: route.rules.clone().into(),
             target: self.pending.target(&route.key, route.window),
             metrics: self.metrics.for_route(&route.key),
             upstream: self.backends.backend(&route.upstream),

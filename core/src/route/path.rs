@@ -1,6 +1,7 @@
 //! Paths: a prefix of whole segments, or a regular expression.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::anchored::{Case, anchored};
 
@@ -38,6 +39,15 @@ impl PathMatch {
                 rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
             }
             Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}
+
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(prefix) => write!(f, "/{prefix}"),
+            Self::Regex(regex) => f.write_str(regex.as_str()),
         }
     }
 }

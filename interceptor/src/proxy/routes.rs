@@ -9,8 +9,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, Request, header};
 use keda_http_core::reply::{self, Requests, When};
-use keda_http_core::route::RouteTable;
 use keda_http_core::route::scoped::{Scope, ScopedTable};
+use keda_http_core::route::{RouteTable, Rule};
 use keda_http_core::session::Session;
 use keda_http_core::target::TargetKey;
 use keda_http_kubernetes::endpoints::Address;
@@ -39,13 +39,12 @@ pub struct Routes {
 pub struct BoundRoute {
     /// What is counted for it.
     pub key: TargetKey,
-    /// Its counters.
+    /// Which requests it takes, for [`RouteView`] only.
+    pub rules: Box<[Rule]>,
     pub target: Arc<Target>,
-    /// Its series.
     pub metrics: Arc<SeriesCache>,
-    /// Where requests go.
     pub upstream: Arc<Backend>,
-    /// Where they go when that is not ready in time.
+    /// Gets the requests when the upstream is not ready in time.
     pub fallback: Option<Arc<Backend>>,
     /// How long a request may be held.
     pub readiness: Option<Duration>,
@@ -65,17 +64,13 @@ pub struct BoundRoute {
 
 /// Requests of a route that do not count, and the response that some of them get.
 pub struct BoundReply {
-    /// Which requests.
     pub to: Requests,
-    /// When they get it.
     pub when: When,
-    /// The response.
     pub response: BoundResponse,
 }
 
 /// What is answered instead of holding.
 pub struct Placeholder {
-    /// The response.
     pub response: BoundResponse,
     /// Whether it is only for the requests above `max_pending`.
     pub overflow_only: bool,
@@ -85,6 +80,7 @@ pub struct Placeholder {
 #[derive(Debug, Serialize)]
 pub struct RouteView {
     route: TargetKey,
+    rules: Vec<RuleView>,
     upstream: String,
     ready_endpoints: Vec<Address>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +95,27 @@ pub struct RouteView {
     shadowed_hosts: BTreeMap<String, TargetKey>,
     pending: u64,
     waiting: u64,
+}
+
+/// Which requests a rule of a route takes; an empty list takes all.
+#[derive(Debug, Serialize)]
+struct RuleView {
+    hosts: Vec<String>,
+    /// Prefixes, which begin with `/`, and anchored regular expressions.
+    paths: Vec<String>,
+    /// The names of the headers that decide.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<String>,
+}
+
+impl From<&Rule> for RuleView {
+    fn from(rule: &Rule) -> Self {
+        Self {
+            hosts: rule.hosts.iter().map(ToString::to_string).collect(),
+            paths: rule.paths.iter().map(ToString::to_string).collect(),
+            headers: rule.headers.iter().map(|header| header.name.to_string()).collect(),
+        }
+    }
 }
 
 impl Default for Routes {
@@ -227,6 +244,7 @@ impl BoundRoute {
         let shadowed = conflicts.into_iter().flat_map(|conflicts| &conflicts.shadowed);
         RouteView {
             route: self.key.clone(),
+            rules: self.rules.iter().map(RuleView::from).collect(),
             upstream: self.upstream.service.to_string(),
             ready_endpoints: self.upstream.addresses(),
             problem: self.upstream.problem(),

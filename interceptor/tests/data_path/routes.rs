@@ -33,6 +33,22 @@ async fn a_route_is_live_as_soon_as_its_file_is_there_and_gone_with_it() {
 }
 
 #[tokio::test]
+async fn routes_shows_which_requests_a_route_takes() {
+    let interceptor = Interceptor::start().await;
+    let rules = json!({"rules": [
+        {"hosts": ["api.example", "*.api.example"], "paths": [{"value": "/v1/"}], "headers": [{"name": "X-Tenant"}]},
+        {"hosts": ["other.example"]},
+    ]});
+    interceptor.manifests.route_with("api", &rules);
+    interceptor.sees("api", &[]).await;
+    let expected = json!([
+        {"hosts": ["api.example", "*.api.example"], "paths": ["/v1"], "headers": ["x-tenant"]},
+        {"hosts": ["other.example"], "paths": []},
+    ]);
+    assert_eq!(interceptor.view("api").await["rules"], expected);
+}
+
+#[tokio::test]
 async fn a_target_can_be_switched_and_its_counters_stay() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", says("first").await).await;
@@ -91,7 +107,7 @@ async fn paths_and_headers_choose_among_routes() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_no_route_is_told_and_harms_no_other() {
+async fn an_invalid_route_is_reported_and_harms_no_other() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", says("hello").await).await;
     interceptor.manifests.route_with(
@@ -137,7 +153,7 @@ async fn a_file_that_breaks_keeps_its_last_good_state() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_missing_is_told() {
+async fn a_missing_service_is_reported() {
     let interceptor = Interceptor::start().await;
     interceptor.idle("api").await;
     interceptor.manifests.remove("api-service.json");
