@@ -322,7 +322,7 @@ impl ShutdownConfig {
                 .variable(
                     "KEDA_HTTP_SHUTDOWN_DELAY",
                     &DURATION,
-                    "How long it is not ready but still accepts connections after SIGTERM",
+                    "How long the interceptor still accepts connections after SIGTERM, while it is not ready",
                 )
                 .default(Duration::from_secs(5)),
             drain: settings
@@ -337,7 +337,7 @@ impl ShutdownConfig {
 }
 
 const HEADER_NAME_CASE: Kind<HeaderNameCase> = Kind {
-    allowed: "lower (content-type) or title (Content-Type, as the Go add-on)",
+    allowed: "lower (content-type) or title (Content-Type, as the Go add-on writes them)",
     parse: |text| match text {
         "lower" => Some(HeaderNameCase::Lower),
         "title" => Some(HeaderNameCase::Title),

@@ -149,7 +149,7 @@ impl Upstream {
         let pool = picked.pool(self.worker);
         let found = match needs.protocol(&picked) {
             AppProtocol::Http1 if needs.new => None,
-            AppProtocol::Http1 => pool.take().map(Sender::Http1),
+            AppProtocol::Http1 => pool.take_idle().map(Sender::Http1),
             AppProtocol::H2c => pool.shared().map(Sender::Http2),
         };
         match found {
@@ -202,7 +202,7 @@ impl Upstream {
         let protocol = needs.protocol(&picked);
         match connect::dial(&endpoint, protocol, self).await {
             Ok(sender) => {
-                permit.proven();
+                permit.mark_proven();
                 if let Sender::Http2(sender) = &sender {
                     endpoint.pool(self.worker).share(sender);
                 }

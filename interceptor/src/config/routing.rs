@@ -25,7 +25,7 @@ pub struct RoutingConfig {
 pub enum HostOwnership {
     /// The namespace that had it first: nobody takes traffic away from another namespace.
     Namespace,
-    /// Nobody: the rules of all namespaces compete, as upstream.
+    /// No namespace: the rules of all namespaces are in one table, as in the Go add-on.
     None,
 }
 
@@ -52,7 +52,7 @@ impl RoutingConfig {
 }
 
 const OWNERSHIP: Kind<HostOwnership> = Kind {
-    allowed: "namespace (the namespace that had it first) or none (all compete, as upstream)",
+    allowed: "namespace (the one that claimed it first) or none (the rules of all namespaces are one table)",
     parse: |text| match text {
         "namespace" => Some(HostOwnership::Namespace),
         "none" => Some(HostOwnership::None),

@@ -1,4 +1,4 @@
-//! What is pending, per target: counted by ownership, read without locks.
+//! The pending requests of each target: counted by ownership, read without locks.
 //!
 //! A request enters by [`Target::enter`] and leaves when the guard is dropped, wherever that happens: an early return,
 //! an error, a client that went away. The guard is bound to the counters themselves, not to a key, so a route that is
@@ -30,21 +30,21 @@ struct Shared {
 
 /// The counters of one target.
 pub(crate) struct Target {
-    /// Which target.
     pub(crate) key: TargetKey,
     shared: std::sync::Weak<Shared>,
     boot: Instant,
     arrivals: AtomicU64,
     departures: AtomicU64,
     waiting: AtomicU64,
-    /// Until when the workload counts as starting though no caller waits, in nanoseconds since boot; 0 is not at all.
+    /// Until when the workload counts as starting even if no caller waits, in nanoseconds since boot; 0 means it does
+    /// not.
     starting_until: AtomicU64,
     /// Sum of leave times minus sum of enter times, in nanoseconds since boot, wrapping. With `pending x now` added
     /// it is the integral of pending over time.
     balance: AtomicU64,
-    /// Arrivals and departures whose time is in `balance`: equal to their sum when nobody is half way in or out.
+    /// Arrivals and departures whose time is in `balance`. Equal to their sum when no request is just being counted.
     settled: AtomicU64,
-    /// Whether the reporter has this target in its hands. Clear means quiet: the next arrival is an edge.
+    /// Whether the reporter reads this target each interval. If not, it is quiet: the next arrival is an edge.
     announced: AtomicBool,
     retired: AtomicBool,
     window_secs: AtomicU64,
@@ -68,12 +68,12 @@ pub(crate) struct Counts {
     pub(crate) pending_nanos: Option<u64>,
 }
 
-/// Whether a target has been let go by the reporter.
+/// Whether the reporter has stopped reading a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quiet {
     /// Its next arrival is an edge.
     Yes,
-    /// It stays in the reporter's hands.
+    /// The reporter goes on reading it.
     No,
 }
 
@@ -107,8 +107,8 @@ impl PendingRequests {
         self.shared.boot.elapsed()
     }
 
-    /// The counters of a target; made when they do not exist, and kept when they do, whatever happened to the route.
-    /// `window` is how far back its arrivals are remembered.
+    /// The counters of a target, which are created if they do not exist. They outlive changes of the route. `window` is
+    /// how far back arrivals are remembered.
     pub(crate) fn target(&self, key: &TargetKey, window: Duration) -> Arc<Target> {
         let mut targets = self.shared.targets.lock();
         let target = targets
@@ -158,7 +158,7 @@ impl PendingRequests {
         }
     }
 
-    /// Drops the counters of a retired target that has nothing pending. `false` when it is in use (again).
+    /// Drops the counters of a retired target without pending requests. `false` when it is in use.
     pub(crate) fn remove_retired(&self, target: &Target) -> bool {
         let mut targets = self.shared.targets.lock();
         let idle = target.retired.load(Ordering::SeqCst) && target.counts(self.uptime()).pending == 0;
@@ -230,13 +230,14 @@ impl Target {
         }
     }
 
-    /// The reporter has seen this target idle and lets it go, unless a request came meanwhile.
+    /// Makes an idle target quiet, unless a request has arrived meanwhile.
     pub(crate) fn try_quiet(&self, seen: Counts) -> Quiet {
         self.announced.store(false, Ordering::SeqCst);
         if self.arrivals.load(Ordering::SeqCst) == seen.arrivals {
             return Quiet::Yes;
         }
-        // The request in between has either seen the flag clear and announced itself, or is taken back here.
+        // A request in between has either seen the cleared flag and announced the target, or the flag is set again
+        // here.
         if self.announced.swap(true, Ordering::SeqCst) {
             Quiet::Yes
         } else {

@@ -1,7 +1,8 @@
-//! Serves the counters: the gRPC stream of `pending.proto`, fed by one task that listens for edges.
+//! Serves the counters: the gRPC stream of `pending.proto`, fed by one task.
 //!
-//! A target is in the reporter's hands from its first arrival after quiet until nothing has happened to it for one
-//! interval. Between edges it is looked at once per interval; when all are quiet nothing runs at all.
+//! An edge is a change that is reported at once: the first arrival after a silence, or the first held request. A target
+//! is active from an edge until nothing has happened to it for one interval, and is read once per interval meanwhile.
+//! When no target is active, the task sleeps.
 
 mod history;
 
@@ -25,9 +26,9 @@ use history::History;
 /// The ports of autowired Services that are open.
 pub(crate) type OpenPorts = BTreeSet<u16>;
 
-/// How long changes that are no edges are collected before they are reported.
+/// How long changes that are not edges are collected before they are reported.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Reports a slow subscriber may fall behind before it is given a complete one instead.
+/// Reports that a slow subscriber may be behind before its stream ends; the next one begins with a complete report.
 const BACKLOG: usize = 256;
 
 /// Gives out streams of reports. Cheap to clone.
@@ -47,7 +48,7 @@ pub(crate) struct Reporter {
     pending: PendingRequests,
     boot_id: String,
     targets: HashMap<TargetKey, Reported>,
-    /// The ones that are not quiet.
+    /// The targets that are not quiet.
     active: Vec<Arc<Target>>,
     /// The ports on which traffic of autowired Services is taken.
     listeners: watch::Receiver<OpenPorts>,
@@ -79,7 +80,7 @@ pub(crate) fn reporter(pending: PendingRequests, listeners: watch::Receiver<Open
     (reporter, Reports { subscribe })
 }
 
-/// Different for each start of the process.
+/// An identifier that differs for each start of the process.
 fn boot_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     let started = std::time::SystemTime::now()
@@ -123,7 +124,7 @@ impl Reporter {
         Listeners { ports }
     }
 
-    /// At once: until the scaler knows of them, a Service is not led here.
+    /// Sent at once: a Service is not pointed at this interceptor before the scaler knows its ports.
     fn report_listeners(&mut self) {
         self.listeners.mark_unchanged();
         let report = Report {
@@ -138,7 +139,7 @@ impl Reporter {
         let _ = self.changes.send(Arc::new(report));
     }
 
-    /// At once, and only what has the edge.
+    /// Sent at once, with only the targets that had an edge.
     fn report_edges(&mut self, edges: Vec<Arc<Target>>) {
         let now = self.pending.uptime();
         let mut changed = Vec::new();
@@ -146,7 +147,7 @@ impl Reporter {
             if !self.active.iter().any(|other| Arc::ptr_eq(other, &target)) {
                 self.active.push(target.clone());
             }
-            changed.extend(self.take(&target, now));
+            changed.extend(self.read_target(&target, now));
         }
         let keys: Vec<TargetKey> = changed.iter().map(|target| target.key.as_str().into()).collect();
         if self.send(now, changed, Vec::new()) {
@@ -154,7 +155,7 @@ impl Reporter {
         }
     }
 
-    /// Only edges: a later report of the same wait has nothing new for scalers.
+    /// Only after an edge: a later report of the same wait has nothing new for scalers.
     fn mark_signalled(&self, keys: &[TargetKey]) {
         let now = self.pending.uptime();
         keys.iter()
@@ -162,12 +163,12 @@ impl Reporter {
             .for_each(|target| target.mark_signalled(now));
     }
 
-    /// Everything that is not quiet; what has become quiet is let go.
+    /// Reports all active targets, and removes those that have become quiet.
     fn report_active(&mut self) {
         let now = self.pending.uptime();
         let (mut changed, mut removed) = (Vec::new(), Vec::new());
         for target in std::mem::take(&mut self.active) {
-            let report = self.take(&target, now);
+            let report = self.read_target(&target, now);
             let seen = target.counts(now);
             let starts = seen.starting && !target.is_retired();
             let idle = report.is_none() && seen.pending == 0 && !starts;
@@ -183,7 +184,7 @@ impl Reporter {
     }
 
     /// Reads a target; `None` when it has not changed since it was last reported.
-    fn take(&mut self, target: &Target, now: Duration) -> Option<TargetReport> {
+    fn read_target(&mut self, target: &Target, now: Duration) -> Option<TargetReport> {
         let reported = self.targets.entry(target.key.clone()).or_default();
         let counts = reported.whole(target.counts(now), now);
         let news = counts.arrivals - reported.counts.arrivals;
@@ -192,7 +193,7 @@ impl Reporter {
             && counts.pending == reported.counts.pending
             && counts.waiting == reported.counts.waiting
             && counts.starting == reported.counts.starting;
-        // Whoever knows what is pending knows how the integral grows; anything else means that somebody came or went.
+        // The scaler extrapolates the integral from what is pending; another value means that requests came and went.
         let unchanged = same && counts.pending_nanos == Some(reported.extrapolated(now));
         (reported.counts, reported.at) = (counts, now);
         (!unchanged).then(|| report_of(&target.key, counts, Vec::new()))
@@ -214,7 +215,7 @@ impl Reporter {
         self.changes.send(Arc::new(report)).is_ok()
     }
 
-    /// A new subscriber gets everything, with the arrivals of the last seconds.
+    /// The complete report for a new subscriber, with the arrivals of the last seconds.
     fn welcome(&mut self, subscriber: oneshot::Sender<Subscription>) {
         let now = self.pending.uptime();
         let targets = self.pending.targets();
@@ -247,14 +248,14 @@ impl Reporter {
 }
 
 impl Reported {
-    /// An integral that could not be read whole is worked out from the last one. Arrivals never go back.
+    /// Replaces an integral that could not be read by one that is extrapolated. Arrivals never decrease.
     fn whole(&self, mut counts: Counts, now: Duration) -> Counts {
         counts.arrivals = counts.arrivals.max(self.counts.arrivals);
         counts.pending_nanos = Some(counts.pending_nanos.unwrap_or_else(|| self.extrapolated(now)));
         counts
     }
 
-    /// The integral as it is when nothing has changed since.
+    /// The integral at `now` if nothing has changed since the last report.
     fn extrapolated(&self, now: Duration) -> u64 {
         let since = nanos(now.saturating_sub(self.at));
         let last = self.counts.pending_nanos.unwrap_or_default();

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::inbound::observed::Observed;
 use crate::inbound::{HALF_CLOSE, HALF_CLOSED_HOLD};
 
-/// What endpoints are told about a client.
+/// The facts about a client that endpoints see in headers.
 pub struct ClientFacts {
     /// The client's address, as it is appended to `X-Forwarded-For`.
     pub forwarded_for: HeaderValue,

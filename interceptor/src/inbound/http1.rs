@@ -50,8 +50,8 @@ enum Refusal {
     None,
     /// The unread rest of [`POISON`].
     Head(&'static [u8]),
-    /// hyper reads `x` until its own limit is reached, and answers 431. This is never behind the CR of a line that hyper
-    /// has read: a head that is not rewritten has reached that limit by now.
+    /// hyper reads `x` until its own limit is reached, and answers 431. This is never behind the CR of a line that
+    /// hyper has read: a head that is not rewritten has reached that limit by now.
     LargeHead,
     Body(ViolationKind),
 }

@@ -13,8 +13,8 @@ use super::flood::FrameKind;
 use super::framing::{Framing, ViolationKind};
 use super::rewrite::Extra;
 
-/// What the bytes of an HTTP/1 connection have shown so far: written by its [`super::http1::Http1Io`], read by whoever answers its
-/// requests. Both run in the connection's task.
+/// What the bytes of a connection have shown so far. [`super::http1::Http1Io`] writes it and requests read it, in the
+/// same task.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     /// Request heads that are complete.

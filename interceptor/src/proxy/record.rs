@@ -41,7 +41,7 @@ impl Record {
             .map_or_else(Instant::now, |pending| pending.arrived().into());
         Self {
             metrics,
-            method: Method::of(method),
+            method: Method::from_http(method),
             pending,
             started,
             status: None,

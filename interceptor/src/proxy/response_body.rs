@@ -27,8 +27,8 @@ pub(crate) struct ResponseBody {
 enum Content {
     Local(Option<Bytes>),
     Upstream(Incoming),
-    /// None, where `Content-Length` says how long the body of another response is: hyper's server writes the header only
-    /// if a body is announced, and asks for nothing of it.
+    /// None, where `Content-Length` says how long the body of another response is: hyper's server writes the header
+    /// only if a body is announced, and asks for nothing of it.
     Announced(u64),
 }
 

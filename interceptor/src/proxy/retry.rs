@@ -3,8 +3,9 @@
 //! A request that comes back unsent is sent over another connection, whatever it is. One that may have been seen is
 //! only sent again when it is safe to be seen twice (RFC 9110 section 9.2.2) and has no body: servers close idle
 //! connections whenever they like, also while a request is on its way to them. The head of such a request is copied
-//! before it is sent, since hyper keeps what it has taken (0.2 to 0.4 µs for 4 to 11 headers). A request that got a response, even one that cannot be read, is
-//! not sent again, unless only the connection had no room for its header lines.
+//! before it is sent, since hyper keeps what it has taken (0.2 to 0.4 µs for 4 to 11 headers). A request that got a
+//! response, even one that cannot be read, is not sent again, unless only the connection had no room for its header
+//! lines.
 
 use std::time::Duration;
 

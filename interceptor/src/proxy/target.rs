@@ -72,8 +72,8 @@ fn is_absolute(uri: &Uri) -> bool {
 }
 
 /// The host of an absolute URI, which counts more than `Host` (RFC 9112 section 3.2.2), or of HTTP/2's `:authority`,
-/// which must not differ from `Host` (RFC 9113 section 8.3.1). [`is_host`] refuses user information in both, which nobody
-/// may send (RFC 9110 section 4.2.4).
+/// which must not differ from `Host` (RFC 9113 section 8.3.1). [`is_host`] refuses user information in both (RFC 9110
+/// section 4.2.4).
 fn host_of<B>(authority: &Authority, request: &Request<B>) -> Result<HeaderValue, InvalidRequest> {
     let host = authority.as_str();
     let mut hosts = request.headers().get_all(header::HOST).iter();

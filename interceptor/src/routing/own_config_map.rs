@@ -1,11 +1,9 @@
-//! ConfigMaps in the interceptor's own namespace, which the scaler's leader writes for it; those of other namespaces are
-//! ignored.
+//! A ConfigMap in the interceptor's own namespace that the scaler's leader writes.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use keda_http_kubernetes::object::{Kind, Object};
 use keda_http_kubernetes::source::Change;
 
-/// A ConfigMap of this kind.
 #[derive(Debug, Clone)]
 pub struct OwnConfigMap {
     namespace: String,

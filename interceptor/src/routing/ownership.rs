@@ -1,4 +1,4 @@
-//! Whose a host is that several routes ask for: the recorded owners, and what people are told of conflicts.
+//! The owners of hosts that several routes claim, and the reports of conflicts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use keda_http_kubernetes::view::{HostConflicts, HostSettings};
 use crate::config::{HostOwnership, RoutingConfig};
 use crate::routing::own_config_map::OwnConfigMap;
 
-/// How hosts are decided about, and where the scaler's leader records the owners of contested hosts.
+/// The settings of ownership, and the ConfigMap in which the scaler's leader records the owners of contested hosts.
 pub struct Ownership {
     pub settings: HostSettings,
     record: OwnConfigMap,
 }
 
 impl Ownership {
-    /// `namespace`: that of the record.
+    /// `namespace` is that of the ConfigMap.
     pub fn new(config: &RoutingConfig, namespace: String) -> Self {
         Self {
             settings: HostSettings {
@@ -29,7 +29,7 @@ impl Ownership {
         }
     }
 
-    /// The owners as they are recorded now, when the change is about them.
+    /// The owners after a change of the ConfigMap; `None` when the change is about another object.
     pub fn recorded(&self, change: &Change) -> Option<Owners> {
         let config_map = self.record.after(change).filter(|_| self.settings.owned)?;
         let (owners, problems) = config_map.map(hosts::read).unwrap_or_default();
@@ -40,7 +40,8 @@ impl Ownership {
     }
 }
 
-/// All conflicts, one text for each host. Names inside the cluster are left out: each Service's traffic finds its own route.
+/// All conflicts, one text for each host. Names inside the cluster are left out, since the traffic of each Service
+/// finds its own route.
 pub fn problems(conflicts: &BTreeMap<TargetKey, HostConflicts>) -> Vec<String> {
     let each = conflicts.iter().flat_map(|(key, conflicts)| {
         let problems = texts(conflicts).into_iter();
@@ -49,7 +50,7 @@ pub fn problems(conflicts: &BTreeMap<TargetKey, HostConflicts>) -> Vec<String> {
     each.collect()
 }
 
-/// Logs the conflicts of routes where they are not what they were.
+/// Logs the conflicts of routes that have changed.
 pub fn log_changes(
     routes: &BTreeSet<TargetKey>,
     before: &BTreeMap<TargetKey, HostConflicts>,
@@ -71,7 +72,7 @@ fn texts(conflicts: &HostConflicts) -> Vec<String> {
     let lost = conflicts.lost.iter().filter(|lost| !lost.in_cluster);
     let lost = lost.map(|Lost { host, owner, .. }| format!("host {host} belongs to namespace {owner}"));
     let shadowed = conflicts.shadowed.iter();
-    let shadowed =
-        shadowed.map(|(host, by)| format!("host {host} leads to {by}, which has the same rule and takes precedence"));
+    let shadowed = shadowed
+        .map(|(host, by)| format!("host {host} is routed to {by}, which has the same rule and takes precedence"));
     lost.chain(shadowed).collect()
 }

@@ -116,8 +116,7 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    /// The label of a method.
-    pub(crate) fn of(method: &http::Method) -> Self {
+    pub(crate) fn from_http(method: &http::Method) -> Self {
         match *method {
             http::Method::GET => Self::GET,
             http::Method::HEAD => Self::HEAD,

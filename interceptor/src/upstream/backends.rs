@@ -27,18 +27,17 @@ pub(crate) struct Backends {
 
 /// A port of a Service.
 pub(crate) struct Backend {
-    /// Which.
     pub(crate) service: Arc<ServiceRef>,
     ready: ArcSwap<Ready>,
     changed: Notify,
-    /// Boxed: most backends have nothing to say, and there are thousands of them.
+    /// Boxed: most of the thousands of backends have none.
     notes: Mutex<Option<Box<Notes>>>,
 }
 
-/// What is rarely known of a backend: what went wrong, for those that time out, and whose start it is.
+/// What few backends have: the reasons for timeouts, and the targets that wait for the start.
 #[derive(Default)]
 struct Notes {
-    /// Why there are no endpoints, where there is more to say than that none is ready.
+    /// Why there are no endpoints, if the reason is another than that none is ready.
     problem: Option<String>,
     /// The last dial that failed since the endpoints changed.
     failure: Option<String>,

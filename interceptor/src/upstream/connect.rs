@@ -16,13 +16,13 @@ use crate::upstream::request_body::RequestBody;
 use crate::upstream::resolve;
 use crate::upstream::stream::EndpointStream;
 
-/// A shared HTTP/2 connection that says nothing for this long is asked for a sign of life.
+/// Silence after which a shared HTTP/2 connection gets a PING.
 const H2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// And is given up when none comes within this.
+/// A connection without a reply to the PING within this time is closed.
 const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Header lines of a response of an endpoint that has sent more than hyper's usual 100: hyper then sets aside room for
-/// so many lines for every response, which takes 7 µs.
+/// The limit of header lines for endpoints that have sent more than hyper's default of 100. hyper then reserves room
+/// for this many lines for each response, which takes 7 µs.
 const MAX_HEADER_LINES: usize = 1_000;
 /// The largest head of an HTTP/1.1 response.
 const MAX_HEAD_BYTES: usize = 400 * 1024;
@@ -38,36 +38,19 @@ pub(crate) enum Sender {
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// The name leads nowhere, or not where we would go.
     #[error(transparent)]
     Resolve(#[from] resolve::ResolveError),
-    /// The kernel said no: refused, reset, unreachable.
+    /// The kernel reported an error: refused, reset, unreachable.
     #[error("connecting to {address}: {source}")]
-    Connect {
-        /// Where.
-        address: SocketAddr,
-        /// What it said.
-        source: io::Error,
-    },
-    /// Nobody answered.
+    Connect { address: SocketAddr, source: io::Error },
     #[error("connecting to {address}: no answer within {timeout:?}")]
-    Timeout {
-        /// Where.
-        address: SocketAddr,
-        /// How long was waited.
-        timeout: Duration,
-    },
-    /// The connection stood, but the protocol did not start.
+    Timeout { address: SocketAddr, timeout: Duration },
+    /// The TCP connection was established, but the HTTP handshake failed.
     #[error("connecting to {address}: {source}")]
-    Handshake {
-        /// Where.
-        address: SocketAddr,
-        /// What went wrong.
-        source: hyper::Error,
-    },
+    Handshake { address: SocketAddr, source: hyper::Error },
 }
 
-/// How a new connection speaks.
+/// Settings of a new connection.
 #[derive(Clone, Copy)]
 struct Handshake {
     protocol: AppProtocol,
@@ -75,8 +58,8 @@ struct Handshake {
     large_heads: bool,
 }
 
-/// Opens a connection; the timeout is for one socket, zero is none. Of the sockets behind a name the first that answers is
-/// taken.
+/// Opens a connection. The timeout is for one socket; zero means no timeout. A name may have several sockets, which are
+/// tried in order.
 pub(crate) async fn dial(endpoint: &Endpoint, protocol: AppProtocol, upstream: &Upstream) -> Result<Sender, DialError> {
     let how = Handshake {
         protocol,
@@ -85,7 +68,7 @@ pub(crate) async fn dial(endpoint: &Endpoint, protocol: AppProtocol, upstream: &
     };
     match &endpoint.address {
         Address::Socket(socket) => dial_socket(*socket, how, upstream.connect_timeout).await,
-        // Apart, since few endpoints are names and every dial would carry it.
+        // Boxed: few endpoints are names, and every dial would be as large as this one.
         Address::Name { host, port } => Box::pin(dial_name(host, *port, how, upstream.connect_timeout)).await,
     }
 }
@@ -112,7 +95,7 @@ async fn dial_socket(address: SocketAddr, how: Handshake, timeout: Duration) -> 
     let stream = connected
         .map_err(|_| DialError::Timeout { address, timeout })?
         .map_err(|source| DialError::Connect { address, source })?;
-    // Without it small requests wait for acknowledgements; a failure only costs speed.
+    // Without it small requests wait for acknowledgements. A failure only costs speed.
     let _ = stream.set_nodelay(true);
     let handshake = match how.protocol {
         AppProtocol::Http1 => handshake_http1(stream, how).await,
@@ -124,7 +107,7 @@ async fn dial_socket(address: SocketAddr, how: Handshake, timeout: Duration) -> 
 async fn handshake_http1(stream: TcpStream, how: Handshake) -> Result<Sender, hyper::Error> {
     let mut builder = http1::Builder::new();
     builder
-        // As a proxy must read them (RFC 9112 sections 5.1 and 5.2).
+        // A proxy must accept both (RFC 9112 sections 5.1 and 5.2).
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
         .title_case_headers(how.header_names == HeaderNameCase::Title)
@@ -134,7 +117,7 @@ async fn handshake_http1(stream: TcpStream, how: Handshake) -> Result<Sender, hy
     }
     let (sender, connection) = builder.handshake(TokioIo::new(EndpointStream::new(stream))).await?;
     tokio::spawn(async move {
-        // Whoever uses the connection learns of its end; nobody else needs to.
+        // The sender reports the error to whoever uses the connection.
         let _ = connection.with_upgrades().await;
     });
     Ok(Sender::Http1(sender))

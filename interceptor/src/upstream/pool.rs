@@ -1,4 +1,4 @@
-//! Idle connections to one endpoint, kept by one worker, and the order in which new ones are dialled.
+//! The idle connections of one worker to one endpoint, and the limit of concurrent dials.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::upstream::request_body::RequestBody;
 
-/// New connections that are dialled to one endpoint at a time by one worker, once it has answered. Before that one
-/// request tries on behalf of all, so that 10,000 held requests do not knock on a closed door together.
+/// Concurrent dials of one worker to an endpoint that has accepted a connection before. Until then one request dials
+/// for all, so that 10,000 held requests do not dial an endpoint that is not up.
 const DIALS: usize = 32;
 
 /// The connections of one worker to one endpoint. Empty ones take no memory beyond a pointer.
@@ -20,7 +20,7 @@ pub(crate) struct Pool {
 }
 
 struct Inner {
-    /// Newest last; the newest is used first, so that the others can grow old.
+    /// Newest last. The newest is used first, so that the others reach the idle timeout.
     idle: Mutex<Vec<Idle>>,
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     dials: Semaphore,
@@ -32,7 +32,7 @@ struct Idle {
     since: Instant,
 }
 
-/// The right to dial.
+/// The permission to dial.
 pub(crate) struct DialPermit<'a> {
     inner: &'a Inner,
     _permit: SemaphorePermit<'a>,
@@ -58,8 +58,8 @@ impl Pool {
         })
     }
 
-    /// An idle HTTP/1.1 connection.
-    pub(crate) fn take(&self) -> Option<http1::SendRequest<RequestBody>> {
+    /// Removes and returns an idle HTTP/1.1 connection.
+    pub(crate) fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
         let mut idle = self.inner.get()?.idle.lock();
         loop {
             let Idle { sender, .. } = idle.pop()?;
@@ -78,12 +78,12 @@ impl Pool {
         shared.clone()
     }
 
-    /// Keeps the HTTP/2 connection for all requests.
+    /// Makes this the HTTP/2 connection that all requests share.
     pub(crate) fn share(&self, sender: &http2::SendRequest<RequestBody>) {
         *self.inner().shared.lock() = Some(sender.clone());
     }
 
-    /// Keeps a connection for the next request, when there is room.
+    /// Keeps a connection for a later request, unless there are `max_idle` already.
     pub(crate) fn put(&self, sender: http1::SendRequest<RequestBody>) {
         let mut idle = self.inner().idle.lock();
         if idle.len() < self.max_idle {
@@ -94,7 +94,7 @@ impl Pool {
         }
     }
 
-    /// Waits for the right to dial, in the order of asking. `None` when the endpoint has been removed.
+    /// Waits for the permission to dial, first come, first served. `None` when the endpoint has been removed.
     pub(crate) async fn permit(&self) -> Option<DialPermit<'_>> {
         let inner = self.inner();
         let permit = inner.dials.acquire().await.ok()?;
@@ -110,7 +110,7 @@ impl Pool {
         }
     }
 
-    /// The endpoint is gone: nothing is kept, nobody dials.
+    /// The endpoint has been removed: closes the idle connections and refuses further dials.
     pub(crate) fn close_all(&self) {
         let inner = self.inner();
         inner.idle.lock().clear();
@@ -120,8 +120,8 @@ impl Pool {
 }
 
 impl DialPermit<'_> {
-    /// The endpoint has answered a dial: from now on several are dialled at a time.
-    pub(crate) fn proven(&self) {
+    /// The endpoint has accepted a connection: from now on [`DIALS`] may be dialled at a time.
+    pub(crate) fn mark_proven(&self) {
         if self.inner.proven.set(()).is_ok() {
             self.inner.dials.add_permits(DIALS - 1);
         }

@@ -1,4 +1,4 @@
-//! The body of a request: concrete, never boxed, with a mark that is set when all of it has been handed on.
+//! The body of a request: concrete, never boxed, with a mark that is set when all of it has been passed on.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -34,7 +34,7 @@ pub(crate) struct Upload {
     linger: bool,
 }
 
-/// Tells when a request body has been handed on whole, or never will be.
+/// Is set when a request body has been passed on completely, or never will be.
 #[derive(Clone, Default)]
 pub(crate) struct Sent {
     done: CancellationToken,
@@ -49,8 +49,8 @@ impl Sent {
 
 impl RequestBody {
     pub(crate) fn wrap(request: Request<Incoming>) -> Request<Self> {
-        // HTTP/2 ends one stream by itself. A client that waits for `100 Continue` has sent nothing yet, and reading its
-        // body would ask for it.
+        // HTTP/2 ends one stream by itself. A client that waits for `100 Continue` has sent nothing yet, and reading
+        // its body would ask for it.
         let http1 = request.version() < Version::HTTP_2;
         let linger = http1 && !request.headers().contains_key(header::EXPECT);
         request.map(|body| {

@@ -1,8 +1,9 @@
 //! The sockets behind the name of an ExternalName Service.
 //!
-//! Whoever may write such a Service chooses the name, and so could reach what only the interceptor itself can: its own
-//! loopback, or the node's metadata service, which is link-local. Those are never dialled, whatever name leads there.
-//! Everything else is reachable for the workloads of the cluster anyway; NetworkPolicies hold for us as for them.
+//! The author of such a Service chooses the name, and so could reach what only the interceptor can reach: its own
+//! loopback, or the node's metadata service, which is link-local. Such addresses are never dialled, whatever name
+//! resolves to them. All others can be reached by the workloads of the cluster anyway, and NetworkPolicies apply to the
+//! interceptor as well.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,28 +12,18 @@ use std::time::Duration;
 /// For the system's resolver.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a name has no sockets.
+/// Why a name gives no socket to dial.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResolveError {
-    /// The resolver said no.
+    /// The resolver reported an error.
     #[error("resolving {host}: {source}")]
-    Failed {
-        /// The name.
-        host: String,
-        /// What it said.
-        source: io::Error,
-    },
-    /// It has said nothing, or the name has no address.
+    Failed { host: String, source: io::Error },
+    /// The resolver did not answer in time, or the name has no address.
     #[error("resolving {0}: no answer")]
     NoAnswer(String),
-    /// The name leads to addresses that are not for us to dial.
+    /// The name resolves only to addresses that are never dialled.
     #[error("resolving {host}: {address} is a loopback, link-local or multicast address, which is never dialled")]
-    Forbidden {
-        /// The name.
-        host: String,
-        /// The first of them.
-        address: IpAddr,
-    },
+    Forbidden { host: String, address: IpAddr },
 }
 
 /// The sockets behind a name that may be dialled, the preferred one and the others.

@@ -87,7 +87,7 @@ async fn two_namespaces_with_the_same_host_get_their_own_traffic() {
 }
 
 #[tokio::test]
-async fn open_ports_are_told_to_scalers_and_closed_when_nobody_wants_them() {
+async fn open_ports_are_reported_to_scalers_and_closed_when_unused() {
     let interceptor = Interceptor::start().await;
     let port = free_address().port();
     let admin = format!("http://{}", interceptor.bound.admin);
@@ -100,11 +100,14 @@ async fn open_ports_are_told_to_scalers_and_closed_when_nobody_wants_them() {
         "listeners",
         &json!([listeners(&json!({port.to_string(): "shop/api:80"}))]),
     );
-    let open = soon("the port is told", reports.message()).await.unwrap().unwrap();
+    let open = soon("the report of the port", reports.message())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(open.listeners.unwrap().ports, [u32::from(port)]);
     assert_eq!(ask(port, "api").await.unwrap().0, 404, "nobody autowires it");
     write(&interceptor, "listeners", &json!([listeners(&json!({}))]));
-    let closed = soon("the end is told", reports.message()).await.unwrap().unwrap();
+    let closed = soon("the report of its end", reports.message()).await.unwrap().unwrap();
     assert!(closed.listeners.unwrap().ports.is_empty());
     until("the port is closed", || async {
         ask(port, "api").await.is_none().then_some(())
@@ -113,19 +116,19 @@ async fn open_ports_are_told_to_scalers_and_closed_when_nobody_wants_them() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_and_harms_no_other() {
+async fn a_port_that_is_taken_is_reported_and_harms_no_other() {
     let interceptor = Interceptor::start().await;
     let taken_port = says("somebody else").await.port();
     let port = free_address().port();
     let entries = json!({taken_port.to_string(): "shop/web:80", port.to_string(): "shop/api:80"});
     write(&interceptor, "listeners", &json!([listeners(&entries)]));
     until("the other port", || async { ask(port, "api").await.map(drop) }).await;
-    let told = until("the problem", || async {
-        let (_, told) = interceptor.admin("/readyz?verbose").await;
-        told.contains("listeners").then_some(told)
+    let ready = until("the problem", || async {
+        let (_, ready) = interceptor.admin("/readyz?verbose").await;
+        ready.contains("listeners").then_some(ready)
     })
     .await;
-    assert!(told.contains(&taken_port.to_string()), "{told}");
+    assert!(ready.contains(&taken_port.to_string()), "{ready}");
 }
 
 /// A connection to one of its listeners, once that is open.

@@ -44,23 +44,23 @@ async fn a_held_http2_request_that_is_reset_is_no_longer_pending() {
 
 #[tokio::test]
 async fn an_endpoint_learns_that_the_client_has_left() {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
     let app = raw_app(move |_, mut raw| {
-        let tell = tell.clone();
+        let ended = ended.clone();
         async move {
             raw.read_until("\r\n\r\n").await;
-            tell.send("request").unwrap();
+            ended.send("request").unwrap();
             raw.read_to_end().await;
-            tell.send("end").unwrap();
+            ended.send("end").unwrap();
         }
     })
     .await;
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", app).await;
     let client = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
-    assert_eq!(soon("the request", told.recv()).await, Some("request"));
+    assert_eq!(soon("the request", ends.recv()).await, Some("request"));
     client.leave();
-    assert_eq!(soon("the connection's end", told.recv()).await, Some("end"));
+    assert_eq!(soon("the connection's end", ends.recv()).await, Some("end"));
     interceptor.pending("api", 0).await;
 }
 

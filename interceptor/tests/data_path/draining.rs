@@ -24,7 +24,7 @@ async fn a_held_request_survives_the_drain_until_its_endpoint_is_ready() {
 }
 
 #[tokio::test]
-async fn what_is_held_at_the_drain_timeout_is_told_to_come_back() {
+async fn requests_held_at_the_drain_timeout_are_asked_to_retry() {
     let interceptor = Interceptor::with(&[("KEDA_HTTP_DRAIN_TIMEOUT", "100ms")]).await;
     interceptor.idle("api").await;
     let mut held = interceptor.send("GET / HTTP/1.1\r\nhost: api.example\r\n\r\n").await;

@@ -102,10 +102,13 @@ async fn a_placeholder_is_given_at_once_and_wakes_the_workload() {
     assert_eq!(response.headers()["retry-after"], "3");
     assert!(!response.headers().contains_key("x-keda-http-cold-start"));
     assert_eq!(response.text().await.unwrap(), "<html>waking up</html>");
-    // The route is scaled by concurrency only and nothing is pending any more: the arrival is what is told.
-    let told = soon("the arrival is told", reports.message()).await.unwrap().unwrap();
+    // The route is scaled by concurrency only and nothing is pending any more: the report has the arrival.
+    let report = soon("the report of the arrival", reports.message())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
-        (told.targets[0].key.as_str(), told.targets[0].arrivals),
+        (report.targets[0].key.as_str(), report.targets[0].arrivals),
         ("shop/api", 1)
     );
     interceptor.pending("api", 0).await;
@@ -125,8 +128,8 @@ async fn a_body_from_a_config_map_is_live_and_its_key_follows_the_path() {
     let missing = interceptor.get("api.example", "/").await;
     assert_eq!(missing.status(), 500);
     assert!(missing.text().await.unwrap().starts_with("Internal Server Error"));
-    let told = interceptor.admin("/readyz?verbose").await.1;
-    assert!(told.contains("there is no ConfigMap shop/pages"), "{told}");
+    let ready = interceptor.admin("/readyz?verbose").await.1;
+    assert!(ready.contains("there is no ConfigMap shop/pages"), "{ready}");
     for text in ["one", "two"] {
         let pages = config_map(&json!({"index.html": text, "app.css": "p{}"}));
         interceptor.manifests.write("pages.json", &pages);

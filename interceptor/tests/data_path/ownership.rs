@@ -73,7 +73,7 @@ const OLD: &str = "2024-01-01T00:00:00Z";
 const NEW: &str = "2026-01-01T00:00:00Z";
 
 #[tokio::test]
-async fn at_the_start_the_oldest_claim_has_the_host_and_the_other_is_told() {
+async fn at_the_start_the_oldest_claim_has_the_host_and_the_other_is_reported() {
     let manifests = Manifests::new();
     namespace(&manifests, "a-new", NEW, &["web.test", "a.test"]).await;
     namespace(&manifests, "z-old", OLD, &["web.test"]).await;
@@ -90,10 +90,10 @@ async fn at_the_start_the_oldest_claim_has_the_host_and_the_other_is_told() {
         json!({"web.test": "z-old"})
     );
     assert_eq!(interceptor.of("z-old").await["lost_hosts"], Value::Null);
-    let (status, told) = interceptor.admin("/readyz?verbose").await;
+    let (status, ready) = interceptor.admin("/readyz?verbose").await;
     assert!(
-        status == 200 && told.contains("a-new/web: host web.test belongs to namespace z-old"),
-        "{told}"
+        status == 200 && ready.contains("a-new/web: host web.test belongs to namespace z-old"),
+        "{ready}"
     );
 }
 
@@ -108,8 +108,8 @@ async fn who_has_a_host_keeps_it_and_the_next_one_gets_it_when_it_goes() {
     assert_eq!(interceptor.who_has("web.test").await, "first");
     interceptor.manifests.remove("first.json");
     interceptor.has("second", "web.test").await;
-    let (_, told) = interceptor.admin("/readyz?verbose").await;
-    assert!(!told.contains("belongs to"), "{told}");
+    let (_, ready) = interceptor.admin("/readyz?verbose").await;
+    assert!(!ready.contains("belongs to"), "{ready}");
 }
 
 #[tokio::test]
@@ -175,8 +175,8 @@ async fn without_ownership_the_rules_of_all_namespaces_compete() {
     // Upstream lets the older of two equal rules win, and does so whoever came first.
     namespace(&interceptor.manifests, "older", "2020-01-01T00:00:00Z", &["web.test"]).await;
     interceptor.has("older", "web.test").await;
-    let (_, told) = interceptor.admin("/readyz?verbose").await;
-    assert!(!told.contains("belongs to"), "{told}");
+    let (_, ready) = interceptor.admin("/readyz?verbose").await;
+    assert!(!ready.contains("belongs to"), "{ready}");
 }
 
 /// A route of namespace `shop` to a Service that need not be there.
@@ -205,7 +205,10 @@ async fn fault_c5_two_apps_with_one_host_in_one_namespace_are_reported() {
     let old = routes.iter().find(|route| route["route"] == "shop/old").unwrap();
     assert_eq!(old["shadowed_hosts"], Value::Null);
     let (_, ready) = interceptor.admin("/readyz?verbose").await;
-    assert!(ready.contains("shop/new: host web.test leads to shop/old"), "{ready}");
+    assert!(
+        ready.contains("shop/new: host web.test is routed to shop/old"),
+        "{ready}"
+    );
 }
 
 #[tokio::test]

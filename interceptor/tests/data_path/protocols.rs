@@ -37,11 +37,11 @@ pub async fn upgrading_app() -> SocketAddr {
 async fn telling_app() -> SocketAddr {
     app(
         axum::Router::new().fallback(|request: axum::extract::Request| async move {
-            let mut told = format!("{:?} {} {}\n", request.version(), request.method(), request.uri());
+            let mut answer = format!("{:?} {} {}\n", request.version(), request.method(), request.uri());
             for (name, value) in request.headers() {
-                told += &format!("{name}: {}\n", value.to_str().unwrap());
+                answer += &format!("{name}: {}\n", value.to_str().unwrap());
             }
-            told
+            answer
         }),
     )
     .await
@@ -86,18 +86,18 @@ async fn the_app_sees_the_request_as_it_came_and_who_asked() {
     let interceptor = Interceptor::start().await;
     interceptor.serve("api", telling_app().await).await;
     let request = "GET /a%20b//c?x=1;y=%zz HTTP/1.1\r\nHost: API.example:8080\r\nX-Mine: 1\r\nConnection: close, x-secret\r\nX-Secret: 2\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n";
-    let told = interceptor.send(request).await.read_to_end().await;
-    assert!(told.contains("HTTP/1.1 GET /a%20b//c?x=1;y=%zz"), "{told}");
-    assert!(told.contains("host: API.example:8080"), "{told}");
-    assert!(told.contains("x-mine: 1") && !told.contains("x-secret"), "{told}");
-    assert!(told.contains("x-forwarded-for: 192.0.2.9, 127.0.0.1"), "{told}");
+    let answer = interceptor.send(request).await.read_to_end().await;
+    assert!(answer.contains("HTTP/1.1 GET /a%20b//c?x=1;y=%zz"), "{answer}");
+    assert!(answer.contains("host: API.example:8080"), "{answer}");
+    assert!(answer.contains("x-mine: 1") && !answer.contains("x-secret"), "{answer}");
+    assert!(answer.contains("x-forwarded-for: 192.0.2.9, 127.0.0.1"), "{answer}");
     assert!(
-        told.contains("x-forwarded-host: API.example:8080") && told.contains("x-forwarded-proto: http"),
-        "{told}"
+        answer.contains("x-forwarded-host: API.example:8080") && answer.contains("x-forwarded-proto: http"),
+        "{answer}"
     );
     assert!(
-        !told.contains("accept-encoding"),
-        "nothing is asked for in the client's name: {told}"
+        !answer.contains("accept-encoding"),
+        "nothing is asked for in the client's name: {answer}"
     );
 }
 
@@ -109,10 +109,10 @@ async fn http2_in_becomes_http1_out() {
     let request = Request::get("http://api.example/x?y").body(Full::from("")).unwrap();
     let response = client.send_request(request).await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
-    let told = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let answer = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
     assert!(
-        told.starts_with("HTTP/1.1 GET /x?y") && told.contains("host: api.example\n"),
-        "{told}"
+        answer.starts_with("HTTP/1.1 GET /x?y") && answer.contains("host: api.example\n"),
+        "{answer}"
     );
 }
 
@@ -164,7 +164,7 @@ async fn a_grpc_call_passes_with_its_trailers() {
 }
 
 #[tokio::test]
-async fn a_grpc_client_is_told_of_failures_in_its_own_way() {
+async fn a_grpc_client_gets_grpc_errors() {
     let interceptor = Interceptor::with(&[("KEDA_HTTP_READINESS_TIMEOUT", "10m")]).await;
     interceptor.idle("api").await;
     let mut client = http2_client(interceptor.bound.proxy).await;

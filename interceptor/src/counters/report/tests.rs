@@ -45,7 +45,7 @@ async fn the_first_report_is_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_request_is_told_at_once_and_so_is_the_first_that_waits() {
+async fn the_first_request_is_reported_at_once_and_so_is_the_first_that_waits() {
     let watched = start();
     let target = watched.target();
     let mut reports = watched.watch().await;
@@ -66,9 +66,9 @@ async fn what_is_quiet_is_not_reported_again() {
     let mut reports = watched.watch().await;
     next(&mut reports).await;
     drop(target.enter());
-    let told = next(&mut reports).await;
-    assert_eq!(told.targets[0].arrivals, 1);
-    // Its end is told once more; after that there is nothing to tell.
+    let report = next(&mut reports).await;
+    assert_eq!(report.targets[0].arrivals, 1);
+    // Its end is reported once more, and nothing after that.
     let more = tokio::time::timeout(Duration::from_secs(60), reports.by_ref().take(2).count());
     assert!(more.await.is_err(), "silence");
     drop(target.enter());
@@ -88,7 +88,7 @@ async fn a_subscriber_that_comes_late_has_the_last_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_route_that_is_gone_is_told_when_its_last_request_has_ended() {
+async fn a_removed_route_is_reported_when_its_last_request_has_ended() {
     let watched = start();
     let target = watched.target();
     let mut reports = watched.watch().await;

@@ -8,7 +8,7 @@ use super::{Framing, Violation, ViolationKind};
 
 /// All that can be seen from outside. Offsets count from the beginning of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Outcome {
+struct Followed {
     violation: Option<Violation>,
     /// Only said without a violation.
     is_inside_head: bool,
@@ -19,7 +19,7 @@ struct Outcome {
     heads: u64,
 }
 
-fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Followed {
     let mut framing = Framing::new();
     let mut violation = None;
     let mut before = 0;
@@ -37,7 +37,7 @@ fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
         }
         before += piece.len();
     }
-    Outcome {
+    Followed {
         violation,
         is_inside_head: violation.is_none() && framing.is_inside_head(),
         is_inside_body: framing.is_inside_body(),
@@ -48,7 +48,7 @@ fn in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
 }
 
 /// The outcome of `bytes`, which must be the same whole, byte by byte, cut in two anywhere, and for the reference.
-fn outcome(bytes: &[u8]) -> Outcome {
+fn outcome(bytes: &[u8]) -> Followed {
     let whole = in_pieces([bytes]);
     let shown = bytes.escape_ascii();
     assert_eq!(in_pieces(bytes.chunks(1)), whole, "byte by byte: {shown}");
@@ -60,7 +60,7 @@ fn outcome(bytes: &[u8]) -> Outcome {
     whole
 }
 
-fn good(text: &str) -> Outcome {
+fn good(text: &str) -> Followed {
     let outcome = outcome(text.as_bytes());
     assert_eq!(outcome.violation, None, "{text:?}");
     outcome
@@ -73,8 +73,8 @@ fn bad(marked: &str, kind: ViolationKind) {
     assert_eq!(outcome(text.as_bytes()).violation, Some(kind.at(offset)), "{marked:?}");
 }
 
-fn between_requests(heads: u64) -> Outcome {
-    Outcome {
+fn between_requests(heads: u64) -> Followed {
+    Followed {
         violation: None,
         is_inside_head: false,
         is_inside_body: false,
@@ -352,7 +352,7 @@ fn nothing_is_checked_after_a_request_to_upgrade() {
         "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhi",
         "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n0\r\n\r\n",
     ] {
-        let unchecked = Outcome {
+        let unchecked = Followed {
             is_unchecked: true,
             asks_for_upgrade: true,
             ..between_requests(1)

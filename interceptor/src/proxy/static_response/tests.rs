@@ -39,7 +39,7 @@ fn from_config_map(key: Option<&str>) -> StaticResponse {
 }
 
 /// Status, media type and length.
-fn told(response: &BoundResponse, path: &str) -> (u16, Option<String>, u64) {
+fn answer(response: &BoundResponse, path: &str) -> (u16, Option<String>, u64) {
     let response = match response.respond(path) {
         Ok(response) => response,
         Err(error) => error.response(false),
@@ -62,19 +62,19 @@ fn a_key_that_a_path_leads_to_may_be_missing_and_one_that_is_named_may_not() {
     let bound = |response: &StaticResponse, namespace| BoundResponse::new(response, namespace, &bodies);
     let by_path = bound(&from_config_map(None), "shop");
     let html = Some(HTML.to_owned());
-    assert_eq!(told(&by_path, "/"), (203, html.clone(), 3));
-    assert_eq!(told(&by_path, "/index.html"), (203, html.clone(), 3));
+    assert_eq!(answer(&by_path, "/"), (203, html.clone(), 3));
+    assert_eq!(answer(&by_path, "/index.html"), (203, html.clone(), 3));
     assert_eq!(
-        told(&by_path, "/style.css"),
+        answer(&by_path, "/style.css"),
         (203, Some("text/css; charset=utf-8".into()), 3)
     );
-    assert_eq!(told(&by_path, "/favicon.ico"), (203, None, 0));
-    assert_eq!(told(&by_path, "/a/index.html"), (203, None, 0));
+    assert_eq!(answer(&by_path, "/favicon.ico"), (203, None, 0));
+    assert_eq!(answer(&by_path, "/a/index.html"), (203, None, 0));
     let named = bound(&from_config_map(Some("index.html")), "shop");
-    assert_eq!(told(&named, "/anything"), (203, html, 3));
-    assert_eq!(told(&bound(&from_config_map(Some("empty")), "shop"), "/").2, 0);
-    assert_eq!(told(&bound(&from_config_map(Some("other")), "shop"), "/").0, 500);
-    assert_eq!(told(&bound(&from_config_map(None), "elsewhere"), "/").0, 500);
+    assert_eq!(answer(&named, "/anything"), (203, html, 3));
+    assert_eq!(answer(&bound(&from_config_map(Some("empty")), "shop"), "/").2, 0);
+    assert_eq!(answer(&bound(&from_config_map(Some("other")), "shop"), "/").0, 500);
+    assert_eq!(answer(&bound(&from_config_map(None), "elsewhere"), "/").0, 500);
     assert_eq!(bodies.missing().len(), 1, "a ConfigMap of another namespace is none");
 }
 
@@ -82,35 +82,38 @@ fn a_key_that_a_path_leads_to_may_be_missing_and_one_that_is_named_may_not() {
 fn responses_that_are_bound_already_have_every_change() {
     let mut bodies = PublishedBodies::default();
     let bound = BoundResponse::new(&from_config_map(Some("index.html")), "shop", &bodies);
-    assert_eq!(told(&bound, "/").0, 500);
+    assert_eq!(answer(&bound, "/").0, 500);
     assert_eq!(bodies.missing().len(), 1);
     for (text, length) in [("one", 3), ("three", 5)] {
         bodies.apply(&config_map(&json!({"index.html": text})));
-        assert_eq!((told(&bound, "/").2, bodies.missing().len()), (length, 0));
+        assert_eq!((answer(&bound, "/").2, bodies.missing().len()), (length, 0));
     }
     bodies.apply(&deleted());
-    assert_eq!(told(&bound, "/").0, 500);
+    assert_eq!(answer(&bound, "/").0, 500);
     drop(bound);
     bodies.drop_unused();
     assert_eq!(bodies.missing(), [""; 0], "nobody asks for it any more");
 }
 
 #[test]
-fn the_type_of_an_inline_body_is_the_routes_word_or_its_own() {
+fn the_type_of_an_inline_body_is_that_of_the_route_or_its_own() {
     let bodies = PublishedBodies::default();
     let mut page = response(200, StaticBody::Inline("<html>".into()));
     assert_eq!(
-        told(&BoundResponse::new(&page, "shop", &bodies), "/").1,
+        answer(&BoundResponse::new(&page, "shop", &bodies), "/").1,
         Some(HTML.into())
     );
     page.headers
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/x"));
     assert_eq!(
-        told(&BoundResponse::new(&page, "shop", &bodies), "/").1,
+        answer(&BoundResponse::new(&page, "shop", &bodies), "/").1,
         Some("text/x".into())
     );
     let empty = response(200, StaticBody::Inline(String::new()));
-    assert_eq!(told(&BoundResponse::new(&empty, "shop", &bodies), "/"), (200, None, 0));
+    assert_eq!(
+        answer(&BoundResponse::new(&empty, "shop", &bodies), "/"),
+        (200, None, 0)
+    );
 }
 
 #[test]
@@ -120,13 +123,13 @@ fn statuses_that_have_no_body_get_none() {
     for status in [204, 205, 304] {
         let inline = response(status, StaticBody::Inline("text".into()));
         assert_eq!(
-            told(&BoundResponse::new(&inline, "shop", &bodies), "/"),
+            answer(&BoundResponse::new(&inline, "shop", &bodies), "/"),
             (status, None, 0)
         );
         let mut page = from_config_map(None);
         page.status = StatusCode::from_u16(status).unwrap();
         assert_eq!(
-            told(&BoundResponse::new(&page, "shop", &bodies), "/"),
+            answer(&BoundResponse::new(&page, "shop", &bodies), "/"),
             (status, None, 0)
         );
     }

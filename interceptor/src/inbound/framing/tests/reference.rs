@@ -3,7 +3,7 @@
 #![allow(clippy::too_many_lines, reason = "the reference is read from top to bottom")]
 
 use super::super::{Violation, ViolationKind};
-use super::Outcome;
+use super::Followed;
 
 /// Why reading stopped.
 enum Stop {
@@ -23,7 +23,7 @@ struct Reader<'a> {
     is_upgrade: bool,
 }
 
-pub(super) fn outcome(bytes: &[u8]) -> Outcome {
+pub(super) fn outcome(bytes: &[u8]) -> Followed {
     let mut reader = Reader {
         bytes,
         at: 0,
@@ -32,7 +32,7 @@ pub(super) fn outcome(bytes: &[u8]) -> Outcome {
         is_upgrade: false,
     };
     let stop = reader.connection();
-    Outcome {
+    Followed {
         violation: if let Stop::Violation(violation) = stop {
             Some(violation)
         } else {
