@@ -25,7 +25,6 @@ mod probing;
 /// What every replica needs.
 #[derive(Debug, Clone)]
 pub(crate) struct PodContext {
-    /// Announces readiness.
     pub slices: EndpointSlices,
     pub ports: Ports,
     pub output: Output,
@@ -96,20 +95,15 @@ impl Kubelet {
         }
     }
 
-    /// The scale of a Deployment.
     pub(crate) fn scale(&self, deployment: &Key) -> Option<Scale> {
-        self.deployments
-            .lock()
-            .get(deployment)
-            .map(|deployment| deployment.scale.clone())
+        let deployments = self.deployments.lock();
+        Some(deployments.get(deployment)?.scale.clone())
     }
 
     /// What there is of a Deployment, live.
     pub fn status(&self, deployment: &Key) -> Option<watch::Receiver<Status>> {
-        self.deployments
-            .lock()
-            .get(deployment)
-            .map(|deployment| deployment.status.clone())
+        let deployments = self.deployments.lock();
+        Some(deployments.get(deployment)?.status.clone())
     }
 
     /// Stops every replica and waits for them, at most [`SHUTDOWN_LIMIT`].

@@ -28,21 +28,13 @@ pub(crate) struct Launches<'a> {
 impl Launches<'_> {
     pub(crate) async fn interceptor(&self, output: &Output) -> Result<Program> {
         let mut env = self.common_environment(self.listening.metrics);
-        env.extend(self.tracing_environment());
+        env.extend(tracing_environment(self.listening.otlp));
         env.insert("KEDA_HTTP_PROXY_PORT".to_owned(), self.listening.proxy.to_string());
         env.insert("KEDA_HTTP_ADMIN_PORT".to_owned(), self.listening.admin.to_string());
         // No load balancer sends requests here, so there is nothing to wait for.
         default(&mut env, "KEDA_HTTP_SHUTDOWN_DELAY", "0s");
         default(&mut env, "KEDA_HTTP_DRAIN_TIMEOUT", "3s");
-        let ready = format!("http://127.0.0.1:{}/readyz", self.listening.admin);
-        Program::start(
-            "interceptor",
-            self.launch("keda-http-interceptor", env),
-            &ready,
-            output,
-            STOP_LIMIT,
-        )
-        .await
+        self.start("interceptor", env, self.listening.admin, output).await
     }
 
     pub(crate) async fn scaler(&self, output: &Output) -> Result<Program> {
@@ -50,24 +42,25 @@ impl Launches<'_> {
         env.insert("KEDA_HTTP_SCALER_PORT".to_owned(), self.listening.scaler.to_string());
         let admin = format!("127.0.0.1:{}", self.listening.admin);
         env.insert("KEDA_HTTP_SCALER_INTERCEPTORS".to_owned(), admin);
-        let ready = format!("http://127.0.0.1:{}/readyz", self.listening.scaler_metrics);
-        Program::start(
-            "scaler",
-            self.launch("keda-http-scaler", env),
-            &ready,
-            output,
-            STOP_LIMIT,
-        )
-        .await
+        self.start("scaler", env, self.listening.scaler_metrics, output).await
     }
 
-    fn launch(&self, program: &str, env: BTreeMap<String, String>) -> Launch {
-        Launch {
-            program: self.programs.join(program).display().to_string(),
-            args: Vec::new(),
+    /// Returns when it is ready, which it says on this port.
+    async fn start(
+        &self,
+        name: &'static str,
+        env: BTreeMap<String, String>,
+        port: u16,
+        output: &Output,
+    ) -> Result<Program> {
+        let program = self.programs.join(format!("keda-http-{name}"));
+        let launch = Launch {
+            program: program.display().to_string(),
             env,
-            directory: None,
-        }
+            ..Launch::default()
+        };
+        let ready = format!("http://127.0.0.1:{port}/readyz");
+        Program::start(name, launch, &ready, output, STOP_LIMIT).await
     }
 
     fn common_environment(&self, metrics: u16) -> BTreeMap<String, String> {
@@ -83,13 +76,9 @@ impl Launches<'_> {
         env
     }
 
-    fn tracing_environment(&self) -> BTreeMap<String, String> {
-        tracing_environment(self.listening.otlp)
-    }
-
     /// Apps find our programs first, and send their spans to us.
     pub(crate) fn app_environment(&self) -> BTreeMap<String, String> {
-        let mut env = self.tracing_environment();
+        let mut env = tracing_environment(self.listening.otlp);
         let path = std::env::var("PATH").unwrap_or_default();
         env.insert("PATH".to_owned(), format!("{}:{path}", self.programs.display()));
         default(&mut env, "RUST_LOG", "warn");

@@ -140,12 +140,13 @@ fn print_lines(stream: impl AsyncRead + Unpin + Send + 'static, output: &Output,
 }
 
 /// How a process ended, for messages.
-pub fn describe(status: ExitStatus) -> String {
+pub fn describe(status: impl Into<Option<ExitStatus>>) -> String {
     use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "unknown exit status".to_owned(),
+    let status: Option<ExitStatus> = status.into();
+    match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("exit code {code}"),
+        Some((None, Some(signal))) => format!("signal {signal}"),
+        Some((None, None)) | None => "unknown exit status".to_owned(),
     }
 }
 

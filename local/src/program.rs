@@ -89,7 +89,13 @@ impl Program {
             answered = timeout(START_LIMIT, answers(url)) => {
                 answered.with_context(|| format!("{} was not ready within {} s", self.name, START_LIMIT.as_secs()))
             }
-            ended = ended => bail!("{} ended before it was ready ({})", self.name, end_of(ended.ok().as_deref())),
+            ended = ended => {
+                let status = ended.ok().and_then(|state| match *state {
+                    State::Ended(status) => status,
+                    State::Running(_) => None,
+                });
+                bail!("{} ended before it was ready ({})", self.name, describe(status))
+            }
         }
     }
 }
@@ -97,13 +103,6 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-fn end_of(state: Option<&State>) -> String {
-    match state {
-        Some(State::Ended(Some(status))) => describe(*status),
-        Some(State::Ended(None) | State::Running(_)) | None => "unknown exit status".to_owned(),
     }
 }
 
@@ -174,10 +173,7 @@ impl Keeper {
     }
 
     async fn restart(&self, status: Option<ExitStatus>, backoff: &mut Backoff) -> Process {
-        let mut end = format!(
-            "ended unexpectedly ({})",
-            status.map_or_else(|| "unknown exit status".to_owned(), describe)
-        );
+        let mut end = format!("ended unexpectedly ({})", describe(status));
         loop {
             let pause = backoff.pause();
             self.output

@@ -49,11 +49,8 @@ impl Template {
 
     /// What is wrong with a port name that is not declared.
     pub(crate) fn undeclared(&self, port: &str) -> String {
-        let names: Vec<&str> = self
-            .ports
-            .iter()
-            .filter_map(|declared| declared.name.as_deref())
-            .collect();
+        let names = self.ports.iter().filter_map(|declared| declared.name.as_deref());
+        let names: Vec<&str> = names.collect();
         let declared = if names.is_empty() {
             "none has a name".to_owned()
         } else {
@@ -241,6 +238,10 @@ fn grace(pod: &PodSpec) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+fn is_given<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
 fn notes(pod: &PodSpec) -> Vec<String> {
     let Some((index, container)) = runnable(pod) else {
         return Vec::new();
@@ -253,30 +254,12 @@ fn notes(pod: &PodSpec) -> Vec<String> {
         (container.liveness_probe.is_some(), "livenessProbe"),
         (container.startup_probe.is_some(), "startupProbe"),
         (container.lifecycle.is_some(), "lifecycle"),
-        (
-            container.env_from.as_ref().is_some_and(|from| !from.is_empty()),
-            "envFrom",
-        ),
-        (
-            container
-                .volume_mounts
-                .as_ref()
-                .is_some_and(|mounts| !mounts.is_empty()),
-            "volumeMounts",
-        ),
-        (
-            pod.init_containers
-                .as_ref()
-                .is_some_and(|containers| !containers.is_empty()),
-            "initContainers",
-        ),
+        (is_given(container.env_from.as_ref()), "envFrom"),
+        (is_given(container.volume_mounts.as_ref()), "volumeMounts"),
+        (is_given(pod.init_containers.as_ref()), "initContainers"),
     ];
-    notes.extend(
-        given
-            .iter()
-            .filter(|(is_given, _)| *is_given)
-            .map(|(_, name)| format!("{name} has no effect here")),
-    );
+    let given = given.iter().filter(|(is_given, _)| *is_given);
+    notes.extend(given.map(|(_, name)| format!("{name} has no effect here")));
     notes
 }
 

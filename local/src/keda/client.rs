@@ -14,18 +14,14 @@ use super::{Plan, Trigger};
 /// What a metric is compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// The metric, as the scaler calls it.
     pub name: String,
-    /// Its target.
     pub target: f64,
 }
 
 /// The result of one read of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MeasuredValue {
-    /// The metric.
     pub value: f64,
-    /// Whether the trigger is active.
     pub active: bool,
 }
 
@@ -37,7 +33,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// For a trigger of a ScaledObject: with all of its metadata.
     pub fn new(scaler: Channel, plan: &Plan, trigger: &Trigger) -> Self {
         let metadata: HashMap<String, String> = trigger.metadata.clone().into_iter().collect();
         Self {
@@ -51,9 +46,6 @@ impl Client {
     }
 
     /// GetMetricSpec. An empty answer is asked for again once, and is then an error.
-    ///
-    /// # Errors
-    /// The scaler's.
     pub async fn specs(&self) -> Result<Vec<Spec>, Status> {
         for _ in 0..2 {
             let answer = self.scaler.clone().get_metric_spec(self.object.clone()).await?;
@@ -66,21 +58,13 @@ impl Client {
     }
 
     /// One read of a metric: GetMetrics and then IsActive.
-    ///
-    /// # Errors
-    /// The scaler's, of either call.
     pub async fn value(&self, metric: &str) -> Result<MeasuredValue, Status> {
         let request = GetMetricsRequest {
             scaled_object_ref: Some(self.object.clone()),
             metric_name: metric.to_owned(),
         };
-        let values = self
-            .scaler
-            .clone()
-            .get_metrics(request)
-            .await?
-            .into_inner()
-            .metric_values;
+        let values = self.scaler.clone().get_metrics(request).await?;
+        let values = values.into_inner().metric_values;
         // KEDA takes the value of the name it has asked for.
         let value = values
             .iter()
@@ -94,48 +78,24 @@ impl Client {
         })
     }
 
-    /// IsActive.
-    ///
-    /// # Errors
-    /// The scaler's.
-    pub async fn is_active(&self) -> Result<bool, Status> {
-        Ok(self
-            .scaler
-            .clone()
-            .is_active(self.object.clone())
-            .await?
-            .into_inner()
-            .result)
+    async fn is_active(&self) -> Result<bool, Status> {
+        let answer = self.scaler.clone().is_active(self.object.clone()).await?;
+        Ok(answer.into_inner().result)
     }
 
     /// StreamIsActive.
-    ///
-    /// # Errors
-    /// The scaler's.
     pub async fn activity(&self) -> Result<Streaming<IsActiveResponse>, Status> {
-        Ok(self
-            .scaler
-            .clone()
-            .stream_is_active(self.object.clone())
-            .await?
-            .into_inner())
+        let answer = self.scaler.clone().stream_is_active(self.object.clone()).await?;
+        Ok(answer.into_inner())
     }
 
     /// StreamMetricSpec.
-    ///
-    /// # Errors
-    /// The scaler's.
     pub async fn spec_changes(&self) -> Result<Streaming<GetMetricSpecResponse>, Status> {
-        Ok(self
-            .scaler
-            .clone()
-            .stream_metric_spec(self.object.clone())
-            .await?
-            .into_inner())
+        let answer = self.scaler.clone().stream_metric_spec(self.object.clone()).await?;
+        Ok(answer.into_inner())
     }
 }
 
-/// The specs of an answer.
 pub fn specs(answer: GetMetricSpecResponse) -> Vec<Spec> {
     let spec = |spec: MetricSpec| Spec {
         target: newer(spec.target_size_float, spec.target_size),

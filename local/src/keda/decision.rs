@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::Plan;
 
-/// What a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
     /// The desired number of replicas.
@@ -21,14 +20,11 @@ pub struct Situation {
     pub last_active: Option<Instant>,
     /// Since when the ScaledObject exists.
     pub created: Instant,
-    /// Now.
     pub now: Instant,
 }
 
-/// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// No change.
     Leave,
     /// It is active: the cooldown starts again.
     Refresh,

@@ -17,15 +17,11 @@ const TOLERANCE: f64 = 0.1;
 /// A metric as the HPA reads it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
-    /// Its value.
     pub value: f64,
-    /// Its target.
     pub target: f64,
-    /// How both are compared.
     pub metric: MetricType,
 }
 
-/// The HPA of one ScaledObject.
 #[derive(Debug, Default)]
 pub struct Hpa {
     recommendations: VecDeque<(Instant, u32)>,

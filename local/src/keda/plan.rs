@@ -10,10 +10,8 @@ use keda_http_kubernetes::resources::{ScaleTrigger, ScaledObject};
 
 use crate::Key;
 
-/// A ScaledObject.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Which one.
     pub key: Key,
     /// The Deployment it scales.
     pub workload: Key,
@@ -39,7 +37,6 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-/// Scaling is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
     /// `autoscaling.keda.sh/paused-replicas`; `None` leaves the replicas as they are.

@@ -200,12 +200,9 @@ fn describe_end(status: io::Result<ExitStatus>) -> String {
 
 fn cannot_start(launch: &Launch, error: &io::Error) -> String {
     let directory = launch.directory.as_ref().filter(|directory| !directory.is_dir());
-    match directory {
-        Some(directory) => format!(
-            "cannot start {}: the directory {} does not exist",
-            launch.program,
-            directory.display()
-        ),
-        None => format!("cannot start {}: {error}", launch.program),
-    }
+    let reason = match directory {
+        Some(directory) => format!("the directory {} does not exist", directory.display()),
+        None => error.to_string(),
+    };
+    format!("cannot start {}: {reason}", launch.program)
 }

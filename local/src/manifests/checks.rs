@@ -16,7 +16,18 @@ use crate::endpoint_slices::{is_external, target};
 use crate::keda::Plan;
 use crate::workload::{TargetPort, Workload};
 
-/// Errors.
+/// The keys of an `external-push` trigger that name the object with the route.
+const REFERENCES: [(&str, Kind); 2] = [
+    ("interceptorRoute", Kind::InterceptorRoute),
+    ("httpScaledObject", Kind::HttpScaledObject),
+];
+
+fn reference(kind: Kind) -> Option<&'static str> {
+    let mut references = REFERENCES.into_iter();
+    references.find(|(_, known)| *known == kind).map(|(key, _)| key)
+}
+
+/// What Kubernetes, KEDA or the interceptor would refuse.
 impl Manifests {
     pub(super) fn read_workloads(&mut self) -> Vec<Complaint> {
         let mut complaints = Vec::new();
@@ -76,18 +87,13 @@ impl Manifests {
     /// Whether the operator makes a ScaledObject for it.
     fn gets_scaled_object(&self, id: &ObjectId, http: &HttpScaledObject) -> bool {
         let annotations = http.metadata.annotations.as_ref();
-        let is_skipped = annotations
-            .and_then(|annotations| annotations.get(SKIP_CREATION))
-            .is_some_and(|value| value == "true");
-        let is_users = self.objects.values().any(|object| match object {
+        let skip = annotations.and_then(|annotations| annotations.get(SKIP_CREATION));
+        let is_skipped = skip.is_some_and(|value| value == "true");
+        let is_users = self.objects.iter().any(|(own, object)| match object {
             Object::ScaledObject(scaled) => {
-                let key = Key::from_metadata(&scaled.metadata);
-                let refers = scaled
-                    .spec
-                    .triggers
-                    .iter()
-                    .any(|trigger| trigger.metadata.get("httpScaledObject") == Some(&id.name));
-                key.namespace == id.namespace && (key.name == id.name || refers)
+                let mut triggers = scaled.spec.triggers.iter();
+                let refers = triggers.any(|trigger| trigger.metadata.get("httpScaledObject") == Some(&id.name));
+                own.namespace == id.namespace && (own.name == id.name || refers)
             }
             _ => false,
         });
@@ -118,12 +124,8 @@ impl Manifests {
             );
             errors.push(FieldError::new("spec.scaleTargetRef.name", reason));
         }
-        let references = [
-            ("interceptorRoute", Kind::InterceptorRoute),
-            ("httpScaledObject", Kind::HttpScaledObject),
-        ];
         for trigger in &plan.triggers {
-            for (key, kind) in references {
+            for (key, kind) in REFERENCES {
                 let name = trigger
                     .metadata
                     .get(key)
@@ -204,10 +206,8 @@ impl Manifests {
     /// The InterceptorRoute or HTTPScaledObject that the route comes from.
     fn route_object(&self, route: &Route) -> Option<&ObjectId> {
         let (namespace, name) = (route.key.namespace(), route.key.name());
-        let kinds = [Kind::InterceptorRoute, Kind::HttpScaledObject];
-        self.objects
-            .keys()
-            .find(|id| kinds.contains(&id.kind) && id.namespace == namespace && id.name == name)
+        let is_its = |id: &&ObjectId| reference(id.kind).is_some() && id.namespace == namespace && id.name == name;
+        self.objects.keys().find(is_its)
     }
 }
 
@@ -260,18 +260,12 @@ impl Manifests {
                 .any(|route| route.upstream.namespace == id.namespace && route.upstream.service == id.name);
             let needs_pods = is_routed && !is_external(service) && !self.has_slices(id);
             if needs_pods && self.selected_by(service).next().is_none() {
-                let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
-                let reason = match selector.filter(|selector| !selector.is_empty()) {
-                    Some(selector) => format!(
-                        "{} selects no pod; {}",
-                        labels(&selector),
-                        self.pod_labels(&id.namespace)
-                    ),
-                    None => format!(
-                        "it is missing, so no pod is behind the Service; {}",
-                        self.pod_labels(&id.namespace)
-                    ),
+                let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+                let fault = match selector.filter(|selector| !selector.is_empty()) {
+                    Some(selector) => format!("{} selects no pod", labels(selector)),
+                    None => "it is missing, so no pod is behind the Service".to_owned(),
                 };
+                let reason = format!("{fault}; {}", self.pod_labels(&id.namespace));
                 warnings.push(self.complaint(id, FieldError::new("spec.selector", reason)));
             }
         }
@@ -350,13 +344,9 @@ impl Manifests {
                 .service(&route.upstream)
                 .and_then(|service| self.selected_by(service).next());
             if let Some(workload) = workload.filter(|workload| workload.replicas == 0)
-                && !self.is_scaled_by(workload, id)
+                && let Some(key) = reference(id.kind)
+                && !self.is_scaled_by(workload, key, &id.name)
             {
-                let key = if id.kind == Kind::InterceptorRoute {
-                    "interceptorRoute"
-                } else {
-                    "httpScaledObject"
-                };
                 let reason = format!(
                     "no ScaledObject starts Deployment {} for this route: requests are held until they time out. Add a \
                      ScaledObject with scaleTargetRef {{name: {}}} and a trigger {{type: external-push, metadata: {{{key}: \
@@ -369,15 +359,10 @@ impl Manifests {
         warnings
     }
 
-    fn is_scaled_by(&self, workload: &Workload, route: &ObjectId) -> bool {
+    fn is_scaled_by(&self, workload: &Workload, key: &str, route: &String) -> bool {
         self.plans.values().any(|plan| {
             let mut metadata = plan.triggers.iter().map(|trigger| &trigger.metadata);
-            plan.workload == workload.key
-                && metadata.any(|metadata| {
-                    ["interceptorRoute", "httpScaledObject"]
-                        .iter()
-                        .any(|key| metadata.get(*key) == Some(&route.name))
-                })
+            plan.workload == workload.key && metadata.any(|metadata| metadata.get(key) == Some(route))
         })
     }
 }

@@ -22,14 +22,7 @@ async fn a_users_own_app_is_woken_and_put_to_rest_again() {
 #[tokio::test]
 async fn an_app_that_listens_late_is_waited_for_though_it_counts_as_ready() {
     let container = "{name: app, command: [hello], env: [{name: STARTUP_DELAY_MS, value: '1500'}]}";
-    let fixture = Fixture::start(
-        &App {
-            container,
-            cooldown: 60,
-        }
-        .yaml(),
-    )
-    .await;
+    let fixture = Fixture::start(&App::that_stays(container).yaml()).await;
     let (status, body) = fixture.get("app.local", "/").await;
     assert_eq!(status, 200);
     assert!(body.starts_with("Hello from app-"), "{body}");
@@ -40,14 +33,7 @@ async fn an_app_that_listens_late_is_waited_for_though_it_counts_as_ready() {
 #[tokio::test]
 async fn an_app_that_crashes_at_start_fails_its_requests_and_nothing_stays_counted() {
     let container = "{name: app, command: [sh, -c, 'exit 3']}";
-    let fixture = Fixture::start(
-        &App {
-            container,
-            cooldown: 60,
-        }
-        .yaml_with_route("3s"),
-    )
-    .await;
+    let fixture = Fixture::start(&App::that_stays(container).yaml_with_route("3s")).await;
     let (status, body) = fixture.get("app.local", "/").await;
     assert!([502, 504].contains(&status), "{status} {body}");
     fixture.pending(KEY, 0).await;
@@ -57,14 +43,7 @@ async fn an_app_that_crashes_at_start_fails_its_requests_and_nothing_stays_count
 #[tokio::test]
 async fn an_app_that_never_gets_ready_fails_its_requests_in_time() {
     let container = "{name: app, command: [hello], readinessProbe: {exec: {command: ['false']}, periodSeconds: 1}}";
-    let fixture = Fixture::start(
-        &App {
-            container,
-            cooldown: 60,
-        }
-        .yaml_with_route("2s"),
-    )
-    .await;
+    let fixture = Fixture::start(&App::that_stays(container).yaml_with_route("2s")).await;
     let (status, body) = fixture.get("app.local", "/").await;
     assert!([502, 504].contains(&status), "{status} {body}");
     fixture.pending(KEY, 0).await;
@@ -74,10 +53,7 @@ async fn an_app_that_never_gets_ready_fails_its_requests_in_time() {
 #[tokio::test]
 async fn a_change_of_the_users_files_counts_at_once() {
     let container = "{name: app, command: [hello], env: [{name: HOSTNAME, value: ignored}]}";
-    let app = App {
-        container,
-        cooldown: 60,
-    };
+    let app = App::that_stays(container);
     let fixture = Fixture::start(&app.yaml()).await;
     assert_eq!(fixture.get("app.local", "/").await.0, 200);
     assert_eq!(fixture.get("other.local", "/").await.0, 404);

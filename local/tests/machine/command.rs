@@ -86,12 +86,9 @@ fn the_demo_succeeds_and_leaves_no_process_behind() {
 fn running(directory: &Path) -> std::process::Child {
     let mark = directory.display();
     let container = format!("{{name: app, command: [hello], env: [{{name: MARK, value: '{mark}'}}]}}");
-    let yaml = App {
-        container: &container,
-        cooldown: 60,
-    }
-    .yaml()
-    .replace("pollingInterval: 1", "minReplicaCount: 1, pollingInterval: 1");
+    let yaml = App::that_stays(&container)
+        .yaml()
+        .replace("pollingInterval: 1", "minReplicaCount: 1, pollingInterval: 1");
     std::fs::write(directory.join("app.yaml"), yaml).unwrap();
     let mut command = local();
     command
@@ -135,11 +132,7 @@ fn at_a_signal_it_stops_everything_and_exits_with_0() {
 #[test]
 fn what_is_not_valid_exits_with_2_or_64_and_says_what_is_allowed() {
     let directory = tempfile::tempdir().unwrap();
-    let yaml = App {
-        container: "{name: app, image: app}",
-        cooldown: 60,
-    }
-    .yaml();
+    let yaml = App::that_stays("{name: app, image: app}").yaml();
     std::fs::write(directory.path().join("app.yaml"), yaml).unwrap();
     let broken = tempfile::tempdir().unwrap();
     std::fs::write(broken.path().join("broken.yaml"), "kind: [").unwrap();

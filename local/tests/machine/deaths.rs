@@ -30,14 +30,7 @@ async fn a_request_that_is_held_while_the_scaler_dies_is_answered() {
 
 #[tokio::test]
 async fn a_scaler_that_was_dead_when_the_request_came_wakes_the_app_once_it_is_back() {
-    let fixture = Fixture::start(
-        &App {
-            container: SLOW,
-            cooldown: 60,
-        }
-        .yaml(),
-    )
-    .await;
+    let fixture = Fixture::start(&App::that_stays(SLOW).yaml()).await;
     kill(fixture.local.scaler()).await;
     let request = fixture.request("app.local", "/");
     fixture.pending(KEY, 1).await;

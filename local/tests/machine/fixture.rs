@@ -203,7 +203,15 @@ pub struct App<'a> {
     pub cooldown: u32,
 }
 
-impl App<'_> {
+impl<'a> App<'a> {
+    /// That is not scaled to zero during a test.
+    pub fn that_stays(container: &'a str) -> Self {
+        Self {
+            container,
+            cooldown: 60,
+        }
+    }
+
     /// With a `kedify-http` trigger.
     pub fn yaml(&self) -> String {
         let trigger = "{type: kedify-http, metadata: {hosts: app.local, service: app, port: '80', scalingMetric: \

@@ -3,11 +3,7 @@
 use crate::fixture::{App, Fixture};
 
 fn http_scaled_object(container: &str) -> String {
-    let app = App {
-        container,
-        cooldown: 60,
-    }
-    .yaml();
+    let app = App::that_stays(container).yaml();
     let (workload, _) = app.split_once("---\n{apiVersion: keda.sh").unwrap();
     format!(
         "{workload}---\n{{apiVersion: http.keda.sh/v1alpha1, kind: HTTPScaledObject, metadata: {{name: app}}, spec: {{hosts: \
@@ -24,10 +20,7 @@ async fn fault_c3_an_http_scaled_object_alone_wakes_its_app() {
 
 #[tokio::test]
 async fn fault_c3_an_interceptor_route_alone_is_reported() {
-    let app = App {
-        container: "{name: app, command: [hello]}",
-        cooldown: 60,
-    };
+    let app = App::that_stays("{name: app, command: [hello]}");
     let with_route = app.yaml_with_route("1s");
     let parts: Vec<&str> = with_route.split("---\n").collect();
     let alone: Vec<&str> = parts
@@ -42,10 +35,7 @@ async fn fault_c3_an_interceptor_route_alone_is_reported() {
 
 #[tokio::test]
 async fn an_object_that_is_not_a_valid_route_is_reported_once() {
-    let app = App {
-        container: "{name: app, command: [hello]}",
-        cooldown: 60,
-    };
+    let app = App::that_stays("{name: app, command: [hello]}");
     let route = app.yaml_with_route("60s");
     let fixture = Fixture::start(&route).await;
     let write = |yaml: String| std::fs::write(fixture.manifests.path().join("app.yaml"), yaml).unwrap();
@@ -63,10 +53,7 @@ async fn an_object_that_is_not_a_valid_route_is_reported_once() {
 async fn fault_c4_an_app_on_a_fixed_port_is_reported_with_and_without_a_probe() {
     for probe in ["", ", readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}"] {
         let container = format!("{{name: app, command: [sleep, '1000']{probe}}}");
-        let app = App {
-            container: &container,
-            cooldown: 60,
-        };
+        let app = App::that_stays(&container);
         let fixture = Fixture::start(&app.yaml()).await;
         let request = fixture.request("app.local", "/");
         fixture.printed.wait_for(" refused the connection (PORT): ").await;
@@ -77,10 +64,7 @@ async fn fault_c4_an_app_on_a_fixed_port_is_reported_with_and_without_a_probe() 
 
 #[tokio::test]
 async fn fault_c6_a_paused_object_is_printed_and_does_not_scale() {
-    let app = App {
-        container: "{name: app, command: [hello]}",
-        cooldown: 60,
-    };
+    let app = App::that_stays("{name: app, command: [hello]}");
     let paused = app.yaml().replace(
         "kind: ScaledObject, metadata: {name: app}",
         "kind: ScaledObject, metadata: {name: app, annotations: {autoscaling.keda.sh/paused: 'true'}}",
@@ -100,10 +84,7 @@ async fn fault_c6_a_paused_object_is_printed_and_does_not_scale() {
 
 #[tokio::test]
 async fn a_document_that_becomes_malformed_is_printed_once_with_the_users_path() {
-    let app = App {
-        container: "{name: app, command: [hello]}",
-        cooldown: 60,
-    };
+    let app = App::that_stays("{name: app, command: [hello]}");
     let fixture = Fixture::start(&app.yaml()).await;
     let file = fixture.manifests.path().canonicalize().unwrap().join("app.yaml");
     std::fs::write(&file, format!("{}---\nkind: [\n", app.yaml())).unwrap();
