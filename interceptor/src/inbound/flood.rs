@@ -10,6 +10,11 @@ use tokio::time::Instant;
 const PREFACE_BYTES: u32 = 24;
 /// RFC 9113 section 4.1.
 const HEADER_BYTES: usize = 9;
+/// RST_STREAM with its error code (RFC 9113 section 6.4).
+const RESET_BYTES: usize = HEADER_BYTES + 4;
+const RST_STREAM: u8 = 3;
+/// With this code h2 resets a stream whose request is malformed (RFC 9113 section 8.1.1).
+const PROTOCOL_ERROR: u32 = 1;
 /// Control frames allowed for each HEADERS or DATA frame of either side; Envoy allows as many WINDOW_UPDATEs for each
 /// DATA frame.
 const PER_MESSAGE_FRAME: u32 = 10;
@@ -59,13 +64,16 @@ enum Frame {
     Message,
     /// The rest of a head; h2 limits these itself.
     Continuation,
+    /// With its error code.
+    Reset(u32),
     Control(FrameKind),
 }
 
 /// Follows frame headers in bytes that come in any pieces.
 #[derive(Debug, Default)]
 struct Frames {
-    header: [u8; HEADER_BYTES],
+    /// The header of the current frame, and the error code of a reset.
+    header: [u8; RESET_BYTES],
     filled: usize,
     /// Bytes before the next header.
     skip: u32,
@@ -83,16 +91,26 @@ impl Frames {
             self.skip -= u32::try_from(skipped).unwrap_or(self.skip);
             return (skipped, None);
         }
-        let taken = (HEADER_BYTES - self.filled).min(bytes.len());
+        let end = if self.filled < HEADER_BYTES {
+            HEADER_BYTES
+        } else {
+            RESET_BYTES
+        };
+        let taken = (end - self.filled).min(bytes.len());
         self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
         self.filled += taken;
-        if self.filled < HEADER_BYTES {
+        let [high, middle, low, kind, flags, _, _, _, _, code @ ..] = self.header;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let is_reset = kind == RST_STREAM && length == 4;
+        if self.filled < end || (is_reset && end == HEADER_BYTES) {
             return (taken, None);
         }
         self.filled = 0;
-        let [high, middle, low, kind, flags, ..] = self.header;
-        self.skip = u32::from_be_bytes([0, high, middle, low]);
-        (taken, Some(frame(kind, flags, self.skip)))
+        if is_reset {
+            return (taken, Some(Frame::Reset(u32::from_be_bytes(code))));
+        }
+        self.skip = length;
+        (taken, Some(frame(kind, flags, length)))
     }
 }
 
@@ -107,7 +125,7 @@ fn frame(kind: u8, flags: u8, length: u32) -> Frame {
         1 => Frame::Message,
         9 => Frame::Continuation,
         2 => Frame::Control(FrameKind::Priority),
-        3 => Frame::Control(FrameKind::Reset),
+        RST_STREAM => Frame::Control(FrameKind::Reset),
         4 => Frame::Control(FrameKind::Settings),
         6 => Frame::Control(FrameKind::Ping),
         8 => Frame::Control(FrameKind::WindowUpdate),
@@ -156,6 +174,7 @@ impl FloodGuard {
             match frame {
                 Some(Frame::Message) => self.earn_by_request(),
                 Some(Frame::Control(kind)) => self.spend(kind),
+                Some(Frame::Reset(_)) => self.spend(FrameKind::Reset),
                 Some(Frame::Continuation) | None => {}
             }
             if self.flood.is_some() && self.received.is_at_boundary() {
@@ -165,18 +184,22 @@ impl FloodGuard {
         None
     }
 
-    /// Follows sent bytes.
-    pub(super) fn send(&mut self, bytes: &[u8]) {
-        let mut at = 0;
+    /// Follows sent bytes. Returns the number of streams that h2 has reset because their requests are malformed.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> u64 {
+        let (mut at, mut malformed) = (0, 0);
         while at < bytes.len() {
             let (taken, frame) = self.sent.advance(&bytes[at..]);
             at += taken;
             match frame {
                 Some(Frame::Message) => self.earn(),
-                Some(Frame::Control(FrameKind::Reset)) => self.spend(FrameKind::SentReset),
+                Some(Frame::Reset(code)) => {
+                    self.spend(FrameKind::SentReset);
+                    malformed += u64::from(code == PROTOCOL_ERROR);
+                }
                 _ => {}
             }
         }
+        malformed
     }
 
     /// A request alone earns no reset of the server: each bad request would pay for its own.

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::discard_received;
@@ -33,18 +34,29 @@ pub(crate) struct Http2Io<S> {
     stream: S,
     guard: FloodGuard,
     observed: Arc<Observed>,
+    /// Counts the requests that h2 refuses, besides the connections that are refused.
+    protocol_errors: Counter,
     /// The unread rest of [`TOO_LONG_HEAD`], after a flood.
     refusal: Option<&'static [u8]>,
 }
 
 impl<S> Http2Io<S> {
     /// Wraps a connection before its preface is read.
-    pub(crate) fn new(stream: S, observed: Arc<Observed>) -> Self {
+    pub(crate) fn new(stream: S, observed: Arc<Observed>, protocol_errors: Counter) -> Self {
         Self {
             stream,
             guard: FloodGuard::new(),
             observed,
+            protocol_errors,
             refusal: None,
+        }
+    }
+
+    fn follow_sent(&mut self, bytes: &[u8]) {
+        let malformed = self.guard.send(bytes);
+        if malformed > 0 {
+            self.protocol_errors.inc_by(malformed);
+            tracing::debug!(malformed, "streams reset because their requests are malformed");
         }
     }
 
@@ -80,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Http2Io<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.guard.send(&buf[..written]);
+        this.follow_sent(&buf[..written]);
         Poll::Ready(Ok(written))
     }
 
@@ -105,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Http2Io<S> {
         let mut left = written;
         for buf in bufs {
             let taken = left.min(buf.len());
-            this.guard.send(&buf[..taken]);
+            this.follow_sent(&buf[..taken]);
             left -= taken;
         }
         Poll::Ready(Ok(written))

@@ -285,7 +285,12 @@ impl Server {
         client: Client,
         close: CancellationToken,
     ) -> hyper::Result<()> {
-        let io = TokioIo::new(Http2Io::new(stream, client.observed.clone()));
+        let io = Http2Io::new(
+            stream,
+            client.observed.clone(),
+            self.proxy.metrics.protocol_errors.clone(),
+        );
+        let io = TokioIo::new(io);
         let (server, client) = (self.clone(), Arc::new(client));
         let service = service_fn(move |request| server.clone().handle(client.clone(), request));
         let connection = self.http2.serve_connection(io, service);

@@ -194,8 +194,12 @@ async fn fault_b5_an_http_1_0_request_without_host_is_for_the_catch_all() {
 
 /// An HTTP/2 frame.
 fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    frame_with(kind, 0, stream, payload)
+}
+
+fn frame_with(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, 0, 0, 0, 0, stream], payload].concat()
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
 /// The error codes of all GOAWAY frames.
@@ -244,6 +248,20 @@ async fn fault_a9_floods_of_frames_end_with_enhance_your_calm() {
         assert_eq!(goaways(&answer), [11], "{name}");
     }
     protocol_errors(&interceptor, 5).await;
+}
+
+#[tokio::test]
+async fn fault_a_malformed_http2_request_is_counted() {
+    let interceptor = Interceptor::start().await;
+    // Without its pseudo-headers, only `a: b`.
+    let malformed = |stream: u8| frame_with(1, 5, stream, &[0, 1, b'a', 1, b'b']);
+    let mut client = interceptor.connect().await;
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(4, 0, &[])[..]].concat();
+    let bytes = [preface, malformed(1), malformed(3), malformed(5)].concat();
+    client.0.write_all(&bytes).await.unwrap();
+    // They are counted while the connection is open.
+    protocol_errors(&interceptor, 3).await;
+    drop(client);
 }
 
 #[tokio::test]
