@@ -5,51 +5,26 @@ use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 
-/// A variable that cannot be used, or is missing; the program does not start (exit code 64).
+/// What was given from outside and cannot be used: the program does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvError {
-    /// A required variable is absent or empty.
-    #[error("{name} is not set; it must be {allowed}")]
-    Missing {
-        /// The variable.
-        name: String,
-        /// What it must be.
-        allowed: String,
-    },
-    /// Its value cannot be used.
-    #[error("{name}={value:?} cannot be used; it must be {allowed}")]
-    Invalid {
-        /// The variable.
-        name: String,
-        /// Its value.
-        value: String,
-        /// What it must be.
-        allowed: String,
-    },
+    /// Variables that are missing or cannot be used, each on a line of its own (exit code 64).
+    #[error("{0}")]
+    Variables(String),
     /// An argument that cannot be understood (exit code 2).
     #[error("{0}")]
     CommandLine(String),
-    /// More than one variable, each on a line of its own.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Several(Vec<EnvError>),
 }
 
 impl EnvError {
     /// A value that cannot be used; `allowed` completes "it must be …".
     pub fn invalid(name: &str, value: &str, allowed: &str) -> Self {
-        Self::Invalid {
-            name: name.to_owned(),
-            value: value.to_owned(),
-            allowed: allowed.to_owned(),
-        }
+        Self::Variables(format!("{name}={value:?} cannot be used; it must be {allowed}"))
     }
 
     /// A variable that must be set; `allowed` completes "it must be …".
     pub fn missing(name: &str, allowed: &str) -> Self {
-        Self::Missing {
-            name: name.to_owned(),
-            allowed: allowed.to_owned(),
-        }
+        Self::Variables(format!("{name} is not set; it must be {allowed}"))
     }
 }
 

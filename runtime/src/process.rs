@@ -139,7 +139,7 @@ impl Program {
     pub fn refuse(&self, error: &EnvError) -> ExitCode {
         match error {
             EnvError::CommandLine(_) => self.fail(error, EXIT_COMMAND_LINE),
-            _ => self.fail(error, EXIT_USAGE),
+            EnvError::Variables(_) => self.fail(error, EXIT_USAGE),
         }
     }
 }

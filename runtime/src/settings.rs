@@ -27,11 +27,13 @@ pub use table::{Row, Status, Table};
 pub fn read<T>(environment: &Environment, reader: impl FnOnce(&Settings) -> T) -> Result<(T, Table), EnvError> {
     let settings = Settings::new(environment.clone());
     let read = reader(&settings);
-    let State { table, mut errors } = settings.state.take();
-    match errors.len() {
-        0 => Ok((read, table)),
-        1 => Err(errors.remove(0)),
-        _ => Err(EnvError::Several(errors)),
+    let State { table, errors } = settings.state.take();
+    match errors.is_empty() {
+        true => Ok((read, table)),
+        false => {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Err(EnvError::Variables(lines.join("\n")))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_kubernetes::object::ObjectId;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -21,6 +22,15 @@ pub(crate) struct ObjectRef {
     pub(crate) id: ObjectId,
     /// `kubectl describe` finds Events by the UID.
     pub(crate) uid: Option<String>,
+}
+
+impl ObjectRef {
+    pub(crate) fn new(id: ObjectId, metadata: &ObjectMeta) -> Self {
+        Self {
+            id,
+            uid: metadata.uid.clone(),
+        }
+    }
 }
 
 /// The content of an Event.

@@ -56,7 +56,7 @@ struct Converter {
 impl Converter {
     async fn apply(&mut self, change: &Change) -> Result<()> {
         match change {
-            Change::Apply(Object::ScaledObject(object)) => self.convert(object).await,
+            Change::Apply(applied @ Object::ScaledObject(object)) => self.convert(applied.id(), object).await,
             Change::Delete(id) if id.kind == Kind::ScaledObject => {
                 self.events.forget(id);
                 self.refused.remove(id);
@@ -66,14 +66,11 @@ impl Converter {
         }
     }
 
-    async fn convert(&mut self, object: &ScaledObject) -> Result<()> {
+    async fn convert(&mut self, id: ObjectId, object: &ScaledObject) -> Result<()> {
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let about = ObjectRef {
-            id: Object::ScaledObject(Box::new(object.clone())).id(),
-            uid: object.metadata.uid.clone(),
-        };
+        let about = ObjectRef::new(id, &object.metadata);
         match convert(object, &self.context.scaler_address) {
             Ok(conversion) => {
                 self.events.resolve(&about.id, TRIGGER_REFUSED);
@@ -111,7 +108,7 @@ impl Converter {
     async fn retry(&mut self, id: &ObjectId) -> Result<()> {
         let objects: Api<ScaledObject> = Api::namespaced(self.context.client.clone(), &id.namespace);
         match objects.get_opt(&id.name).await? {
-            Some(object) => self.convert(&object).await,
+            Some(object) => self.convert(id.clone(), &object).await,
             None => Ok(()),
         }
     }

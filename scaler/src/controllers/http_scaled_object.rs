@@ -127,7 +127,9 @@ impl Reconciler {
                      the annotation {SKIP_CREATION}: \"true\"",
                     id.name
                 );
-                self.events.warn(&about(id, http), CREATE_ERROR, message).await;
+                self.events
+                    .warn(&ObjectRef::new(id.clone(), &http.metadata), CREATE_ERROR, message)
+                    .await;
                 Ok(())
             }
             (false, ..) => self.write(id, http).await,
@@ -138,7 +140,9 @@ impl Reconciler {
         let desired = match scaled_object(http, &self.context.scaler_address) {
             Ok(desired) => desired,
             Err(reason) => {
-                self.events.warn(&about(id, http), CREATE_ERROR, reason).await;
+                self.events
+                    .warn(&ObjectRef::new(id.clone(), &http.metadata), CREATE_ERROR, reason)
+                    .await;
                 return Ok(());
             }
         };
@@ -157,7 +161,9 @@ impl Reconciler {
             return Err(error.into());
         };
         let message = format!("the API server refuses its ScaledObject: {reason}");
-        self.events.warn(&about(id, http), CREATE_ERROR, message).await;
+        self.events
+            .warn(&ObjectRef::new(id.clone(), &http.metadata), CREATE_ERROR, message)
+            .await;
         self.refused.insert(id.clone());
         Ok(())
     }
@@ -228,13 +234,6 @@ fn is_unchanged(known: &HttpScaledObject, new: &HttpScaledObject) -> bool {
         )
     };
     known.metadata.generation.is_some() && meta(known) == meta(new)
-}
-
-fn about(id: &ObjectId, http: &HttpScaledObject) -> ObjectRef {
-    ObjectRef {
-        id: id.clone(),
-        uid: http.metadata.uid.clone(),
-    }
 }
 
 fn with_kind(id: &ObjectId, kind: Kind) -> ObjectId {

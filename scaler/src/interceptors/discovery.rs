@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use keda_http_kubernetes::endpoints::ServiceKey;
 use keda_http_kubernetes::index::Index;
-use keda_http_kubernetes::source::Change;
 use keda_http_kubernetes::source::cluster::{self, ClusterSettings};
 use keda_http_runtime::readiness::Readiness;
 use tokio::sync::watch;
@@ -75,7 +74,9 @@ impl Discovery {
         loop {
             tokio::select! {
                 changes = source.next_part(complete) => match changes {
-                    Some(changes) => self.apply(&changes),
+                    Some(changes) => for change in &changes {
+                        self.slices.update(change);
+                    },
                     None if complete => return,
                     None => complete = true,
                 },
@@ -88,12 +89,6 @@ impl Discovery {
             } else {
                 self.report(problem);
             }
-        }
-    }
-
-    fn apply(&mut self, changes: &[Change]) {
-        for change in changes {
-            self.slices.update(change);
         }
     }
 
@@ -111,21 +106,14 @@ impl Discovery {
         }
         let listed = pods.iter().map(|pod| (pod.interceptor.clone(), pod.ready));
         let interceptors: BTreeMap<_, _> = listed.collect();
-        self.pods.send_if_modified(|known| {
-            let changed = **known != *pods;
-            if changed {
-                *known = pods.into();
-            }
-            changed
-        });
-        self.interceptors.send_if_modified(|known| {
-            let changed = known.as_ref() != Some(&interceptors);
-            if changed {
-                tracing::info!(?interceptors, "the set of interceptors has changed");
-                *known = Some(interceptors);
-            }
-            changed
-        });
+        // Nobody else sends, so nothing changes between the comparison and the sending.
+        if **self.pods.borrow() != *pods {
+            self.pods.send_replace(pods.into());
+        }
+        if self.interceptors.borrow().as_ref() != Some(&interceptors) {
+            tracing::info!(?interceptors, "the set of interceptors has changed");
+            self.interceptors.send_replace(Some(interceptors));
+        }
     }
 
     fn report(&mut self, problem: Option<String>) {

@@ -55,10 +55,7 @@ impl UnsupportedKinds {
         if names.is_empty() {
             return self.notices.remove(&id).is_some();
         }
-        let about = ObjectRef {
-            id: id.clone(),
-            uid: scaled.metadata.uid.clone(),
-        };
+        let about = ObjectRef::new(id.clone(), &scaled.metadata);
         let message = format!(
             "trafficAutowire: {} is not rewired by this version, only service is: send its traffic to the interceptors' \
              proxy Service yourself, and set it to \"false\"",
@@ -76,19 +73,13 @@ fn names(scaled: &ScaledObject) -> Vec<&'static str> {
         if !matches!(trigger.type_.as_str(), "kedify-http" | "external-push") {
             continue;
         }
-        let metadata = trigger
-            .metadata
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()));
+        let metadata = trigger.metadata.iter();
+        let metadata = metadata.map(|(key, value)| (key.as_str(), value.as_str()));
         if let Ok(Trigger::KedifyHttp(parsed)) = Trigger::from_metadata(metadata)
             && let Autowire::Kinds(kinds) = parsed.autowire
         {
-            names.extend(
-                kinds
-                    .into_iter()
-                    .filter(|kind| UNSUPPORTED.contains(kind))
-                    .map(AutowireKind::name),
-            );
+            let unsupported = kinds.into_iter().filter(|kind| UNSUPPORTED.contains(kind));
+            names.extend(unsupported.map(AutowireKind::name));
         }
     }
     names.sort_unstable();

@@ -52,12 +52,7 @@ pub struct SliceInputs<'a> {
 type OwnSlices = BTreeMap<String, EndpointSlice>;
 
 /// The annotations of a slice.
-struct Marking<'a> {
-    state: &'static str,
-    scaled_object: Option<&'a str>,
-    fallback: &'a str,
-    listener: Option<u16>,
-}
+type Annotations = BTreeMap<String, String>;
 
 /// The endpoints of one slice.
 struct SliceChunk {
@@ -182,7 +177,7 @@ fn port_slices(
     wire: Option<&Wire>,
     destination: &PortDestination,
 ) -> Vec<EndpointSlice> {
-    let Some(marking) = marking(inputs, port, wire, destination) else {
+    let Some(annotations) = marking(inputs, port, wire, destination) else {
         return Vec::new();
     };
     let mut slices = Vec::new();
@@ -191,7 +186,9 @@ fn port_slices(
             PortDestination::Interceptors(listener, accepting) => {
                 interceptor_chunks(*listener, port, *family, accepting)
             }
-            PortDestination::Unchanged | PortDestination::Pods => pod_chunks(inputs, marking.fallback, port, *family),
+            PortDestination::Unchanged | PortDestination::Pods => {
+                pod_chunks(inputs, &annotations[FALLBACK_SERVICE], port, *family)
+            }
         };
         if chunks.is_empty() {
             // The annotations of the port must not be lost.
@@ -202,41 +199,41 @@ fn port_slices(
             });
         }
         let chunks = chunks.into_iter().enumerate();
-        slices.extend(chunks.map(|(index, chunk)| slice(inputs.key, facts, (port, *family, index), &marking, chunk)));
+        slices
+            .extend(chunks.map(|(index, chunk)| slice(inputs.key, facts, (port, *family, index), &annotations, chunk)));
     }
     slices
 }
 
 /// The annotations of a port's slices; `None` for a Service that was never autowired. A port that no trigger names gets
 /// those of the Service's first autowired port, or else keeps those of its slices.
-fn marking<'a>(
-    inputs: &'a SliceInputs<'_>,
+fn marking(
+    inputs: &SliceInputs<'_>,
     port: &PortFacts,
-    wire: Option<&'a Wire>,
+    wire: Option<&Wire>,
     destination: &PortDestination,
-) -> Option<Marking<'a>> {
+) -> Option<Annotations> {
     if let Some(wire) = wire.or(inputs.wires.first()) {
         let (state, listener) = match destination {
-            PortDestination::Interceptors(listener, _) => (WIRED, Some(*listener)),
+            PortDestination::Interceptors(listener, _) => (WIRED, Some(listener.to_string())),
             PortDestination::Unchanged | PortDestination::Pods => (FALLBACK, None),
         };
-        return Some(Marking {
-            state,
-            scaled_object: Some(&wire.owner.id.name),
-            fallback: &wire.fallback,
-            listener,
-        });
+        return Some(annotations([
+            (STATE, Some(state)),
+            (FALLBACK_SERVICE, Some(&wire.fallback)),
+            (SCALED_OBJECT, Some(&wire.owner.id.name)),
+            (LISTENER_PORT, listener.as_deref()),
+        ]));
     }
     let own = inputs.world.own().get(inputs.key)?;
     let named = |slice: &&EndpointSlice| annotation(slice, FALLBACK_SERVICE).is_some();
     let before = own.values().filter(named).find(|slice| serves(slice, port));
     let before = before.or_else(|| own.values().find(named))?;
-    Some(Marking {
-        state: RELEASED,
-        scaled_object: annotation(before, SCALED_OBJECT),
-        fallback: annotation(before, FALLBACK_SERVICE)?,
-        listener: None,
-    })
+    Some(annotations([
+        (STATE, Some(RELEASED)),
+        (FALLBACK_SERVICE, annotation(before, FALLBACK_SERVICE)),
+        (SCALED_OBJECT, annotation(before, SCALED_OBJECT)),
+    ]))
 }
 
 fn interceptor_chunks(
@@ -318,7 +315,7 @@ fn slice(
     key: &ServiceKey,
     facts: &ServiceFacts,
     (port, family, index): (&PortFacts, IpFamily, usize),
-    marking: &Marking<'_>,
+    annotations: &Annotations,
     chunk: SliceChunk,
 ) -> EndpointSlice {
     EndpointSlice {
@@ -326,7 +323,7 @@ fn slice(
             name: Some(name(key, port, family, index)),
             namespace: Some(key.namespace.clone()),
             labels: Some(labels(key)),
-            annotations: Some(annotations(marking)),
+            annotations: Some(annotations.clone()),
             owner_references: Some(vec![OwnerReference {
                 api_version: "v1".to_owned(),
                 kind: "Service".to_owned(),
@@ -359,18 +356,10 @@ fn labels(key: &ServiceKey) -> BTreeMap<String, String> {
     ])
 }
 
-fn annotations(marking: &Marking<'_>) -> BTreeMap<String, String> {
-    let listener = marking.listener.map(|port| port.to_string());
-    let entries = [
-        (STATE, Some(marking.state.to_owned())),
-        (FALLBACK_SERVICE, Some(marking.fallback.to_owned())),
-        (SCALED_OBJECT, marking.scaled_object.map(ToOwned::to_owned)),
-        (LISTENER_PORT, listener),
-    ];
-    let given = entries
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
-    given.collect()
+/// The entries that have a value.
+fn annotations<const N: usize>(entries: [(&str, Option<&str>); N]) -> Annotations {
+    let given = entries.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    given.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// Whether the slice is for this port of its Service.
