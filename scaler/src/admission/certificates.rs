@@ -21,7 +21,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use bundle::Certificates;
-use secret::SecretStore;
 
 /// How often Secret and webhook configuration are checked: another tool may have removed the CA bundle, and
 /// certificates expire. A watch would need more rights and a timer all the same.
@@ -111,8 +110,8 @@ async fn check_regularly(client: &Client, names: &Names, serving: &Serving, read
 
 /// Makes sure that a valid certificate exists, is served, and is trusted by the API server.
 async fn check(client: &Client, names: &Names, serving: &Serving, served: &mut Option<Certificates>) -> Result<()> {
-    let store = SecretStore::new(client, names);
-    let bundle = store.load_or_renew(jiff::Timestamp::now()).await.context("Secret")?;
+    let bundle = secret::load_or_renew(client, names, jiff::Timestamp::now()).await;
+    let bundle = bundle.context("Secret")?;
     if served.as_ref() != Some(&bundle) {
         serving.set(&bundle)?;
         *served = Some(bundle.clone());

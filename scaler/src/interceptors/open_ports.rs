@@ -38,13 +38,8 @@ impl OpenPorts {
     }
 
     fn set(&self, interceptor: &HostPort, ports: BTreeSet<u16>) {
-        self.open.send_if_modified(|open| {
-            let changed = open.get(interceptor) != Some(&ports);
-            if changed {
-                open.insert(interceptor.clone(), ports);
-            }
-            changed
-        });
+        self.open
+            .send_if_modified(|open| open.insert(interceptor.clone(), ports.clone()) != Some(ports));
     }
 }
 

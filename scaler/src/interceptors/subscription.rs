@@ -251,11 +251,8 @@ impl InterceptorSubscription {
             self.connected = false;
             self.shared.demand.disconnect(self.interceptor.as_str());
         }
-        if self
-            .shared
-            .peers
-            .set(&self.interceptor, PeerState::Unreachable(reason.to_owned()))
-        {
+        let state = PeerState::Unreachable(reason.to_owned());
+        if self.shared.peers.set(&self.interceptor, state) {
             tracing::warn!(reason, "cannot reach interceptor");
         }
     }

@@ -122,10 +122,12 @@ impl Writer {
         only_without: Option<&ServiceKey>,
     ) -> Result<Option<Change>, WriteError> {
         let (namespace, name) = (&slice.namespace, &slice.name);
-        if let Some(service) = only_without
-            && self.exists(service).await?
-        {
-            return Ok(None);
+        if let Some(ServiceKey { namespace, name }) = only_without {
+            let services: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+            let what = format!("Service {namespace}/{name}");
+            if send(&what, services.get_opt(name)).await?.is_some() {
+                return Ok(None);
+            }
         }
         let what = format!("EndpointSlice {namespace}/{name}");
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), namespace);
@@ -141,12 +143,6 @@ impl Writer {
             namespace: namespace.clone(),
             name: name.clone(),
         })))
-    }
-
-    async fn exists(&self, service: &ServiceKey) -> Result<bool, WriteError> {
-        let services: Api<Service> = Api::namespaced(self.client.clone(), &service.namespace);
-        let what = format!("Service {}/{}", service.namespace, service.name);
-        Ok(send(&what, services.get_opt(&service.name)).await?.is_some())
     }
 
     /// The API server refuses it when the ConfigMap has changed meanwhile.
