@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keda_http_runtime::sleep;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -69,11 +70,8 @@ impl Traces {
     /// The spans of a trace received so far.
     pub fn spans(&self, trace: &str) -> Vec<Span> {
         let state = self.state.lock();
-        state
-            .traces
-            .get(trace)
-            .map(|trace| trace.spans.clone())
-            .unwrap_or_default()
+        let trace = state.traces.get(trace);
+        trace.map(|trace| trace.spans.clone()).unwrap_or_default()
     }
 
     /// Waits until the spans of a trace are complete, or `limit` has passed; returns those received.
@@ -92,15 +90,9 @@ impl Traces {
             for spans in complete {
                 output.print(&format!("\n{}", waterfall::render(&spans, WIDTH, output.colour())));
             }
-            let due = async {
-                match next {
-                    Some(next) => tokio::time::sleep_until(next).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 Ok(()) = arrivals.changed() => {}
-                () = due => {}
+                () = sleep::until(next) => {}
             }
         }
     }
@@ -124,12 +116,8 @@ impl State {
     }
 
     fn drop_oldest(&mut self) {
-        let oldest = self
-            .traces
-            .iter()
-            .min_by_key(|(_, trace)| trace.last)
-            .map(|(id, _)| id.clone());
-        if let Some(oldest) = oldest {
+        let oldest = self.traces.iter().min_by_key(|(_, trace)| trace.last);
+        if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
             self.traces.remove(&oldest);
         }
     }

@@ -55,13 +55,8 @@ impl Hpa {
         if wanted >= replicas {
             return wanted;
         }
-        let highest = self
-            .recommendations
-            .iter()
-            .map(|(_, wanted)| *wanted)
-            .max()
-            .unwrap_or(wanted);
-        highest.min(replicas)
+        let recommended = self.recommendations.iter().map(|(_, wanted)| *wanted);
+        recommended.max().unwrap_or(wanted).min(replicas)
     }
 }
 

@@ -111,19 +111,10 @@ impl ScaleLoop {
     fn open_streams(&self, pushes: &mpsc::Sender<Push>) -> JoinSet<()> {
         let mut streams = JoinSet::new();
         for trigger in &self.triggers {
-            let client = || trigger.client.clone();
-            streams.spawn(follow_activity(
-                client(),
-                trigger.index,
-                pushes.clone(),
-                self.output.clone(),
-            ));
-            streams.spawn(follow_specs(
-                client(),
-                trigger.index,
-                pushes.clone(),
-                self.output.clone(),
-            ));
+            let (client, index) = (&trigger.client, trigger.index);
+            let (pushes, output) = (|| pushes.clone(), || self.output.clone());
+            streams.spawn(follow_activity(client.clone(), index, pushes(), output()));
+            streams.spawn(follow_specs(client.clone(), index, pushes(), output()));
         }
         streams
     }
@@ -156,11 +147,8 @@ impl ScaleLoop {
     fn pushed(&mut self, push: Push) {
         match push {
             Push::Active(index) => {
-                if self
-                    .triggers
-                    .iter()
-                    .any(|trigger| trigger.index == index && !trigger.specs.is_empty())
-                {
+                let mut known = self.triggers.iter().filter(|trigger| !trigger.specs.is_empty());
+                if known.any(|trigger| trigger.index == index) {
                     self.act(true, false, "pushed");
                 }
             }

@@ -33,6 +33,10 @@ impl Replica {
     fn stays(&self) -> bool {
         !self.stop.is_cancelled()
     }
+
+    fn is_ready(&self) -> bool {
+        self.ready && self.stays()
+    }
 }
 
 impl Controller {
@@ -102,22 +106,13 @@ impl Controller {
         for _ in current..wanted {
             self.start(template);
         }
-        let mut surplus: Vec<(&u64, &Replica)> = self
-            .replicas
-            .iter()
-            .filter(|(_, replica)| is_current(replica))
-            .collect();
-        surplus.sort_by_key(|(number, replica)| (!replica.ready, **number)); // those not ready go first, then the youngest
-        surplus
-            .iter()
-            .skip(wanted)
-            .for_each(|(_, replica)| replica.stop.cancel());
-        let ready = self
-            .replicas
-            .values()
-            .filter(|replica| is_current(replica) && replica.ready)
-            .count();
-        if ready >= wanted {
+        let replicas = self.replicas.iter();
+        let mut current: Vec<(&u64, &Replica)> = replicas.filter(|(_, replica)| is_current(replica)).collect();
+        current.sort_by_key(|(number, replica)| (!replica.ready, **number)); // those not ready go first, then the youngest
+        for (_, replica) in current.iter().skip(wanted) {
+            replica.stop.cancel();
+        }
+        if current.iter().filter(|(_, replica)| replica.is_ready()).count() >= wanted {
             let former = self.replicas.values().filter(|replica| !is_current(replica));
             former.for_each(|replica| replica.stop.cancel());
         }
@@ -153,11 +148,7 @@ impl Controller {
 
     fn publish(&self) {
         let pods = self.replicas.len();
-        let ready = self
-            .replicas
-            .values()
-            .filter(|replica| replica.ready && replica.stays())
-            .count();
+        let ready = self.replicas.values().filter(|replica| replica.is_ready()).count();
         self.report.send_modify(|status| {
             if status.pods != pods {
                 status.history.push(pods);
