@@ -192,7 +192,7 @@ impl Proxy {
         loop {
             let (mut connection, fallback) = match self.upstream.idle_connection(&route.upstream, needs) {
                 Some(connection) => (connection, false),
-                None => Box::pin(self.connect(route, record, limits, needs))
+                None => Box::pin(self.connect(route, record, limits, needs, request.body_mut()))
                     .await
                     .map_err(|error| Failed { error, reached })?,
             };
@@ -235,6 +235,7 @@ impl Proxy {
         record: &mut Record,
         limits: Limits<'_>,
         needs: Needs,
+        body: &mut RequestBody,
     ) -> Result<(Connection, bool), ProxyError> {
         // Counted from the arrival: a second attempt has no second budget.
         let ready_by = route.readiness.map(|limit| record.arrived() + limit);
@@ -256,6 +257,7 @@ impl Proxy {
             tokio::select! {
                 () = limits.client_gone() => ConnectError::ClientGone,
                 () = self.pipes.cut.cancelled() => ConnectError::Draining,
+                () = body.read_ahead() => ConnectError::ClientGone,
             }
         };
         let Connected { connection, stages } = self.upstream.connect(own, fallback, abandoned).await;

@@ -1,8 +1,9 @@
 //! The body of a request: concrete, never boxed, with a mark that is set when all of it has been passed on.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,16 +18,24 @@ const LINGER_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may be silent in that time (nginx's `lingering_timeout`).
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of an HTTP/1 body that are read while its request is held: the FIN of a client that leaves comes behind them.
+/// Envoy buffers as many.
+const MAX_AHEAD: u64 = 1 << 20;
+
 /// A request body on its way to an endpoint.
 pub(crate) enum RequestBody {
     Empty,
     Client(Upload),
 }
 
+type BodyFrame = Result<Frame<Bytes>, hyper::Error>;
+
 /// A client's body that is not empty. When it is dropped before its end, the rest is read and thrown away for a while:
 /// closing the connection over unread bytes would reset it, and the client might never read the response (RFC 9112
 /// section 9.6).
 pub(crate) struct Upload {
+    /// What was read while the request was held.
+    ahead: VecDeque<BodyFrame>,
     /// `None` when it has been read to its end.
     body: Option<Incoming>,
     sent: Sent,
@@ -58,6 +67,7 @@ impl RequestBody {
                 return Self::Empty;
             }
             Self::Client(Upload {
+                ahead: VecDeque::new(),
                 body: Some(body),
                 sent: Sent::default(),
                 http1,
@@ -74,23 +84,70 @@ impl RequestBody {
         }
     }
 
+    /// Reads some of the body of a held request, and never ends. HTTP/2 has a window for each stream instead.
+    pub(crate) async fn read_ahead(&mut self) {
+        if let Self::Client(upload) = self {
+            poll_fn(|cx| upload.poll_ahead(cx)).await;
+        }
+        std::future::pending::<()>().await;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
 }
 
 impl Upload {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<BodyFrame>> {
+        let frame = match self.ahead.pop_front() {
+            Some(frame) => Some(frame),
+            None => ready!(self.poll_body(cx)),
         };
-        let frame = std::task::ready!(Pin::new(&mut *body).poll_frame(cx));
-        self.linger = self.http1;
-        if frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream() {
-            self.body = None;
+        if self.is_end() {
             self.sent.done.cancel();
         }
         Poll::Ready(frame)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<BodyFrame>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        self.linger = self.http1;
+        if frame.as_ref().is_none_or(Result::is_err) || body.is_end_stream() {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Reads up to [`MAX_AHEAD`] bytes. Never ends.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.linger && self.body.is_some() && self.ahead_bytes() < MAX_AHEAD {
+            let frame = ready!(self.poll_body(cx));
+            self.ahead.extend(frame);
+        }
+        Poll::Pending
+    }
+
+    fn ahead_bytes(&self) -> u64 {
+        let data = self.ahead.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        data.map(|data| data.len() as u64).sum()
+    }
+
+    fn is_end(&self) -> bool {
+        self.body.is_none() && self.ahead.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let body = self.body.as_ref();
+        let mut hint = body.map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let ahead = self.ahead_bytes();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint.set_lower(hint.lower() + ahead);
+        hint
     }
 }
 
@@ -108,14 +165,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(upload) => upload.body.is_none(),
+            Self::Client(upload) => upload.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Client(Upload { body: Some(body), .. }) => body.size_hint(),
-            Self::Client(_) | Self::Empty => SizeHint::with_exact(0),
+            Self::Client(upload) => upload.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
         }
     }
 }

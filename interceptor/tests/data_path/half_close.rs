@@ -1,7 +1,7 @@
 //! Clients that close their sending side: those that still wait, and those that leave.
 
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
 
@@ -181,14 +181,59 @@ async fn fault_a_held_request_before_more_and_a_half_close_is_answered() {
 }
 
 #[tokio::test]
-async fn fault_a_hold_ends_when_the_client_of_a_large_upload_resets() {
+async fn fault_a_hold_ends_when_the_client_of_a_large_upload_leaves() {
     const LENGTH: usize = 1 << 20;
     let interceptor = Interceptor::with(&PATIENT).await;
     interceptor.idle("api").await;
-    let head = format!("POST / HTTP/1.1\r\nhost: api.example\r\ncontent-length: {LENGTH}\r\n\r\n");
-    let mut client = interceptor.send(&head).await;
-    client.write(&"x".repeat(LENGTH)).await;
-    interceptor.waiting("api", 1).await;
-    client.leave();
-    interceptor.waiting("api", 0).await;
+    let chunked = format!("transfer-encoding: chunked\r\n\r\n{LENGTH:x}\r\n");
+    for framing in [format!("content-length: {LENGTH}\r\n\r\n"), chunked] {
+        for is_reset in [true, false] {
+            let mut client = interceptor
+                .send(&format!("POST / HTTP/1.1\r\nhost: api.example\r\n{framing}"))
+                .await;
+            interceptor.waiting("api", 1).await;
+            client.write(&"x".repeat(LENGTH / 2)).await;
+            client.write(&"x".repeat(LENGTH / 2 - 1)).await;
+            if is_reset {
+                client.leave();
+            } else {
+                drop(client);
+            }
+            interceptor.waiting("api", 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_upload_that_was_held_arrives_whole() {
+    for (length, framing) in [
+        (3 << 20, "content-length"),
+        (100_000, "content-length"),
+        (3 << 20, "chunked"),
+        (100_000, "chunked"),
+    ] {
+        let interceptor = Interceptor::with(&PATIENT).await;
+        interceptor.idle("api").await;
+        let head = "POST / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n";
+        let body: String = (0..length / 8).map(|number| format!("{number:08}")).collect();
+        let length = body.len();
+        let request = match framing {
+            "chunked" => format!("{head}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"),
+            _ => format!("{head}content-length: {length}\r\n\r\n{body}"),
+        };
+        let (mut read, mut write) = interceptor.connect().await.0.into_split();
+        let writing = tokio::spawn(async move {
+            write.write_all(request.as_bytes()).await.unwrap();
+            write
+        });
+        interceptor.waiting("api", 1).await;
+        let echo = axum::Router::new()
+            .fallback(|body: String| async move { body })
+            .layer(axum::extract::DefaultBodyLimit::disable());
+        interceptor.manifests.ready("api", &[app(echo).await]);
+        let mut answer = String::new();
+        soon("the echo", read.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.ends_with(&body), "{length} {framing}: {}", answer.len());
+        drop(writing.await.unwrap());
+    }
 }
