@@ -34,6 +34,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Buf;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// The largest request head, in bytes as the client sends it. More is answered 431. [`framing`] counts; hyper has the
@@ -51,6 +52,13 @@ const HALF_CLOSED_HOLD: Duration = Duration::from_secs(30);
 /// Limits for the unread bytes that are discarded when a connection is shut down.
 const MAX_DISCARDED_READS: usize = 16;
 const DISCARDED_READ_BYTES: usize = 4096;
+
+/// Moves as many bytes as fit into `buf`.
+fn fill(bytes: &mut impl Buf, buf: &mut ReadBuf<'_>) {
+    let moved = bytes.chunk().len().min(buf.remaining());
+    buf.put_slice(&bytes.chunk()[..moved]);
+    bytes.advance(moved);
+}
 
 /// Discards bytes that have already arrived. Closing a socket with unread bytes resets the connection, and the client
 /// may lose a response (for example a 400) that it has not read yet.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 use super::framing::{Framing, Violation, ViolationKind};
 use super::observed::{Observed, Refused};
 use super::rewrite::{self, Rewrite};
-use super::{DISCARDED_READ_BYTES, HALF_CLOSE, discard_received};
+use super::{DISCARDED_READ_BYTES, HALF_CLOSE, discard_received, fill};
 
 /// What hyper reads in place of a bad byte in a request head. hyper refuses a NUL anywhere in a head, but parses the
 /// head only once it has read a blank line.
@@ -152,14 +152,14 @@ impl<S> Http1Io<S> {
             return Ok(false);
         };
         if !ready.is_empty() {
-            Rewrite::fill(ready, buf);
+            fill(ready, buf);
             return Ok(true);
         }
         if ahead.is_empty() {
             self.rewrite = None;
             return Ok(false);
         }
-        Rewrite::fill(ahead, buf);
+        fill(ahead, buf);
         self.inspect(buf, before)?;
         Ok(buf.filled().len() > before)
     }
@@ -183,11 +183,7 @@ impl<S> Http1Io<S> {
     fn read_refusal(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         match &mut self.refusal {
             Refusal::None => {}
-            Refusal::Head(left) => {
-                let (now, later) = left.split_at(left.len().min(buf.remaining()));
-                buf.put_slice(now);
-                *left = later;
-            }
+            Refusal::Head(left) => fill(left, buf),
             Refusal::LargeHead => {
                 let space = buf.initialize_unfilled();
                 space.fill(b'x');

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::discard_received;
 use super::flood::FloodGuard;
 use super::observed::{Observed, Refused};
+use super::{discard_received, fill};
 
 /// What h2 reads in place of a flood: a head with more CONTINUATION frames than h2 allows. h2 answers with GOAWAY and
 /// ENHANCE_YOUR_CALM, and closes the connection.
@@ -76,9 +76,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Http2Io<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Some(left) = &mut this.refusal {
-            let (now, later) = left.split_at(left.len().min(buf.remaining()));
-            buf.put_slice(now);
-            *left = later;
+            fill(left, buf);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

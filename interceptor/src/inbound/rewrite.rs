@@ -7,9 +7,8 @@
 //!
 //! All are rare, so a head is collected only from the first byte concerned.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
-use tokio::io::ReadBuf;
 
 use super::framing::{Class, PLAIN_LINES, Part, RewriteFrom};
 
@@ -32,15 +31,6 @@ pub(super) enum Rewrite {
     Collecting { from: RewriteFrom, head: Vec<u8> },
     /// The rewritten head, then the bytes that arrived with it, which the framing has not followed yet.
     Ready { ready: Bytes, ahead: Bytes },
-}
-
-impl Rewrite {
-    /// Moves as many bytes as fit into `buf`.
-    pub(super) fn fill(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
-        let moved = bytes.len().min(buf.remaining());
-        buf.put_slice(&bytes[..moved]);
-        bytes.advance(moved);
-    }
 }
 
 /// Rewrites a head from where the rewrite begins. `None` if a header line is malformed.
