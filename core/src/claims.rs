@@ -59,6 +59,7 @@ pub struct Claims {
 #[derive(Debug, Default)]
 struct Host {
     owner: Option<Box<str>>,
+    /// With the creation of each route's object; sorted by namespace and name.
     claims: Vec<(TargetKey, i64)>,
 }
 
@@ -112,8 +113,10 @@ impl Claims {
         self.remove(key);
         for claim in &claimant.claims {
             let host = self.hosts.entry(claim.host.clone()).or_default();
-            host.claims.reserve_exact(1); // most hosts have one claim, and there can be very many hosts
-            host.claims.push((key.clone(), claimant.created));
+            if let Err(at) = host.position(key) {
+                host.claims.reserve_exact(1); // most hosts have one claim, and there can be very many hosts
+                host.claims.insert(at, (key.clone(), claimant.created));
+            }
             self.unsettled.insert(claim.host.clone());
         }
         self.claimants.insert(key.clone(), claimant);
@@ -125,8 +128,10 @@ impl Claims {
             return;
         };
         for claim in claimant.claims {
-            if let Some(host) = self.hosts.get_mut(&claim.host) {
-                host.claims.retain(|(other, _)| other != key);
+            if let Some(host) = self.hosts.get_mut(&claim.host)
+                && let Ok(at) = host.position(key)
+            {
+                host.claims.remove(at);
             }
             self.unsettled.insert(claim.host);
         }
@@ -171,19 +176,21 @@ impl Claims {
         self.hosts.get(host)?.owner.as_deref()
     }
 
-    /// The routes that claim a host, without those for which it is only a name inside the cluster.
-    pub fn claimants(&self, host: &HostPattern) -> impl Iterator<Item = &TargetKey> {
-        let claims = self.hosts.get(host).into_iter().flat_map(|host| &host.claims);
-        claims.map(|(key, _)| key).filter(|key| {
-            let claimant = self.claimants.get(*key);
-            let mut claims = claimant.into_iter().flat_map(|claimant| &claimant.claims);
-            claims.any(|claim| claim.host == *host && !claim.in_cluster)
-        })
+    /// The hosts that the route claims, without those that are only names inside the cluster.
+    pub fn hosts(&self, key: &TargetKey) -> impl Iterator<Item = &HostPattern> {
+        let claims = self.claims_of(key).iter();
+        claims.filter(|claim| !claim.in_cluster).map(|claim| &claim.host)
+    }
+
+    fn claims_of(&self, key: &TargetKey) -> &[Claim] {
+        self.claimants
+            .get(key)
+            .map(|claimant| &*claimant.claims)
+            .unwrap_or_default()
     }
 
     /// The hosts that the route claims and does not have.
     pub fn lost(&self, key: &TargetKey) -> Vec<Lost> {
-        let claims = self.claimants.get(key).map(|claimant| &*claimant.claims);
         let lost = |claim: &Claim| {
             let owner = self.owner(&claim.host).filter(|owner| *owner != key.namespace())?;
             Some(Lost {
@@ -192,7 +199,7 @@ impl Claims {
                 in_cluster: claim.in_cluster,
             })
         };
-        claims.unwrap_or_default().iter().filter_map(lost).collect()
+        self.claims_of(key).iter().filter_map(lost).collect()
     }
 
     /// The route with the hosts that it has. A rule that has none is left out.
@@ -223,8 +230,19 @@ impl Claims {
 }
 
 impl Host {
+    fn position(&self, key: &TargetKey) -> Result<usize, usize> {
+        let own = (key.namespace(), key.name());
+        self.claims
+            .binary_search_by(|(other, _)| (other.namespace(), other.name()).cmp(&own))
+    }
+
     fn choose(&self, recorded: Option<&String>) -> Option<Box<str>> {
-        let claims = |namespace: &&str| self.claims.iter().any(|(key, _)| key.namespace() == *namespace);
+        let claims = |namespace: &&str| {
+            let at = self.claims.partition_point(|(key, _)| key.namespace() < *namespace);
+            self.claims
+                .get(at)
+                .is_some_and(|(key, _)| key.namespace() == *namespace)
+        };
         let recorded = recorded.map(String::as_str).filter(claims);
         let present = self.owner.as_deref().filter(claims);
         let oldest = || {
@@ -235,9 +253,8 @@ impl Host {
     }
 
     fn is_contested(&self) -> bool {
-        let mut namespaces = self.claims.iter().map(|(key, _)| key.namespace());
-        let first = namespaces.next();
-        namespaces.any(|other| Some(other) != first)
+        let ends = self.claims.first().zip(self.claims.last());
+        ends.is_some_and(|((first, _), (last, _))| first.namespace() != last.namespace())
     }
 }
 

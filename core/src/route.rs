@@ -75,18 +75,34 @@ pub enum Overflow {
     Placeholder,
 }
 
-impl Route {
-    /// Whether this route gets the requests that both take with equal conditions: it is older, or of the same age and (as
-    /// upstream) of the greater namespace and name.
-    pub fn goes_before(&self, other: &Self) -> bool {
-        by_age((self.created, &self.key), (other.created, &other.key)) == Ordering::Less
+/// Which of the routes with equal conditions gets the requests: the one of the older object, then (as upstream) of the
+/// greater namespace and name. It comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seniority {
+    created: i64,
+    key: TargetKey,
+}
+
+impl Seniority {
+    fn of(route: &Route) -> Self {
+        Self {
+            created: route.created,
+            key: route.key.clone(),
+        }
     }
 }
 
-/// The order of routes with equal conditions, by the creation of their objects and their keys: the first one wins.
-pub(crate) fn by_age(one: (i64, &TargetKey), other: (i64, &TargetKey)) -> Ordering {
-    let by_name = || (other.1.namespace(), other.1.name()).cmp(&(one.1.namespace(), one.1.name()));
-    one.0.cmp(&other.0).then_with(by_name)
+impl Ord for Seniority {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_name = || (other.key.namespace(), other.key.name()).cmp(&(self.key.namespace(), self.key.name()));
+        self.created.cmp(&other.created).then_with(by_name)
+    }
+}
+
+impl PartialOrd for Seniority {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl ColdStart {

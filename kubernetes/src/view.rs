@@ -4,12 +4,12 @@
 //! known who claimed a host first.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use keda_http_core::claims::{Claimant, Claims, Lost};
 use keda_http_core::route::host::HostPattern;
-use keda_http_core::route::shadow::shadowed;
+use keda_http_core::route::shadow::Shadows;
 use keda_http_core::route::{Route, ServiceRef};
 use keda_http_core::target::TargetKey;
 
@@ -55,17 +55,10 @@ pub struct View {
     endpoint_index: EndpointIndex,
     routes: HashMap<TargetKey, Arc<Route>>,
     claims: Claims,
-    /// The hosts where a route goes before others: those others, each with the route that goes before it.
-    shadowed: HashMap<HostPattern, BTreeMap<TargetKey, TargetKey>>,
+    shadows: Shadows,
     conflicts: Arc<BTreeMap<TargetKey, HostConflicts>>,
-    /// What has changed since hosts were last decided about.
-    unsettled: Unsettled,
-}
-
-#[derive(Debug, Default)]
-struct Unsettled {
-    routes: BTreeSet<TargetKey>,
-    hosts: HashSet<HostPattern>,
+    /// The routes that have changed since [`View::settle`].
+    unsettled: BTreeSet<TargetKey>,
 }
 
 impl Index for View {
@@ -94,14 +87,14 @@ impl View {
     /// A view of nothing.
     pub fn new(settings: HostSettings) -> Self {
         Self {
+            shadows: Shadows::new(settings.owned),
             settings,
             route_index: RouteIndex::default(),
             endpoint_index: EndpointIndex::default(),
             routes: HashMap::new(),
             claims: Claims::default(),
-            shadowed: HashMap::new(),
             conflicts: Arc::default(),
-            unsettled: Unsettled::default(),
+            unsettled: BTreeSet::new(),
         }
     }
 
@@ -136,13 +129,10 @@ impl View {
     /// Decides about the hosts that have changed since the last time. Returns the routes whose hosts or conflicts are not what
     /// they were.
     pub fn settle(&mut self) -> BTreeSet<TargetKey> {
-        let unsettled = std::mem::take(&mut self.unsettled);
         let mut concerned = self.claims.settle();
-        let mut candidates = unsettled.routes;
+        let mut candidates = std::mem::take(&mut self.unsettled);
         candidates.extend(concerned.iter().cloned());
-        for host in unsettled.hosts {
-            candidates.extend(self.compare(host));
-        }
+        candidates.extend(self.shadows.settle());
         for key in candidates {
             if self.update_conflicts(&key) {
                 concerned.insert(key);
@@ -167,52 +157,28 @@ impl View {
 
     fn join(&mut self, routes: Vec<RouteChange>, services: Vec<ServiceKey>) -> Vec<ViewChange> {
         for change in &routes {
-            self.take_route(change);
+            self.set_route(change);
         }
         let routes = routes.into_iter().map(ViewChange::Route);
         routes.chain(services.into_iter().map(ViewChange::Endpoints)).collect()
     }
 
-    fn take_route(&mut self, change: &RouteChange) {
-        let (key, before) = match change {
-            RouteChange::Set(route) => {
-                let claimant = Claimant::of(route, &self.settings.cluster_domain);
-                self.claims.set(&route.key, claimant);
-                self.unsettled.hosts.extend(hosts(route));
-                (&route.key, self.routes.insert(route.key.clone(), route.clone()))
-            }
-            RouteChange::Remove(key) => {
-                self.claims.remove(key);
-                (key, self.routes.remove(key))
-            }
+    fn set_route(&mut self, change: &RouteChange) {
+        let key = match change {
+            RouteChange::Set(route) => &route.key,
+            RouteChange::Remove(key) => key,
         };
-        self.unsettled
-            .hosts
-            .extend(before.iter().flat_map(|route| hosts(route)));
-        self.unsettled.routes.insert(key.clone());
-    }
-
-    /// Compares the routes that ask for a host, and returns those that are or were shadowed there. Where hosts are owned,
-    /// only routes of one namespace compete.
-    fn compare(&mut self, host: HostPattern) -> BTreeSet<TargetKey> {
-        let mut competing: BTreeMap<&str, Vec<&Route>> = BTreeMap::new();
-        for key in self.claims.claimants(&host) {
-            let namespace = if self.settings.owned { key.namespace() } else { "" };
-            let route = self.routes.get(key).map(|route| &**route);
-            competing.entry(namespace).or_default().extend(route);
+        if let Some(before) = self.routes.remove(key) {
+            self.shadows.remove(&before, self.claims.hosts(key));
         }
-        let competing = competing.values().filter(|routes| routes.len() > 1);
-        let now: BTreeMap<_, _> = competing
-            .flat_map(|routes| shadowed(&host, routes.iter().copied()))
-            .collect();
-        let mut concerned: BTreeSet<TargetKey> = now.keys().cloned().collect();
-        let before = if now.is_empty() {
-            self.shadowed.remove(&host)
+        if let RouteChange::Set(route) = change {
+            self.claims.set(key, Claimant::of(route, &self.settings.cluster_domain));
+            self.shadows.insert(route, self.claims.hosts(key));
+            self.routes.insert(key.clone(), route.clone());
         } else {
-            self.shadowed.insert(host, now)
-        };
-        concerned.extend(before.into_iter().flat_map(BTreeMap::into_keys));
-        concerned
+            self.claims.remove(key);
+        }
+        self.unsettled.insert(key.clone());
     }
 
     /// `true` when the conflicts of the route have changed.
@@ -232,29 +198,18 @@ impl View {
     }
 
     fn conflicts_of(&self, key: &TargetKey) -> HostConflicts {
-        let hosts = self.routes.get(key).into_iter().flat_map(|route| hosts(route));
-        let shadowed = hosts.filter_map(|host| {
-            let by = self.shadowed.get(&host)?.get(key)?.clone();
-            Some((host, by))
-        });
+        let Some(route) = self.routes.get(key) else {
+            return HostConflicts::default();
+        };
         HostConflicts {
             lost: if self.settings.owned {
                 self.claims.lost(key)
             } else {
                 Vec::new()
             },
-            shadowed: shadowed.collect(),
+            shadowed: self.shadows.winners(route, self.claims.hosts(key)),
         }
     }
-}
-
-/// The hosts that a route asks for; a rule without any asks for every host.
-fn hosts(route: &Route) -> Vec<HostPattern> {
-    let hosts = route.rules.iter().flat_map(|rule| match rule.hosts.as_slice() {
-        [] => vec![HostPattern::Any],
-        hosts => hosts.to_vec(),
-    });
-    hosts.collect()
 }
 
 #[cfg(test)]

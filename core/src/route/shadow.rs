@@ -1,134 +1,164 @@
-//! Routes that take the same requests of a host: one of them gets all, and the others none.
+//! Routes that ask for the same requests: one of them gets all, and the others none.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::host::HostPattern;
-use super::{Route, Rule};
+use super::path::PathMatch;
+use super::{Route, Rule, Seniority};
 use crate::target::TargetKey;
 
-/// The routes that do not get some of the requests that they ask for at `host`, because another of `routes` asks for the same
-/// path with the same headers and goes before them; each with that other route.
-pub fn shadowed<'a>(
-    host: &HostPattern,
-    routes: impl Iterator<Item = &'a Route> + Clone,
-) -> BTreeMap<TargetKey, TargetKey> {
-    let mut first: HashMap<String, &Route> = HashMap::new();
-    for route in routes.clone() {
-        for condition in conditions(host, route) {
-            let winner = first.entry(condition).or_insert(route);
-            if route.goes_before(winner) {
-                *winner = route;
+/// Which of the routes with equal conditions gets the requests. A change costs what the changed routes ask for, however
+/// many other routes there are.
+#[derive(Debug)]
+pub struct Shadows {
+    owned: bool,
+    contests: HashMap<Condition, Contest>,
+    /// The conditions that have changed since [`Shadows::settle`], each with the route that won it then.
+    unsettled: HashMap<Condition, Option<TargetKey>>,
+}
+
+/// Requests that a route asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Condition {
+    host: HostPattern,
+    /// Path, headers and, where hosts are owned, the namespace: equal texts take the same requests.
+    rest: Box<str>,
+}
+
+/// The routes that ask for the same requests. Most are alone.
+#[derive(Debug)]
+struct Contest {
+    winner: Seniority,
+    others: BTreeSet<Seniority>,
+}
+
+impl Shadows {
+    /// `owned`: only routes of one namespace compete, because a host belongs to one namespace.
+    pub fn new(owned: bool) -> Self {
+        Self {
+            owned,
+            contests: HashMap::new(),
+            unsettled: HashMap::new(),
+        }
+    }
+
+    /// Adds a route, with those of its hosts that it competes for.
+    pub fn insert<'a>(&mut self, route: &Route, hosts: impl Iterator<Item = &'a HostPattern>) {
+        for condition in self.conditions(route, hosts) {
+            self.note(&condition);
+            match self.contests.entry(condition) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Contest {
+                        winner: Seniority::of(route),
+                        others: BTreeSet::new(),
+                    });
+                }
+                Entry::Occupied(mut entry) => entry.get_mut().insert(Seniority::of(route)),
             }
         }
     }
-    let mut shadowed = BTreeMap::new();
-    for route in routes {
-        let mut winners = conditions(host, route)
-            .into_iter()
-            .filter_map(|condition| first.get(&condition));
-        if let Some(winner) = winners.find(|winner| winner.key != route.key) {
-            shadowed.insert(route.key.clone(), winner.key.clone());
+
+    /// Removes a route that was inserted with these hosts.
+    pub fn remove<'a>(&mut self, route: &Route, hosts: impl Iterator<Item = &'a HostPattern>) {
+        let seniority = Seniority::of(route);
+        for condition in self.conditions(route, hosts) {
+            self.note(&condition);
+            if let Entry::Occupied(mut entry) = self.contests.entry(condition)
+                && !entry.get_mut().remove(&seniority)
+            {
+                entry.remove();
+            }
         }
     }
-    shadowed
+
+    /// The routes, besides those inserted or removed since the last call, that now lose to another route than before, or
+    /// to none.
+    pub fn settle(&mut self) -> BTreeSet<TargetKey> {
+        let mut touched = BTreeSet::new();
+        for (condition, before) in std::mem::take(&mut self.unsettled) {
+            if let Some(contest) = self.contests.get(&condition)
+                && Some(&contest.winner.key) != before.as_ref()
+            {
+                touched.insert(contest.winner.key.clone());
+                touched.extend(contest.others.iter().map(|other| other.key.clone()));
+            }
+        }
+        touched
+    }
+
+    /// The hosts at which the route does not get all requests that it asks for, each with a route that gets them.
+    pub fn winners<'a>(
+        &self,
+        route: &Route,
+        hosts: impl Iterator<Item = &'a HostPattern>,
+    ) -> BTreeMap<HostPattern, TargetKey> {
+        let mut winners = BTreeMap::new();
+        for condition in self.conditions(route, hosts) {
+            let winner = self.contests.get(&condition).map(|contest| &contest.winner.key);
+            if let Some(winner) = winner.filter(|winner| **winner != route.key) {
+                winners.entry(condition.host).or_insert_with(|| winner.clone());
+            }
+        }
+        winners
+    }
+
+    fn note(&mut self, condition: &Condition) {
+        if !self.unsettled.contains_key(condition) {
+            let winner = self.contests.get(condition).map(|contest| contest.winner.key.clone());
+            self.unsettled.insert(condition.clone(), winner);
+        }
+    }
+
+    fn conditions<'a>(&self, route: &Route, hosts: impl Iterator<Item = &'a HostPattern>) -> BTreeSet<Condition> {
+        let namespace = if self.owned { route.key.namespace() } else { "" };
+        let at_host = |host: &'a HostPattern| {
+            let texts = route.rules.iter().filter(|rule| asks_for(rule, host)).flat_map(texts);
+            texts.map(|text| Condition {
+                host: host.clone(),
+                rest: format!("{namespace} {text}").into(),
+            })
+        };
+        hosts.flat_map(at_host).collect()
+    }
 }
 
-/// The paths and headers that the route asks for at the host, as texts that are equal when they take the same requests.
-fn conditions(host: &HostPattern, route: &Route) -> BTreeSet<String> {
-    let names_host = |rule: &&Rule| match host {
+impl Contest {
+    fn insert(&mut self, seniority: Seniority) {
+        let other = if seniority < self.winner {
+            std::mem::replace(&mut self.winner, seniority)
+        } else {
+            seniority
+        };
+        self.others.insert(other);
+    }
+
+    /// `false` when no route is left.
+    fn remove(&mut self, seniority: &Seniority) -> bool {
+        if self.winner != *seniority {
+            self.others.remove(seniority);
+            return true;
+        }
+        let next = self.others.pop_first();
+        next.map(|next| self.winner = next).is_some()
+    }
+}
+
+/// A rule without hosts asks for every host.
+fn asks_for(rule: &Rule, host: &HostPattern) -> bool {
+    match host {
         HostPattern::Any if rule.hosts.is_empty() => true,
         host => rule.hosts.contains(host),
-    };
-    let of_rule = |rule: &Rule| {
-        let headers: BTreeSet<String> = rule.headers.iter().map(|header| format!("{header:?}")).collect();
-        let paths: Vec<String> = match rule.paths.as_slice() {
-            [] => vec![format!("{:?}", super::path::PathMatch::prefix(""))],
-            paths => paths.iter().map(|path| format!("{path:?}")).collect(),
-        };
-        paths.into_iter().map(move |path| format!("{path} {headers:?}"))
-    };
-    route.rules.iter().filter(names_host).flat_map(of_rule).collect()
+    }
+}
+
+/// The paths of a rule, each with the headers, as texts that are equal when they take the same requests.
+fn texts(rule: &Rule) -> Vec<String> {
+    let headers: BTreeSet<String> = rule.headers.iter().map(|header| format!("{header:?}")).collect();
+    let every = [PathMatch::prefix("")];
+    let paths = if rule.paths.is_empty() { &every[..] } else { &rule.paths };
+    paths.iter().map(|path| format!("{path:?} {headers:?}")).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::time::Duration;
-
-    use http::HeaderMap;
-
-    use super::super::header::{HeaderRule, HeaderValueMatch};
-    use super::super::path::PathMatch;
-    use super::super::{PortRef, RouteTable, ServiceRef, Timeouts};
-    use super::*;
-
-    fn route(name: &str, created: i64, host: &str, paths: &[&str], header: Option<&str>) -> Route {
-        let header = header.map(|value| HeaderRule {
-            name: http::header::ACCEPT,
-            value: HeaderValueMatch::Exact(value.into()),
-        });
-        Route {
-            key: TargetKey::object("shop", name),
-            created,
-            rules: vec![Rule {
-                hosts: vec![host.parse().unwrap()],
-                paths: paths.iter().map(|path| PathMatch::prefix(path)).collect(),
-                headers: header.into_iter().collect(),
-            }],
-            upstream: std::sync::Arc::new(ServiceRef {
-                namespace: "shop".into(),
-                service: name.into(),
-                port: PortRef::Number(80),
-            }),
-            fallback: None,
-            timeouts: Timeouts::default(),
-            window: Duration::ZERO,
-            replies: Vec::new(),
-            cold_start: None,
-            session: None,
-            autowired: None,
-        }
-    }
-
-    fn found(routes: &[Route]) -> Vec<String> {
-        let host = "a.test".parse().unwrap();
-        let shadowed = shadowed(&host, routes.iter());
-        shadowed.iter().map(|(key, by)| format!("{key} by {by}")).collect()
-    }
-
-    #[test]
-    fn fault_c5_of_two_routes_for_the_same_requests_the_younger_is_shadowed() {
-        let routes = [
-            route("old", 1, "a.test", &[], None),
-            route("young", 2, "a.test", &["/"], None),
-            route("path", 3, "a.test", &["/x"], None),
-            route("header", 3, "a.test", &[], Some("x")),
-            route("other", 3, "b.test", &[], None),
-        ];
-        assert_eq!(found(&routes), ["shop/young by shop/old"]);
-        let alike = [
-            route("a", 1, "a.test", &["/x", "/y"], None),
-            route("b", 1, "a.test", &["/y"], None),
-        ];
-        assert_eq!(
-            found(&alike),
-            ["shop/a by shop/b"],
-            "of the same age the greater name, as upstream"
-        );
-    }
-
-    #[test]
-    fn who_shadows_is_who_the_table_finds() {
-        for (one, other) in [((1, "a"), (2, "b")), ((2, "a"), (1, "b")), ((1, "a"), (1, "b"))] {
-            let routes = [one, other].map(|(created, name)| route(name, created, "a.test", &[], None));
-            let mut table = RouteTable::new();
-            for route in &routes {
-                table.insert(route, route.key.clone());
-            }
-            let found = table.find("a.test", "/", &HeaderMap::new()).unwrap();
-            let shadowed = shadowed(&"a.test".parse().unwrap(), routes.iter());
-            assert_eq!(shadowed.values().collect::<Vec<_>>(), [found], "{one:?} {other:?}");
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 
 mod shards;
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -14,7 +14,7 @@ use regex::Regex;
 use super::header::{HeaderRule, HeaderValueMatch};
 use super::host::{self, HostPattern};
 use super::path::{self, PathMatch};
-use super::{Route, Rule, by_age};
+use super::{Route, Rule, Seniority};
 use crate::target::TargetKey;
 use shards::Shards;
 
@@ -60,27 +60,12 @@ struct Candidate<T> {
     value: T,
 }
 
-/// Which of several matching rules wins: the smallest. More headers, more headers with values, the older object, then
-/// (as upstream) the greater namespace and the greater name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which of several matching rules wins: the smallest. More headers, more headers with values, then the older route.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Precedence {
-    headers: usize,
-    values: usize,
-    created: i64,
-    key: TargetKey,
-}
-
-impl Ord for Precedence {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_headers = (other.headers, other.values).cmp(&(self.headers, self.values));
-        by_headers.then_with(|| by_age((self.created, &self.key), (other.created, &other.key)))
-    }
-}
-
-impl PartialOrd for Precedence {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+    headers: Reverse<usize>,
+    values: Reverse<usize>,
+    route: Seniority,
 }
 
 impl<T> Default for HostRoutes<T> {
@@ -232,10 +217,9 @@ impl Precedence {
     fn of(route: &Route, rule: &Rule) -> Self {
         let presence = |header: &&HeaderRule| matches!(header.value, HeaderValueMatch::Present);
         Self {
-            headers: rule.headers.len(),
-            values: rule.headers.len() - rule.headers.iter().filter(presence).count(),
-            created: route.created,
-            key: route.key.clone(),
+            headers: Reverse(rule.headers.len()),
+            values: Reverse(rule.headers.len() - rule.headers.iter().filter(presence).count()),
+            route: Seniority::of(route),
         }
     }
 }
@@ -280,7 +264,7 @@ impl<T: Clone> HostRoutes<T> {
 
     fn remove(&mut self, key: &TargetKey) {
         self.prefixes.retain_mut(|(_, candidates)| {
-            candidates.retain(|candidate| candidate.precedence.key != *key);
+            candidates.retain(|candidate| candidate.precedence.route.key != *key);
             !candidates.is_empty()
         });
         self.longest = self
@@ -289,7 +273,8 @@ impl<T: Clone> HostRoutes<T> {
             .map(|(prefix, _)| prefix.len())
             .max()
             .unwrap_or_default();
-        self.regexes.retain(|(_, candidate)| candidate.precedence.key != *key);
+        self.regexes
+            .retain(|(_, candidate)| candidate.precedence.route.key != *key);
     }
 
     fn is_empty(&self) -> bool {
@@ -300,7 +285,7 @@ impl<T: Clone> HostRoutes<T> {
     fn namespace(&self) -> Option<&str> {
         let by_prefix = self.prefixes.iter().flat_map(|(_, candidates)| candidates);
         let mut all = by_prefix.chain(self.regexes.iter().map(|(_, candidate)| candidate));
-        all.next().map(|candidate| candidate.precedence.key.namespace())
+        all.next().map(|candidate| candidate.precedence.route.key.namespace())
     }
 
     /// The longest prefix whose headers match; regular expressions come before the empty prefix.
