@@ -6,9 +6,8 @@
 //!
 //! - [`target`]: the key by which all programs name what is counted and scaled.
 //! - [`trigger`]: trigger metadata of KEDA, parsed once into [`trigger::Trigger`].
-//! - [`route`]: routes, and the table that finds the route of a request.
+//! - [`route`]: routes, the table that finds the route of a request, and responses of the interceptor itself.
 //! - [`claims`]: which namespace has a host, where several claim it.
-//! - [`reply`]: responses the interceptor gives itself, and when.
 //! - [`session`]: clients that stay at one endpoint, by a cookie.
 //! - [`window`]: arrivals over time and the rate read from them.
 //! - [`demand`]: what all interceptors report, folded into activity, concurrency and rate.
@@ -19,7 +18,6 @@ pub mod claims;
 pub mod demand;
 pub mod duration;
 pub mod queue;
-pub mod reply;
 pub mod route;
 pub mod session;
 pub mod target;

@@ -7,7 +7,8 @@ mod anchored;
 pub mod header;
 pub mod host;
 pub mod path;
-pub(crate) mod rule;
+pub mod reply;
+mod rule;
 pub mod scoped;
 pub mod shadow;
 mod table;
@@ -21,9 +22,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::reply::{Reply, StaticResponse};
 use crate::session::Session;
 use crate::target::TargetKey;
+use reply::{Reply, StaticResponse};
 
 /// One route: which requests it takes, where they go, and how long they may take. Made by `kubernetes::routes`.
 #[derive(Debug, Clone, PartialEq)]

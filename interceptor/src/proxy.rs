@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use keda_http_core::reply::When;
+use keda_http_core::route::reply::When;
 use keda_http_runtime::readiness::Readiness;
 use tokio::time::Instant;
 

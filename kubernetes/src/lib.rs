@@ -17,6 +17,7 @@
 //! - [`scaling`]: objects to what the scaler must answer for them.
 //! - [`view`]: routes, endpoints and hosts joined. All of these are an [`index::Index`].
 
+mod checked_fields;
 pub mod conversion;
 pub mod definitions;
 pub mod endpoints;

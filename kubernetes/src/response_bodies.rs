@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use keda_http_core::reply::media_type;
+use keda_http_core::route::reply::media_type;
 
 use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId, namespace_of};

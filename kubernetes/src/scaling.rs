@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use keda_http_core::target::TargetKey;
 use keda_http_core::trigger::{DEFAULT_TARGET, Scaling};
 
-use crate::fields::{FieldError, Fields};
+use crate::checked_fields::Fields;
+use crate::fields::FieldError;
 use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId, namespace_of};
 use crate::resources::{HttpScaledObjectSpec, HttpScalingMetric, InterceptorRouteSpec};

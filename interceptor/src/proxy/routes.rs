@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderMap, Request, header};
-use keda_http_core::reply::{self, Requests, When};
+use keda_http_core::route::reply::{self, Requests, When};
 use keda_http_core::route::scoped::{Scope, ScopedTable};
 use keda_http_core::route::{RouteTable, Rule};
 use keda_http_core::session::Session;

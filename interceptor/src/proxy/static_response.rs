@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use keda_http_core::reply::{StaticBody, StaticResponse, key_of_path, media_type};
+use keda_http_core::route::reply::{StaticBody, StaticResponse, key_of_path, media_type};
 use keda_http_kubernetes::response_bodies::ConfigMapKey;
 
 use crate::proxy::error::ProxyError;

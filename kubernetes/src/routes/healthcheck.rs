@@ -1,7 +1,7 @@
 //! Health checks of Kedify's objects, as replies.
 
 use http::StatusCode;
-use keda_http_core::reply::{Reply, Requests, StaticResponse, When};
+use keda_http_core::route::reply::{Reply, Requests, StaticResponse, When};
 use keda_http_core::trigger::{Healthcheck, HealthcheckResponse};
 
 /// How a health check is answered, by the interceptor or by the workload: either way it is no traffic.

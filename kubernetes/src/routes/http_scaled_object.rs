@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use keda_http_core::reply::Reply;
 use keda_http_core::route::path::PathMatch;
+use keda_http_core::route::reply::Reply;
 use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
 use keda_http_core::trigger::{Autowire, Healthcheck};
 
 use super::healthcheck::healthcheck;
 use super::{created, key_of};
-use crate::fields::{CATCH_ALL, FieldError, Fields};
+use crate::checked_fields::{CATCH_ALL, Fields};
+use crate::fields::FieldError;
 use crate::object::namespace_of;
 use crate::resources::{HttpScaledObject, HttpScaledObjectSpec};
 use crate::scaling;

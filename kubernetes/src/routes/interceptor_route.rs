@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::StatusCode;
-use keda_http_core::reply::{Reply, Requests, When};
 use keda_http_core::route::path::PathMatch;
+use keda_http_core::route::reply::{Reply, Requests, When};
 use keda_http_core::route::{ColdStart, Overflow, Route, Rule, ServiceRef, Timeouts};
 
 use super::static_response::static_response;
 use super::{created, key_of, session};
-use crate::fields::{CATCH_ALL, FieldError, Fields};
+use crate::checked_fields::{CATCH_ALL, Fields};
+use crate::fields::FieldError;
 use crate::object::namespace_of;
 use crate::resources::{self, InterceptorRoute, InterceptorRouteSpec, ResponseMode, RoutingRule, StaticRoute};
 use crate::scaling;

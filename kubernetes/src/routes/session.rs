@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_core::session::Session;
 
 use super::key_of;
-use crate::fields::Fields;
+use crate::checked_fields::Fields;
 use crate::resources::{SessionPersistence, SessionPersistenceType};
 
 /// The longest name of a cookie; upstream's limit.

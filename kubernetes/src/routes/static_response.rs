@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use keda_http_core::reply::{self, StaticBody};
+use keda_http_core::route::reply::{self, StaticBody};
 
-use crate::fields::Fields;
+use crate::checked_fields::Fields;
 use crate::resources::{BodyFromConfigMap, StaticResponse};
 
 /// The longest inline body, in characters; upstream's limit.

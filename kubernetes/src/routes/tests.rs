@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
-use keda_http_core::reply::{Reply, Requests, StaticBody, StaticResponse, When};
 use keda_http_core::route::header::{HeaderRule, HeaderValueMatch};
 use keda_http_core::route::host::HostPattern;
 use keda_http_core::route::path::PathMatch;
+use keda_http_core::route::reply::{Reply, Requests, StaticBody, StaticResponse, When};
 use keda_http_core::route::{ColdStart, Overflow, PortRef, ServiceRef, Timeouts};
 use keda_http_core::session::Session;
 use proptest::prelude::*;

@@ -7,8 +7,8 @@ pub mod media_type;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::route::rule::Rule;
-use crate::route::{host, path};
+use super::rule::Rule;
+use super::{host, path};
 
 /// When a reply is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
