@@ -32,6 +32,7 @@ pub mod response_bodies;
 pub mod routes;
 pub mod scaling;
 pub mod source;
+mod type_errors;
 mod unknown_fields;
 pub mod view;
 pub mod wired;

@@ -13,12 +13,13 @@ use serde_json::Value;
 
 use crate::fields::FieldError;
 use crate::resources::{HttpScaledObject, InterceptorRoute, ScaledObject};
-use crate::unknown_fields::{HTTP_SCALED_OBJECT, INTERCEPTOR_ROUTE, unknown_fields};
+use crate::type_errors::in_plain_words;
+use crate::unknown_fields::{Envelope, HTTP_SCALED_OBJECT, INTERCEPTOR_ROUTE, unknown_fields, unknown_fields_of};
 
 /// The table of kinds: what a new kind needs to be read. Each row names the kind, its Rust type, its API version, its name
-/// in manifests, and the function that reads it.
+/// in manifests, the function that reads it, and the type whose fields a manifest may have.
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident($object:ty): $api_version:literal $name:literal, $read:expr;)+) => {
+    ($($(#[$doc:meta])* $kind:ident($object:ty): $api_version:literal $name:literal, $read:expr, $strict:ty;)+) => {
         /// The kinds that are read; every other kind in a manifest is ignored.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
@@ -66,6 +67,13 @@ macro_rules! kinds {
             }
         }
 
+        /// The fields of a manifest that its kind does not have.
+        fn unknown(kind: Kind, document: &Value) -> Vec<FieldError> {
+            match kind {
+                $(Kind::$kind => unknown_fields_of::<$strict>(document),)+
+            }
+        }
+
         fn typed<'de>(kind: Kind, document: impl Document<'de>) -> Result<Object, String> {
             Ok(match kind {
                 $(Kind::$kind => Object::$kind($read(document)?),)+
@@ -76,19 +84,19 @@ macro_rules! kinds {
 
 kinds! {
     /// A route of upstream's current kind.
-    InterceptorRoute(InterceptorRoute): "http.keda.sh/v1beta1" "InterceptorRoute", interceptor_route;
+    InterceptorRoute(InterceptorRoute): "http.keda.sh/v1beta1" "InterceptorRoute", interceptor_route, Envelope;
     /// A route of upstream's former kind.
-    HttpScaledObject(HttpScaledObject): "http.keda.sh/v1alpha1" "HTTPScaledObject", http_scaled_object;
+    HttpScaledObject(HttpScaledObject): "http.keda.sh/v1alpha1" "HTTPScaledObject", http_scaled_object, Envelope;
     /// KEDA's object; one with `kedify-http` triggers makes routes.
-    ScaledObject(ScaledObject): "keda.sh/v1alpha1" "ScaledObject", slim;
+    ScaledObject(ScaledObject): "keda.sh/v1alpha1" "ScaledObject", slim, Envelope;
     /// A Service.
-    Service(Service): "v1" "Service", service;
+    Service(Service): "v1" "Service", service, Service;
     /// Endpoints of a Service.
-    EndpointSlice(EndpointSlice): "discovery.k8s.io/v1" "EndpointSlice", endpoint_slice;
+    EndpointSlice(EndpointSlice): "discovery.k8s.io/v1" "EndpointSlice", endpoint_slice, EndpointSlice;
     /// Response bodies, and what the scaler writes down for the interceptors.
-    ConfigMap(ConfigMap): "v1" "ConfigMap", slim;
+    ConfigMap(ConfigMap): "v1" "ConfigMap", slim, ConfigMap;
     /// A workload; only `local` runs them.
-    Deployment(Deployment): "apps/v1" "Deployment", slim;
+    Deployment(Deployment): "apps/v1" "Deployment", slim, Deployment;
 }
 
 impl Kind {
@@ -213,9 +221,9 @@ fn located(error: serde_path_to_error::Error<serde_json::Error>) -> String {
     let error = error.into_inner();
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    let reason = text.strip_suffix(&position).unwrap_or(&text);
+    let reason = in_plain_words(text.strip_suffix(&position).unwrap_or(&text));
     if path == "." {
-        reason.into()
+        reason.into_owned()
     } else if reason.starts_with('.') {
         format!("{path}{reason}")
     } else {
@@ -257,9 +265,20 @@ fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectErro
     if head.metadata.name == Value::Null || head.metadata.name == "" {
         return Err(ObjectError(format!("{kind}: metadata.name is missing")));
     }
-    typed(kind, document)
-        .map(Some)
-        .map_err(|reason| ObjectError(format!("{kind} {}: {reason}", head.metadata.name)))
+    let unknown = unknown(kind, &document.read().map_err(ObjectError)?);
+    match typed(kind, document) {
+        Ok(object) if unknown.is_empty() => Ok(Some(object)),
+        result => {
+            let reason = joined(result.err(), &unknown);
+            Err(ObjectError(format!("{kind} {}: {reason}", head.metadata.name)))
+        }
+    }
+}
+
+/// Unknown fields are often why the others do not fit, so they are named too.
+fn joined(reason: Option<String>, unknown: &[FieldError]) -> String {
+    let unknown = unknown.iter().map(ToString::to_string);
+    reason.into_iter().chain(unknown).collect::<Vec<_>>().join("; ")
 }
 
 fn interceptor_route<'de>(document: impl Document<'de>) -> Result<Box<InterceptorRoute>, String> {
@@ -274,7 +293,7 @@ fn http_scaled_object<'de>(document: impl Document<'de>) -> Result<Box<HttpScale
     Ok(http)
 }
 
-/// With the fields that its kind does not have. They are often why the others do not fit, so they are named then too.
+/// With the fields that its kind does not have.
 fn checked<'de, T>(schema: &Value, document: impl Document<'de>) -> Result<(Box<T>, Vec<FieldError>), String>
 where
     T: DeserializeOwned + kube::Resource,
@@ -282,10 +301,7 @@ where
     let unknown = unknown_fields(schema, &document.read::<Value>()?);
     match slim(document) {
         Ok(object) => Ok((object, unknown)),
-        Err(reason) => {
-            let unknown = unknown.iter().map(ToString::to_string);
-            Err(std::iter::once(reason).chain(unknown).collect::<Vec<_>>().join("; "))
-        }
+        Err(reason) => Err(joined(Some(reason), &unknown)),
     }
 }
 

@@ -1,12 +1,18 @@
-//! Fields of our own kinds that their definitions do not have.
+//! Fields of a manifest that its kind does not have.
 //!
 //! serde passes such fields over, and what is left may mean something else: a rule with `host:` instead of `hosts:` would
-//! take the requests of every host. (serde's `deny_unknown_fields` does not work together with `flatten`.)
+//! take the requests of every host. (serde's `deny_unknown_fields` does not work together with `flatten`, and
+//! Kubernetes' own types do not have it.)
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::CustomResourceExt;
-use serde_json::{Value, json};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, IntoDeserializer, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+use serde_json::{Error, Value, json};
 
 use crate::fields::FieldError;
 use crate::resources::{HttpScaledObject, InterceptorRoute};
@@ -46,16 +52,117 @@ fn collect(schema: &Value, value: &Value, at: &str, found: &mut Vec<FieldError>)
         let field = format!("{at}.{name}");
         match known.get(name) {
             Some(schema) => collect(schema, value, &field, found),
-            None => found.push(FieldError {
+            None => found.push(FieldError::new(
                 field,
-                reason: reason(name, known.keys()),
-            }),
+                reason(name, known.keys().map(String::as_str).collect()),
+            )),
         }
     }
 }
 
-fn reason<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
-    let allowed: Vec<&str> = known.map(String::as_str).collect();
+/// Reads a document as a type to find the fields that its structs do not have: a type names its fields to whoever
+/// deserializes it, unless it has flattened ones.
+struct Strict<'a> {
+    value: &'a Value,
+    at: String,
+    found: &'a RefCell<Vec<FieldError>>,
+}
+
+/// As [`unknown_fields`], of the whole document and by a type.
+pub(crate) fn unknown_fields_of<T: DeserializeOwned>(document: &Value) -> Vec<FieldError> {
+    let found = RefCell::default();
+    let strict = Strict {
+        value: document,
+        at: String::new(),
+        found: &found,
+    };
+    let _ = T::deserialize(strict); // a value of a wrong type is reported by the reader of the object
+    found.into_inner()
+}
+
+/// What an object of a custom kind has besides what its schema describes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only the names count")]
+pub(crate) struct Envelope {
+    api_version: IgnoredAny,
+    kind: IgnoredAny,
+    metadata: ObjectMeta,
+    spec: IgnoredAny,
+    status: Option<IgnoredAny>,
+}
+
+impl<'a> Strict<'a> {
+    fn field(&self, name: &str) -> String {
+        let dot = if self.at.is_empty() { "" } else { "." };
+        format!("{}{dot}{name}", self.at)
+    }
+
+    fn child(&self, at: String, value: &'a Value) -> Self {
+        Self { value, at, ..*self }
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Strict<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Strict<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                let items = items.map(|(index, item)| self.child(format!("{}[{index}]", self.at), item));
+                visitor.visit_seq(SeqDeserializer::new(items))
+            }
+            Value::Object(fields) => {
+                let fields = fields.iter();
+                let fields = fields.map(|(name, value)| (name.as_str(), self.child(self.field(name), value)));
+                visitor.visit_map(MapDeserializer::new(fields))
+            }
+            value => value.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let names = self.value.as_object().into_iter().flat_map(|fields| fields.keys());
+        for name in names.filter(|name| !known.contains(&name.as_str())) {
+            let error = FieldError::new(self.field(name), reason(name, known.to_vec()));
+            self.found.borrow_mut().push(error);
+        }
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct
+        map enum identifier ignored_any
+    }
+}
+
+fn reason(name: &str, allowed: Vec<&str>) -> String {
     let likely = likely(name, &allowed).map(|likely| format!("; did you mean {likely:?}?"));
     format!(
         "unknown field{} allowed: {}",
@@ -79,6 +186,8 @@ fn likely<'a>(name: &str, allowed: &[&'a str]) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn found(schema: &Value, spec: &Value) -> Vec<String> {
@@ -102,6 +211,55 @@ mod tests {
             "spec.target.Port: unknown field; did you mean \"port\"? allowed: port, portName, service",
         ];
         assert_eq!(found(&INTERCEPTOR_ROUTE, &spec), expected);
+    }
+
+    #[test]
+    fn a_misspelt_field_of_kubernetes_own_kinds_is_named_with_its_place() {
+        let manifest = |text: &str| {
+            let error = crate::object::Object::parse_json(text).map(|_| ());
+            error.map_err(|error| error.to_string()).unwrap_err()
+        };
+        for (text, expected) in [
+            (
+                r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"ports":[{"port":80},{"prot":80}]}}"#,
+                "Service \"a\": spec.ports[1].prot: unknown field; did you mean \"port\"? allowed: appProtocol, ",
+            ),
+            (
+                r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a"},"spec":{"selectors":{"a":"b"}}}"#,
+                "Service \"a\": spec.selectors: unknown field; did you mean \"selector\"? allowed: ",
+            ),
+            (
+                r#"{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"a"},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"condition":{"ready":true}}]}"#,
+                "EndpointSlice \"a\": endpoints[0].condition: unknown field; did you mean \"conditions\"? allowed: addresses, ",
+            ),
+            (
+                r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","lables":{}},"dta":{}}"#,
+                "ConfigMap \"a\": dta: unknown field; did you mean \"data\"? allowed: ",
+            ),
+            (
+                r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"},"spec":{"selector":{},"template":{"spec":{"containers":[{"name":"c","prots":[]}]}}}}"#,
+                "Deployment \"a\": spec.template.spec.containers[0].prots: unknown field; did you mean \"ports\"? allowed: ",
+            ),
+            (
+                r#"{"apiVersion":"keda.sh/v1alpha1","kind":"ScaledObject","metadata":{"name":"a","label":{}},"spec":{"scaleTargetRef":{"name":"a","other":1},"triggers":[],"other":1}}"#,
+                "ScaledObject \"a\": metadata.label: unknown field; did you mean \"labels\"? allowed: ",
+            ),
+        ] {
+            let error = manifest(text);
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_kubectl_prints_has_no_unknown_fields() {
+        let printed = r#"{"apiVersion":"v1","kind":"Service",
+            "metadata":{"name":"a","namespace":"shop","uid":"u","creationTimestamp":"2020-01-01T00:00:00Z","generation":1,
+                "managedFields":[{"manager":"kubectl","fieldsV1":{"f:spec":{"f:any":{}}}}],"labels":{"any":"x"},
+                "annotations":{"any":"x"},"ownerReferences":[],"finalizers":null},
+            "spec":{"type":"ClusterIP","clusterIP":"None","ports":[{"port":80,"targetPort":"http"},{"port":81,"targetPort":8080}],
+                "selector":{"any":"x"},"sessionAffinityConfig":null},
+            "status":{"loadBalancer":{}}}"#;
+        assert!(crate::object::Object::parse_json(printed).is_ok());
     }
 
     #[test]

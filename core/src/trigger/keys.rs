@@ -133,7 +133,12 @@ pub fn headers(metadata: &Metadata<'_>) -> Result<Vec<HeaderRule>, TriggerError>
     let Some(text) = metadata.get("headers") else {
         return Ok(Vec::new());
     };
-    let entries: Vec<HeaderEntry> = serde_saphyr::from_str(text).map_err(|error| {
+    // Aliases can repeat very much in a few lines.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: 1_000, max_total_scalar_bytes: text.len() + 10_000 },
+        with_snippet: false,
+    };
+    let entries: Vec<HeaderEntry> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         invalid(
             "headers",
             text,

@@ -114,6 +114,19 @@ fn errors_name_the_key_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn headers_whose_aliases_repeat_too_much_are_refused_before_all_are_read() {
+    let entries: String = (0..50)
+        .map(|i| format!("- &h{i} {{name: x, value: {}}}\n", "v".repeat(1_000)))
+        .collect();
+    let bomb = entries + &"- *h0\n".repeat(400);
+    let message = read(&[("headers", &bomb)]).unwrap_err().to_string();
+    assert!(
+        message.starts_with("headers: ") && !message.contains("450 entries"),
+        "{message}"
+    );
+}
+
+#[test]
 fn headers_are_yaml_or_json() {
     let yaml = "- name: X-Version\n  value: v2\n- name: x-any\n- name: x-wild\n  valueWildcard: 'a*'\n- name: x-regex\n  valueRegex: v[0-9]+\n";
     let trigger = read(&[("headers", yaml)]).unwrap();

@@ -26,7 +26,7 @@ pub(super) fn route(object: &InterceptorRoute) -> Result<(Route, Vec<String>), V
     let fallback = fallback(namespace, spec, &mut fields);
     let timeouts = timeouts(spec, &mut fields);
     let rules = rules("spec.rules", &spec.rules, &mut fields);
-    warn_of_catch_all("spec.rules", &rules, &mut fields);
+    warn_of_odd_rules(&rules, &mut fields);
     let replies = replies(spec, &mut fields);
     let cold_start = cold_start(spec, &mut fields);
     let session = session::session(&object.metadata, spec.session_persistence.as_ref(), &mut fields);
@@ -86,9 +86,13 @@ fn rules(at: &str, rules: &[RoutingRule], fields: &mut Fields) -> Vec<Rule> {
 }
 
 /// An API server drops fields that it does not know, so `{}` may be what is left of a misspelt rule.
-fn warn_of_catch_all(at: &str, rules: &[Rule], fields: &mut Fields) {
+fn warn_of_odd_rules(rules: &[Rule], fields: &mut Fields) {
+    if rules.is_empty() {
+        let warning = "is empty, so the route takes no requests; add a rule ({} takes every request)";
+        fields.warn(format_args!("spec.rules"), warning);
+    }
     for (index, _) in rules.iter().enumerate().filter(|(_, rule)| **rule == Rule::default()) {
-        fields.warn(format_args!("{at}[{index}]"), CATCH_ALL);
+        fields.warn(format_args!("spec.rules[{index}]"), CATCH_ALL);
     }
 }
 

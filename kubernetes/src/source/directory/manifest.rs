@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_saphyr::Error as YamlError;
+use serde_saphyr::budget::BudgetBreach;
 
 use super::unique_keys::{self, duplicate_key};
 use crate::object::Object;
@@ -231,15 +232,34 @@ fn yaml_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
     parsed.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
-/// Limits against documents made to exhaust a reader stay in force; those on honest size are lifted.
+/// What is said of a document whose aliases repeat too much.
+const ALIASES: &str = "its aliases repeat more than 10000 values or 1 MiB of text; write them out, or use fewer";
+
+/// What a document itself contains may be as long as its text; what its aliases repeat is limited, since a few lines can
+/// repeat billions of values.
 fn yaml_value(text: &str, first_line: usize) -> Result<Value, String> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_nodes: 10_000_000, max_events: 40_000_000, max_total_scalar_bytes: 1 << 30 },
+        budget: serde_saphyr::budget! {
+            max_nodes: usize::MAX,
+            max_events: usize::MAX,
+            max_total_scalar_bytes: text.len() + (1 << 20),
+            max_recorded_anchor_events: text.len() + 10_000,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 10_000 },
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let reason = match error.without_snippet() {
+        let cause = match error.without_snippet() {
+            YamlError::AliasError { error, .. } => error,
+            error => error,
+        };
+        let reason = match cause {
             YamlError::DuplicateMappingKey { key: Some(key), .. } => duplicate_key(key),
+            YamlError::Budget {
+                breach: BudgetBreach::Depth { .. },
+                ..
+            } => "it is nested too deeply; allowed: 64 levels".to_owned(),
+            YamlError::AliasReplayLimitExceeded { .. } | YamlError::Budget { .. } => ALIASES.to_owned(),
             error => error.to_string(),
         };
         match error.location() {

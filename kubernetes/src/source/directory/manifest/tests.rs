@@ -81,7 +81,7 @@ fn what_is_wrong_is_told_with_its_place() {
     let table = [
         ("x.json", format!("{SERVICE}\n{{\"kind\":"), "2: EOF while parsing a value at line 2 column 8"),
         ("x.yaml", "a: b".into(), "1: (from line 1) is not a manifest: it needs an apiVersion and a kind"),
-        ("x.yaml", "- a".into(), "1: (from line 1) is not a manifest: invalid type: string \"a\", expected a map with apiVersion and kind"),
+        ("x.yaml", "- a".into(), "1: (from line 1) is not a manifest: \"a\" is not allowed; allowed: a map with apiVersion and kind"),
         ("x.yaml", "apiVersion: v1\nkind: Service\nmetadata: {}".into(), "1: (from line 1) Service: metadata.name is missing"),
         (
             "x.yaml",
@@ -96,7 +96,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (
             "x.json",
             r#"{"apiVersion":"http.keda.sh/v1beta1","kind":"InterceptorRoute","metadata":{"name":"a"},"spec":{"target":{"port":80},"scalingMetric":{}}}"#.into(),
-            "1: (from line 1) InterceptorRoute \"a\": spec.target: missing field `service`",
+            "1: (from line 1) InterceptorRoute \"a\": spec.target: service is missing",
         ),
     ];
     for (name, text, expected) in table {
@@ -141,4 +141,22 @@ fn fault_c7_a_key_that_is_given_twice_is_named_with_its_line() {
         ),
         ["ConfigMap default/a"]
     );
+}
+
+#[test]
+fn an_alias_bomb_is_refused_after_ten_thousand_values_or_a_mebibyte_and_what_people_write_is_not() {
+    let laughs: String = (1..9)
+        .map(|i| format!("l{i}: &l{i} [{}]\n", vec![format!("*l{}", i - 1); 9].join(",")))
+        .collect();
+    let laughs = format!("l0: &l0 [a,a,a,a,a,a,a,a,a]\n{laughs}");
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), ["*a"; 11].join(","));
+    for bomb in [laughs, long] {
+        let refused = read("x.yaml", &bomb);
+        assert!(refused[0].contains(ALIASES), "{refused:?}");
+    }
+    let labels = "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: &l {x: y}}\nspec: {selector: *l}\n";
+    assert_eq!(read("x.yaml", labels), ["Service default/a"]);
+    let items: String = (0..30_000).map(|i| format!("  k{i}: v\n")).collect();
+    let large = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n{items}");
+    assert_eq!(read("x.yaml", &large), ["ConfigMap default/a"]);
 }
