@@ -1,16 +1,16 @@
-//! Which namespace has a host, where several claim it.
+//! Which namespace owns a host that several namespaces claim.
 //!
-//! A host belongs to one namespace, whatever its paths and headers, and routes of other namespaces get no requests for it. Who
-//! has it keeps it as long as one of its routes claims it. Where nobody has it yet (at the start, and when the one who had
-//! it goes) the oldest claim wins: by the creation of the route's object, then by the name of the namespace. A record of
-//! former decisions goes before both, so that all programs agree over restarts.
+//! A host belongs to one namespace, whatever its paths and headers, and routes of other namespaces get no requests for it.
+//! The owner keeps the host as long as one of its routes claims it. A host without an owner (at the start, and when the
+//! owner's last claim is gone) goes to the oldest claim: by the creation of the route's object, then by the name of the
+//! namespace. A record of former decisions takes precedence over both, so that all programs agree across restarts.
 //!
-//! What is owned is the pattern as it is written: `*.example.com`, `a.example.com` and `*` (also of a rule without hosts) are
-//! three hosts. As in every route table of Kubernetes the more exact pattern goes first, so whoever owns `*.example.com` owns
-//! what nobody names more exactly.
+//! Patterns are owned as they are written: `*.example.com`, `a.example.com` and `*` (also of a rule without hosts) are
+//! three hosts. As in every route table of Kubernetes the more specific pattern wins, so the owner of `*.example.com` owns
+//! the names below it that no pattern names more specifically.
 //!
-//! A fold: take changes in with [`Claims::set`], [`Claims::remove`] and [`Claims::set_record`], then [`Claims::settle`]
-//! decides about the hosts they touched, and only these. Before the first state is complete nothing is to be settled.
+//! Apply changes with [`Claims::set`], [`Claims::remove`] and [`Claims::set_record`]; [`Claims::settle`] then decides the
+//! hosts that they affect, and only these. It must not be called before the initial state is complete.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -19,7 +19,7 @@ use crate::route::host::HostPattern;
 use crate::route::{Route, Rule, ServiceRef};
 use crate::target::TargetKey;
 
-/// What a route claims.
+/// The hosts that a route claims.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claimant {
     created: i64,
@@ -27,26 +27,25 @@ pub struct Claimant {
     claims: Box<[Claim]>,
 }
 
-/// One host of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
     host: HostPattern,
     in_cluster: bool,
 }
 
-/// A host that a route claims and another namespace has.
+/// A host that a route claims and another namespace owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// The host.
+    /// The claimed host.
     pub host: HostPattern,
-    /// The namespace that has it.
+    /// The namespace that owns it.
     pub owner: String,
-    /// Whether it is only a name inside the cluster of a Service whose traffic is led to the route by itself. Services of
-    /// several namespaces may have the same such name, so losing it is no mistake.
+    /// Whether it is only the in-cluster name of an autowired Service. Services of several namespaces may have the same
+    /// name, so losing it is not a mistake.
     pub in_cluster: bool,
 }
 
-/// All claims, and who has what.
+/// All claims, and the owners of hosts.
 #[derive(Debug, Default)]
 pub struct Claims {
     claimants: HashMap<TargetKey, Claimant>,
@@ -55,7 +54,6 @@ pub struct Claims {
     unsettled: HashSet<HostPattern>,
 }
 
-/// Who claims a host, and who has it.
 #[derive(Debug, Default)]
 struct Host {
     owner: Option<Box<str>>,
@@ -64,7 +62,7 @@ struct Host {
 }
 
 impl Claimant {
-    /// What the route claims. `cluster_domain` is the DNS domain of Services, such as `cluster.local`.
+    /// The claims of a route. `cluster_domain` is the DNS domain of Services, such as `cluster.local`.
     pub fn of(route: &Route, cluster_domain: &str) -> Self {
         let hosts: BTreeSet<&HostPattern> = route.rules.iter().flat_map(patterns).collect();
         let in_cluster = |host: &HostPattern| {
@@ -88,8 +86,8 @@ fn patterns(rule: &Rule) -> &[HostPattern] {
     if rule.hosts.is_empty() { &EVERY } else { &rule.hosts }
 }
 
-/// Whether callers inside the cluster mean this Service by the host: a bare name, or `service.namespace` with or without
-/// `.svc` and the cluster's domain. Two labels alone may also be a name of the world, so there the first must be the Service's.
+/// Whether the host is a name of this Service inside the cluster: a bare name, or `service.namespace` with or without
+/// `.svc` and the cluster's domain. Two labels may also be a public name, so there the first must be the Service's.
 fn is_in_cluster(host: &HostPattern, service: &ServiceRef, cluster_domain: &str) -> bool {
     let HostPattern::Exact(host) = host else { return false };
     let Some((name, rest)) = host.split_once('.') else {
@@ -105,7 +103,7 @@ fn is_in_cluster(host: &HostPattern, service: &ServiceRef, cluster_domain: &str)
 }
 
 impl Claims {
-    /// The route is new or has changed.
+    /// Adds or replaces the claims of a route.
     pub fn set(&mut self, key: &TargetKey, claimant: Claimant) {
         if self.claimants.get(key) == Some(&claimant) {
             return;
@@ -122,7 +120,7 @@ impl Claims {
         self.claimants.insert(key.clone(), claimant);
     }
 
-    /// The route is gone.
+    /// Removes the claims of a route.
     pub fn remove(&mut self, key: &TargetKey) {
         let Some(claimant) = self.claimants.remove(key) else {
             return;
@@ -137,7 +135,7 @@ impl Claims {
         }
     }
 
-    /// Who has which contested host, as it was written down.
+    /// Replaces the record of who owns which contested host.
     pub fn set_record(&mut self, record: BTreeMap<HostPattern, String>) {
         let differs = |host: &&HostPattern| self.record.get(*host) != record.get(*host);
         let changed: HashSet<HostPattern> = self
@@ -152,7 +150,7 @@ impl Claims {
         self.record = record;
     }
 
-    /// Decides about every host that was touched since the last time, and says which routes have won or lost one by that.
+    /// Decides every host that changed since the last call. Returns the routes that claim a host whose owner changed.
     pub fn settle(&mut self) -> BTreeSet<TargetKey> {
         let mut concerned = BTreeSet::new();
         for name in std::mem::take(&mut self.unsettled) {
@@ -171,7 +169,7 @@ impl Claims {
         concerned
     }
 
-    /// The namespace that has a host.
+    /// The namespace that owns a host.
     pub fn owner(&self, host: &HostPattern) -> Option<&str> {
         self.hosts.get(host)?.owner.as_deref()
     }
@@ -189,7 +187,7 @@ impl Claims {
             .unwrap_or_default()
     }
 
-    /// The hosts that the route claims and does not have.
+    /// The hosts that the route claims and another namespace owns.
     pub fn lost(&self, key: &TargetKey) -> Vec<Lost> {
         let lost = |claim: &Claim| {
             let owner = self.owner(&claim.host).filter(|owner| *owner != key.namespace())?;
@@ -202,7 +200,7 @@ impl Claims {
         self.claims_of(key).iter().filter_map(lost).collect()
     }
 
-    /// The route with the hosts that it has. A rule that has none is left out.
+    /// The route with the hosts that its namespace owns. A rule without such hosts is left out.
     pub fn owned<'a>(&self, route: &'a Route) -> Cow<'a, Route> {
         let namespace = route.key.namespace();
         let has = |host: &HostPattern| self.owner(host) == Some(namespace);
@@ -220,7 +218,7 @@ impl Claims {
         Cow::Owned(owned)
     }
 
-    /// The hosts that more than one namespace claims, and who has them: what is to be written down.
+    /// The hosts that more than one namespace claims, each with its owner: what the record should be.
     pub fn contested(&self) -> BTreeMap<HostPattern, String> {
         let contested = self.hosts.iter().filter(|(_, host)| host.is_contested());
         contested

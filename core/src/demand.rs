@@ -30,7 +30,8 @@ pub struct TargetReport {
     /// Whether the workload starts: a request was held, and no endpoint has been ready since. The interceptor ends it
     /// when the time has passed for which the request might be held.
     pub starting: bool,
-    /// The integral of `pending` over time since boot, in request-nanoseconds, wrapping; `None` from peers that only have `/queue`.
+    /// The integral of `pending` over time since boot, in request-nanoseconds, wrapping; `None` from peers that only have
+    /// `/queue`.
     pub pending_nanos: Option<u64>,
     /// Arrivals of each of the last seconds, newest first; only in a complete report, and already part of `arrivals`.
     pub recent_arrivals: Vec<u32>,
@@ -39,7 +40,8 @@ pub struct TargetReport {
 /// One report of one interceptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Changes when the interceptor restarts; `None` from peers that only have `/queue` (a lower count then means a restart).
+    /// Changes when the interceptor restarts; `None` from peers that only have `/queue`, where a lower count means a
+    /// restart.
     pub boot: Option<String>,
     /// The interceptor's monotonic time of this report, since its boot.
     pub uptime: Duration,
@@ -135,7 +137,7 @@ impl Demand {
         touched
     }
 
-    /// Drops what has outlived its use (old reports, old windows); call it now and then.
+    /// Drops old reports and windows; call it from time to time.
     pub fn expire(&mut self, now: Duration) {
         let Self {
             retention,
@@ -151,11 +153,11 @@ impl Demand {
         });
     }
 
-    /// Requests pending: the larger of now and the time-weighted mean of the last ten seconds, over all interceptors. Known
-    /// only while requests reach an interceptor: what the others still have becomes less and less, whatever the target is asked.
+    /// Requests pending over all interceptors: the current number or the time-weighted mean of the last ten seconds,
+    /// whichever is larger. Known only while requests reach an interceptor: the others only finish what they have.
     ///
-    /// Between two reports the mean is the interceptor's own; since the last one its pending requests are held to be
-    /// pending still. An interceptor heard for less than ten seconds is averaged over the time it has been heard.
+    /// Between two reports the mean is the interceptor's own; since the last report its pending requests are assumed to be
+    /// pending still. The mean of an interceptor known for less than ten seconds covers the time it has been known.
     pub fn concurrency(&self, key: &TargetKey, now: Duration) -> Reading<f64> {
         if !self.anyone_reached(now) || !self.reach.is_settled(now) {
             return Reading::NoData;
@@ -184,8 +186,8 @@ impl Demand {
         Reading::Known(arrivals.map_or(0.0, |arrivals| arrivals.rate(window.min(known), granularity, end)))
     }
 
-    /// Active when something is pending, the workload starts, or anything arrived within `window`. Inactive only where requests have reached an
-    /// interceptor for all of the window.
+    /// Active when something is pending, the workload starts, or anything arrived within `window`. Inactive only if
+    /// requests have reached an interceptor during the whole window.
     pub fn is_active(&self, key: &TargetKey, window: Duration, now: Duration) -> Reading<bool> {
         let active = self
             .counted(key, now)
@@ -220,11 +222,11 @@ impl Demand {
         for (key, counted) in all.filter(|(_, counted)| !counted.is_idle(now)) {
             sums.entry(key).or_default().add(counted, now);
         }
-        // Not `sum`: of nothing it is -0.
+        // Not `sum`, which is -0 without targets.
         Reading::Known(sums.values().fold(0.0, |total, sum| total + sum.value()))
     }
 
-    /// Whether anything is pending, or was within the last ten seconds. Goes through no target, however many there are.
+    /// Whether anything is pending, or was within the last ten seconds. Its cost does not depend on the number of targets.
     pub fn is_anything_pending(&self, now: Duration) -> Reading<bool> {
         match self.anyone_reached(now) || self.counting(now).any(Interceptor::is_pending) {
             true => Reading::Known(self.counting(now).any(|interceptor| interceptor.is_busy(now))),
@@ -249,7 +251,7 @@ impl Demand {
         ages.max().unwrap_or_default()
     }
 
-    /// What requests reach is known from the time on when the first of it is heard.
+    /// Reach is known from the first report of a reachable interceptor on.
     fn note_reach(&mut self, now: Duration) {
         if !self.reach.is_known() && self.anyone_reached(now) {
             self.reach.begin(now);

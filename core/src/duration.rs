@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_named() {
+    fn invalid_durations_are_refused_and_named() {
         for text in [
             "",
             "5",
@@ -181,7 +181,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_a_surprise(text in "\\PC*") {
+        fn no_text_panics(text in "\\PC*") {
             let _ = parse(&text);
         }
     }

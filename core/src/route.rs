@@ -1,4 +1,4 @@
-//! Routes, and the table that finds the route of a request.
+//! Routes, the table that finds the route of a request, and responses of the interceptor itself.
 //!
 //! Matching is upstream's (host, then the longest path, then headers) with two additions: hosts are compared without
 //! case, port and trailing dot, and when the headers at the longest path do not match, shorter paths are tried.
@@ -26,7 +26,7 @@ use crate::session::Session;
 use crate::target::TargetKey;
 use reply::{Reply, StaticResponse};
 
-/// One route: which requests it takes, where they go, and how long they may take. Made by `kubernetes::routes`.
+/// One route: which requests match, where they go, and how long they may take. Made by `kubernetes::routes`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// What is counted and scaled for it.
@@ -35,7 +35,7 @@ pub struct Route {
     pub created: i64,
     /// A request belongs to the route when one of the rules matches; no rules match nothing.
     pub rules: Vec<Rule>,
-    /// Where requests go. Shared with what is kept for each service port.
+    /// Where requests go.
     pub upstream: Arc<ServiceRef>,
     /// Where requests go when the upstream is not ready in time.
     pub fallback: Option<Arc<ServiceRef>>,
@@ -45,20 +45,20 @@ pub struct Route {
     pub window: Duration,
     /// Responses that the interceptor gives itself, in the order in which they are tried.
     pub replies: Vec<Reply>,
-    /// What happens to requests while the upstream has no ready endpoint, where they are not just held.
+    /// What happens to requests while the upstream has no ready endpoint; `None`: they are held.
     pub cold_start: Option<Box<ColdStart>>,
-    /// Keeps clients at the endpoint that answered them first.
+    /// Keeps clients at the endpoint of their first response.
     pub session: Option<Box<Session>>,
-    /// With `trafficAutowire: service` the selector-less Service, and its port, whose traffic is led through the data path:
-    /// what arrives at its own listener belongs to this route, whoever else has the same host.
+    /// With `trafficAutowire: service` the port of the selector-less Service whose traffic the interceptors receive.
+    /// Requests at its listener belong to this route, whichever route owns the host.
     pub autowired: Option<Arc<ServiceRef>>,
 }
 
-/// What happens to requests while the upstream has no ready endpoint. They count, whatever is answered: that is what
-/// wakes the workload.
+/// What happens to requests while the upstream has no ready endpoint. They count whatever the response is, which wakes the
+/// workload.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ColdStart {
-    /// What is answered instead of holding.
+    /// The response that is given instead of holding.
     pub placeholder: Option<StaticResponse>,
     /// How many requests one interceptor holds; `None`: its own setting.
     pub max_pending: Option<NonZeroU32>,
@@ -148,7 +148,7 @@ impl fmt::Display for ServiceRef {
     }
 }
 
-/// What a route says of timeouts. `None`: the interceptor's setting. `Some(0)`: no limit.
+/// The timeouts of a route. `None`: the interceptor's setting. `Some(0)`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timeouts {
     /// How long a request may be held.

@@ -1,23 +1,23 @@
 //! Sessions: a client stays at the endpoint that answered it first, by a cookie.
 //!
-//! The cookie says which endpoint and since when, and nothing else is kept: any interceptor understands it. The form is
-//! upstream's, `<endpoint>.<unix seconds>`.
+//! The cookie contains the endpoint and the time of issue, and no state is kept, so every interceptor understands it. Its
+//! form is upstream's: `<endpoint>.<unix seconds>`.
 
 use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// What an endpoint is called in cookies: the same at every interceptor and as long as the pod lives, and not its address.
+/// The name of an endpoint in cookies: the same at every interceptor while the pod lives, and not its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(pub u64);
 
-/// How the sessions of a route are kept.
+/// The session settings of a route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
     /// The cookie's name.
     pub cookie: String,
-    /// After how long an endpoint is chosen anew; `None`: never while it is there.
+    /// After how long another endpoint may be chosen; `None`: not while the endpoint exists.
     pub absolute_timeout: Option<Duration>,
 }
 
@@ -30,15 +30,13 @@ impl fmt::Display for EndpointId {
 impl EndpointId {
     fn parse(text: &str) -> Option<Self> {
         let all_digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        all_digits
-            .then(|| u64::from_str_radix(text, 16).ok().map(Self))
-            .flatten()
+        u64::from_str_radix(text, 16).ok().filter(|_| all_digits).map(Self)
     }
 }
 
 impl Session {
-    /// The endpoint that a request's cookie asks for; `None` without one that can be read and is still valid. `now` is
-    /// in seconds since 1970.
+    /// The endpoint of a request's cookie; `None` without a valid cookie that has not expired. `now` is in seconds since
+    /// 1970.
     pub fn endpoint(&self, headers: &HeaderMap, now: u64) -> Option<EndpointId> {
         let cookies = headers.get_all(header::COOKIE).iter();
         let value = cookies
@@ -52,7 +50,7 @@ impl Session {
         valid.then(|| EndpointId::parse(endpoint)).flatten()
     }
 
-    /// The `Set-Cookie` that keeps a client at an endpoint from `now` on; `secure` when the client came by TLS.
+    /// The `Set-Cookie` that keeps a client at an endpoint; `now` is in seconds since 1970, `secure` for clients that use TLS.
     pub fn set_cookie(&self, endpoint: EndpointId, now: u64, secure: bool) -> Option<HeaderValue> {
         let secure = if secure { "; Secure" } else { "" };
         let text = format!(
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_issued_is_understood_again() {
+    fn an_issued_cookie_is_parsed_again() {
         let (session, id) = (session(Some(60)), EndpointId(0x1f));
         let issued = session.set_cookie(id, 1000, false).unwrap();
         assert_eq!(issued, "sticky=000000000000001f.1000; Path=/; HttpOnly; SameSite=Lax");
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_session() {
+    fn invalid_cookies_make_no_session() {
         for cookie in [
             "",
             "sticky",

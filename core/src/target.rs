@@ -1,4 +1,4 @@
-//! The key by which interceptor, scaler and `/queue` name what is counted.
+//! The key of a target in the interceptor, the scaler and `/queue`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl TargetKey {
         Self(format!("{namespace}/{scaled_object}:{trigger}").into())
     }
 
-    /// The whole key, as it stands in `/queue` and in reports.
+    /// The whole key, as in `/queue` and in reports.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -38,7 +38,7 @@ impl TargetKey {
 }
 
 impl From<&str> for TargetKey {
-    /// Takes a key as it stands in a report; keys of foreign interceptors are taken as they are.
+    /// Takes the key of a report unchecked, since other versions of the interceptor may have other forms.
     fn from(text: &str) -> Self {
         Self(text.into())
     }

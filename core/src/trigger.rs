@@ -5,26 +5,25 @@
 mod keys;
 mod metadata;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::route::PortRef;
 use crate::route::header::HeaderRule;
 use crate::route::host::HostPattern;
 use crate::route::path::PathMatch;
-use metadata::Metadata;
+use metadata::{Metadata, missing};
 
 /// The trigger type that users write.
 pub const KEDIFY_HTTP: &str = "kedify-http";
 /// The metadata key that distinguishes several `kedify-http` triggers of a ScaledObject.
 pub const TRIGGER_NAME_KEY: &str = "kedifyTrigger";
 
-/// What a call of KEDA, or a trigger of a ScaledObject, is about.
+/// The subject of a call of KEDA, or of a trigger of a ScaledObject.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trigger {
-    /// `interceptorRoute`: the InterceptorRoute of that name says the rest.
+    /// `interceptorRoute`: the InterceptorRoute of that name has the settings.
     InterceptorRoute(String),
-    /// `httpScaledObject`: the HTTPScaledObject of that name says the rest.
+    /// `httpScaledObject`: the HTTPScaledObject of that name has the settings.
     HttpScaledObject(String),
     /// `interceptorTargetPendingRequests`: the interceptor's own scaling, with its target.
     InterceptorPending(f64),
@@ -55,9 +54,7 @@ pub struct KedifyHttp {
     pub autowire: Autowire,
     /// `healthcheckPath` and `healthcheckResponse`.
     pub healthcheck: Option<Healthcheck>,
-    /// Known keys of later features, as they were given.
-    pub later: BTreeMap<String, String>,
-    /// What is odd but no error: unknown keys, keys without effect.
+    /// Keys without effect, each with the reason.
     pub warnings: Vec<String>,
 }
 
@@ -88,8 +85,8 @@ pub const DEFAULT_GRANULARITY: Duration = Duration::from_secs(1);
 /// The target per replica where none is given.
 pub const DEFAULT_TARGET: f64 = 100.0;
 
-/// How long an arrival keeps a target active that is scaled by concurrency only. Between two of KEDA's looks a short
-/// request begins and ends unseen; a workload under steady light traffic must not go to zero for that.
+/// How long an arrival keeps a target active that is scaled by concurrency only. A short request may begin and end between
+/// two polls of KEDA, and a workload under steady light traffic must not be scaled to zero for that.
 const CONCURRENCY_LINGER: Duration = Duration::from_secs(10);
 
 impl Scaling {
@@ -101,7 +98,7 @@ impl Scaling {
     }
 }
 
-/// Which objects are rewired so that traffic passes the data path.
+/// Which objects are rewired so that their traffic passes the interceptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Autowire {
     /// No `trafficAutowire`: every kind but `service`.
@@ -130,7 +127,7 @@ pub enum AutowireKind {
 }
 
 impl Autowire {
-    /// The value of `trafficAutowire` by itself, for objects that have it elsewhere.
+    /// Parses the value of `trafficAutowire`, for objects that have it in an annotation.
     ///
     /// # Errors
     /// Names the key, its value and what is allowed.
@@ -140,7 +137,7 @@ impl Autowire {
 }
 
 impl AutowireKind {
-    /// As triggers name it.
+    /// The name in triggers.
     pub fn name(self) -> &'static str {
         match self {
             Self::HttpRoute => "httproute",
@@ -162,7 +159,7 @@ pub struct Healthcheck {
 }
 
 impl Healthcheck {
-    /// The values of `healthcheckPath` and `healthcheckResponse` by themselves, for objects that have them elsewhere.
+    /// Parses the values of `healthcheckPath` and `healthcheckResponse`, for objects that have them in annotations.
     ///
     /// # Errors
     /// Names the key, its value and what is allowed.
@@ -182,42 +179,13 @@ pub enum HealthcheckResponse {
     Static,
 }
 
-/// Why metadata is not a valid trigger. Names the key, the value and what is allowed.
+/// Why metadata is not a valid trigger. Names the key, its value and what is allowed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum TriggerError {
-    /// A required key is absent.
-    #[error("{key} is missing; {allowed}")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// What it must be.
-        allowed: &'static str,
-    },
-    /// A key's value cannot be used.
-    #[error("{key}: {value:?} cannot be used; {allowed}")]
-    Invalid {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What it must be.
-        allowed: String,
-    },
-    /// Keys that exclude each other.
-    #[error("{0} and {1} exclude each other; give one of them")]
-    Both(&'static str, &'static str),
-    /// None of the keys that say what the call is about.
-    #[error(
-        "the metadata names no target; expected one of interceptorRoute, httpScaledObject, interceptorTargetPendingRequests, or hosts with scalingMetric; found: {found}"
-    )]
-    NoSubject {
-        /// The keys that were found.
-        found: String,
-    },
-}
+#[error("{0}")]
+pub struct TriggerError(String);
 
 impl Trigger {
-    /// Parses trigger metadata as KEDA hands it over.
+    /// Parses trigger metadata as KEDA sends it.
     ///
     /// # Errors
     /// Names the key, its value and what is allowed.
@@ -239,9 +207,11 @@ impl Trigger {
         if metadata.get("hosts").is_some() || metadata.get("scalingMetric").is_some() {
             return Ok(Self::KedifyHttp(Box::new(KedifyHttp::read(&metadata)?)));
         }
-        Err(TriggerError::NoSubject {
-            found: metadata.key_list(),
-        })
+        Err(TriggerError(format!(
+            "the metadata names no target; expected one of interceptorRoute, httpScaledObject, \
+             interceptorTargetPendingRequests, or hosts with scalingMetric; found: {}",
+            metadata.key_list()
+        )))
     }
 }
 
@@ -256,14 +226,12 @@ impl KedifyHttp {
     }
 
     fn read(metadata: &Metadata<'_>) -> Result<Self, TriggerError> {
-        let mut warnings = keys::unknown(metadata);
+        let mut warnings = keys::without_effect(metadata);
         let autowire = keys::autowire(metadata)?;
         let fallback_service = metadata.get("fallbackService").map(ToOwned::to_owned);
         if autowire == Autowire::Service && fallback_service.is_none() {
-            return Err(TriggerError::Missing {
-                key: "fallbackService",
-                allowed: "with trafficAutowire: service it must name the Service that has the pods",
-            });
+            let allowed = "with trafficAutowire: service it must name the Service that has the pods";
+            return Err(missing("fallbackService", allowed));
         }
         Ok(Self {
             name: metadata.get(TRIGGER_NAME_KEY).map(ToOwned::to_owned),
@@ -278,7 +246,6 @@ impl KedifyHttp {
             scaling: keys::scaling(metadata, &mut warnings)?,
             autowire,
             healthcheck: keys::healthcheck(metadata)?,
-            later: keys::later(metadata),
             warnings,
         })
     }

@@ -68,7 +68,7 @@ fn at_the_start_the_oldest_claim_wins_whatever_the_order() {
 }
 
 #[test]
-fn who_has_a_host_keeps_it_while_one_of_its_routes_claims_it() {
+fn the_owner_keeps_a_host_while_one_of_its_routes_claims_it() {
     let mut claims = Claims::default();
     set(&mut claims, &route("new/x", 9, &["shop.test", "own.test"], None));
     assert_eq!(claims.settle(), keys(&["new/x"]));
@@ -93,7 +93,7 @@ fn who_has_a_host_keeps_it_while_one_of_its_routes_claims_it() {
 }
 
 #[test]
-fn a_record_goes_before_age_and_possession_where_its_namespace_claims() {
+fn a_record_takes_precedence_over_age_and_ownership_where_its_namespace_claims() {
     let mut claims = Claims::default();
     let record = |namespace: &str| BTreeMap::from([(host("shop.test"), namespace.to_owned())]);
     set(&mut claims, &route("a/x", 1, &["shop.test"], None));
@@ -109,7 +109,7 @@ fn a_record_goes_before_age_and_possession_where_its_namespace_claims() {
 }
 
 #[test]
-fn a_route_is_left_with_the_hosts_that_it_has() {
+fn a_route_keeps_only_the_hosts_that_its_namespace_owns() {
     let mut claims = Claims::default();
     set(&mut claims, &route("a/x", 1, &["*.test", "shop.test"], None));
     set(&mut claims, &route("a/default", 1, &[], None));

@@ -1,4 +1,4 @@
-//! What is known of one interceptor: its last report, and what of a new report is new.
+//! The last report of one interceptor, and what a new report adds.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -20,13 +20,13 @@ const REPORTED_WITHIN: Duration = Duration::from_millis(400);
 pub(super) struct Interceptor {
     boot: Option<String>,
     uptime: Duration,
-    /// When the last report was taken in; `None` before the first.
+    /// When the last report was received; `None` before the first.
     heard: Option<Duration>,
     connection: Connection,
     targets: HashMap<TargetKey, Counted>,
-    /// The sum over all targets, wrapping, kept so that nobody has to go through them.
+    /// The sum over all targets, wrapping, so that reading it does not depend on their number.
     pending: u64,
-    /// When something was last known to be pending, or to have been since the report before.
+    /// When something was last known to be pending, or to have been pending since the previous report.
     busy: Option<Duration>,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Aged {
 }
 
 impl Interceptor {
-    /// Begins to take a report in: how it follows the last one; `None` when it is older than that.
+    /// Starts a report. Returns how it follows the last one; `None` when it is older.
     pub(super) fn begin(&mut self, report: &Report, now: Duration) -> Option<Continuity> {
         let continuity = self.continuity(report, now)?;
         if !matches!(continuity, Continuity::Continued(_)) {
@@ -108,7 +108,7 @@ impl Interceptor {
         (self.pending, self.busy) = (0, None);
     }
 
-    /// Drops the targets that the interceptor no longer knows, and says which.
+    /// Drops and returns the targets that the interceptor no longer knows.
     pub(super) fn drop_unnamed(&mut self, report: &Report, continuity: &Continuity) -> Vec<TargetKey> {
         let mut dropped = report.removed.clone();
         if report.complete || !matches!(continuity, Continuity::Continued(_)) {
@@ -124,7 +124,7 @@ impl Interceptor {
         dropped
     }
 
-    /// Takes in what the report says of one target, and says which arrivals are new.
+    /// Applies the report of one target, and returns the new arrivals.
     pub(super) fn count(
         &mut self,
         target: TargetReport,
@@ -195,8 +195,8 @@ impl Interceptor {
         let (Some(counted), Connection::Live) = (self.targets.get(key), self.connection) else {
             return now;
         };
-        // After quiet the first arrival is reported at once, so no report means no arrivals. A peer without a boot is
-        // polled, and says nothing in between.
+        // After a quiet time the first arrival is reported at once, so no report means no arrivals. A peer without a
+        // boot id is polled, and reports nothing in between.
         let is_quiet = self.boot.is_some() && now.saturating_sub(counted.reported) > REPORTED_WITHIN;
         if is_quiet { now } else { counted.reported }
     }
@@ -207,14 +207,14 @@ impl Interceptor {
         }
     }
 
-    /// Ends its counting, and says which targets it named.
+    /// Stops counting the interceptor, and returns its targets.
     pub(super) fn forget(&mut self) -> Vec<TargetKey> {
         self.connection = Connection::Forgotten;
         self.forget_pending();
         self.targets.keys().cloned().collect()
     }
 
-    /// Whether a later report can be recognised as of the same process.
+    /// Whether a later report can be recognised as one of the same process.
     pub(super) fn can_be_recognised(&self) -> bool {
         self.boot.is_some()
     }

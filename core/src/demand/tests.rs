@@ -88,7 +88,7 @@ fn no_data_is_not_zero() {
 }
 
 #[test]
-fn where_no_interceptor_is_reached_only_what_is_pending_is_known() {
+fn without_a_reachable_interceptor_only_pending_requests_are_known() {
     let mut demand = new();
     demand.set_reachable(reach(&["b"]), at(1));
     assert_eq!(demand.is_active(&key(), SECOND, at(1)), Reading::NoData);
@@ -264,7 +264,7 @@ fn arrivals_of_unknown_age_count_only_when_the_interceptor_is_younger_than_its_h
 }
 
 #[test]
-fn only_what_is_new_since_the_last_report_counts() {
+fn only_arrivals_since_the_last_report_count() {
     let mut demand = new();
     demand.observe("a", report("1", 100, vec![target(50, 0)]), at(1));
     demand.observe("a", report("1", 101, vec![target(53, 0)]), at(2));
@@ -519,7 +519,7 @@ fn targets_not_named_in_a_partial_report_stay_as_they_were() {
 }
 
 #[test]
-fn what_has_outlived_its_use_is_dropped_and_the_rest_is_not() {
+fn old_reports_and_windows_are_dropped_and_others_are_kept() {
     let mut demand = new();
     demand.observe("a", report("1", 1, vec![target(1, 0)]), at(1));
     demand.observe("b", report("1", 1, vec![]), at(1));

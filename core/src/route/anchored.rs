@@ -1,9 +1,9 @@
-//! Regular expressions that must match a whole text, and cost little whoever has written them.
+//! Regular expressions that must match a whole text, with a limit on their cost.
 
 use regex::{Error, Regex, RegexBuilder};
 
-/// What a compiled expression may take. Every owner of a route writes expressions, and all routes are matched in one process:
-/// one that compiles to megabytes can take seconds of a thread for one long path.
+/// The largest compiled expression, in bytes. Every owner of a route writes expressions, and one process matches all
+/// routes: an expression of megabytes can occupy a thread for seconds with one long path.
 const SIZE: usize = 512 * 1024;
 
 /// Whether letters match in either case.
@@ -18,7 +18,7 @@ pub(super) enum Case {
 /// # Errors
 /// When `text` is not a valid regular expression, or compiles to one that is too large.
 pub(super) fn anchored(text: &str, case: Case) -> Result<Regex, Error> {
-    // By itself first: in parentheses `a)|(?:b` would become valid, and match parts.
+    // Without the anchors first: `a)|(?:b` would become valid within them, and match parts.
     compile(text, case)?;
     compile(&format!("^(?:{text})$"), case)
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_compiles_to_megabytes_is_refused_and_what_people_write_is_not() {
+    fn expressions_that_compile_to_megabytes_are_refused_and_usual_ones_are_not() {
         for greedy in [".*a(?:a|b|c){20000}c", r"\w{100}", "(?:.{100}){100}"] {
             for case in [Case::Matters, Case::DoesNotMatter] {
                 let error = anchored(greedy, case).map(|_| ()).map_err(|error| error.to_string());

@@ -43,8 +43,8 @@ impl HeaderValueMatch {
         anchored(text, Case::DoesNotMatter).map(Self::Regex)
     }
 
-    /// The whole value with `*` (any run) and `?` (one character), without case. As a regular expression it takes one look
-    /// at each character of a value, however many `*` there are.
+    /// The whole value with `*` (any run) and `?` (one character), without case. As a regular expression it needs linear
+    /// time, however many `*` there are.
     ///
     /// # Errors
     /// When it compiles to a regular expression that is too large.

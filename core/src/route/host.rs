@@ -8,15 +8,15 @@ use std::sync::Arc;
 /// The longest host that is compared; a DNS name has at most 253 characters.
 pub const MAX_LENGTH: usize = 256;
 
-/// Which Host headers a rule takes. Parsed by `FromStr`; stored lower-cased, without port and trailing dot. Cheap to clone:
-/// the text is shared.
+/// Which Host headers match a rule. Parsed by `FromStr`; stored in lower case, without port and trailing dot. Cheap to
+/// clone: the text is shared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HostPattern {
     /// `*`: every host.
     Any,
     /// `*.example.com`: any depth below, never the bare domain. Holds `example.com`.
     Suffix(Arc<str>),
-    /// The very host.
+    /// Exactly this host.
     Exact(Arc<str>),
 }
 
@@ -106,7 +106,7 @@ pub fn normalize<'a>(host: &'a str, lowered: &'a mut [u8; MAX_LENGTH]) -> Option
     let lowered = lowered.get_mut(..host.len())?;
     lowered.copy_from_slice(host.as_bytes());
     lowered.make_ascii_lowercase();
-    // Lower-casing ASCII keeps UTF-8 what it is.
+    // Lower-casing ASCII keeps valid UTF-8 valid.
     std::str::from_utf8(lowered).ok()
 }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused_by_name() {
+    fn invalid_hosts_are_refused_and_named() {
         for bad in [
             "",
             " ",

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_are_decoded_and_nonsense_is_left() {
+    fn escapes_are_decoded_and_invalid_ones_are_left() {
         for (path, expected) in [
             ("/a b", "/a b"),
             ("/a%20b", "/a b"),

@@ -1,7 +1,7 @@
-//! Responses that the interceptor gives itself: to which requests, when, and what they say.
+//! Responses of the interceptor itself: to which requests, when, and with what content.
 //!
-//! A request that a reply takes is never counted and wakes nothing, whoever answers it in the end. The matcher is
-//! upstream's for static routes: a list in the order it is written, the first entry that matches wins.
+//! A request that matches a reply is never counted and wakes nothing, also when it is forwarded. Matching is that of
+//! upstream's static routes: the first matching entry of the list wins.
 
 pub mod media_type;
 
@@ -19,32 +19,32 @@ pub enum When {
     WhileUnavailable,
 }
 
-/// A response of our own, and to which requests.
+/// A response of the interceptor, and to which requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// The requests that it takes.
+    /// Which requests match.
     pub to: Requests,
-    /// When they are answered by it; otherwise they are forwarded, uncounted.
+    /// When they get the response; otherwise they are forwarded, uncounted.
     pub when: When,
-    /// What is answered.
+    /// The response.
     pub response: StaticResponse,
 }
 
-/// Requests of a route that a reply takes.
+/// Requests of a route that match a reply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Requests {
-    /// Those for this very path, as it was received (`healthcheckPath`).
+    /// Those for exactly this path, as received (`healthcheckPath`).
     Path(String),
-    /// Those that one of the rules takes (`staticRoutes`).
+    /// Those that match one of the rules (`staticRoutes`).
     Rules(Vec<Rule>),
 }
 
 /// A response that needs no upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StaticResponse {
-    /// Its status, a final one.
+    /// A final status, 200 to 599.
     pub status: StatusCode,
-    /// Its headers, without those that are about the connection or the length of the body.
+    /// Without headers about the connection or the length of the body.
     pub headers: HeaderMap,
     /// Where its body is.
     pub body: StaticBody,
@@ -53,7 +53,7 @@ pub struct StaticResponse {
 /// Where the body of a [`StaticResponse`] is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StaticBody {
-    /// Here; may be empty.
+    /// The text itself; may be empty.
     Inline(String),
     /// In a ConfigMap of the route's namespace.
     ConfigMap {
@@ -64,7 +64,6 @@ pub enum StaticBody {
     },
 }
 
-/// What is answered for `/` where the path decides on the key.
 const INDEX: &str = "index.html";
 
 impl StaticResponse {
@@ -78,7 +77,7 @@ impl StaticResponse {
     }
 }
 
-/// The key that a path leads to: the path without its leading slash, `index.html` for `/`.
+/// The key of a path: the path without its leading slash, `index.html` for `/`.
 pub fn key_of_path(path: &str) -> std::borrow::Cow<'_, str> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
@@ -88,7 +87,7 @@ pub fn key_of_path(path: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// The place of the first that takes a request. `host` is the Host header and `path` the path, both as received.
+/// The position of the first that matches a request. `host` is the Host header and `path` the path, both as received.
 pub fn first_match<'a>(
     replies: impl IntoIterator<Item = &'a Requests>,
     host: &str,

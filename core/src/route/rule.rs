@@ -1,5 +1,5 @@
-//! The conditions of a route or of a reply, and one rule against one request: for lists in which the order decides and
-//! not the precedence of the table.
+//! The conditions of a route or of a reply, and the match of one rule: for lists, whose order decides instead of the
+//! precedence of the table.
 
 use http::HeaderMap;
 
@@ -19,7 +19,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether the rule takes a request. `host` is normalised and `path` decoded, as they are compared.
+    /// Whether the rule matches a request with a normalised host and a decoded path.
     pub(crate) fn matches(&self, host: &str, path: &str, headers: &HeaderMap) -> bool {
         (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
             && (self.paths.is_empty() || self.paths.iter().any(|own| own.matches(path)))

@@ -1,4 +1,4 @@
-//! Routes of autowired Services: found by the Service that the traffic came through, whoever else has the same host.
+//! Routes of autowired Services, found by the Service that received the traffic, whichever route owns the host.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::host::{self, HostPattern};
-use super::{PortRef, Route, RouteTable, Rule, ServiceRef};
+use super::{Route, RouteTable, Rule, ServiceRef};
 use crate::target::TargetKey;
 
-/// A Service port whose traffic comes in by a listener of its own. Cheap to clone.
+/// A Service port that has a listener of its own. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     service: Arc<ServiceRef>,
-    /// The Service port as the end of a host; none of its parts can have a dot in it.
+    /// The Service port as the suffix of a host; none of its parts can contain a dot.
     label: Arc<str>,
 }
 
@@ -25,12 +25,8 @@ impl Scope {
             service: name,
             port,
         } = &*service;
-        let label = match port {
-            PortRef::Number(number) => format!("{number}.{name}.{namespace}.autowired"),
-            PortRef::Name(port) => format!("{port}.{name}.{namespace}.autowired"),
-        };
         Self {
-            label: label.into(),
+            label: format!("{port}.{name}.{namespace}.autowired").into(),
             service,
         }
     }
@@ -75,8 +71,8 @@ impl<T: Clone> ScopedTable<T> {
         self.0.remove(key);
     }
 
-    /// The route of a request that came through the Service: by its rules, and when none has the host, by paths and headers
-    /// alone. A plain Service does not look at hosts either.
+    /// The route of a request to the Service: by its rules, or by paths and headers alone when no rule has the host, since
+    /// a plain Service ignores hosts.
     pub fn find(&self, scope: &Scope, host: &str, path: &str, headers: &HeaderMap) -> Option<&T> {
         let mut lowered = [0; host::MAX_LENGTH];
         let host = host::normalize(host, &mut lowered).unwrap_or_default();

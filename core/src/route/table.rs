@@ -1,7 +1,7 @@
 //! The table that finds the route of a request.
 //!
-//! Hosts are hashed, paths of a host too, so a look-up costs the same at ten routes and at ten thousand. The table is
-//! cut into shards behind `Arc`s: a clone copies pointers, and a change copies the shard it touches.
+//! Hosts are hashed and the paths of a host sorted, so a lookup among ten thousand routes costs about as much as among
+//! ten. The table is split into shards behind `Arc`s: a clone copies pointers, and a change copies one shard.
 
 mod shards;
 
@@ -18,18 +18,18 @@ use super::{Route, Rule, Seniority};
 use crate::target::TargetKey;
 use shards::Shards;
 
-/// All routes, with `T` the caller's own data of each. Immutable to readers; a clone shares everything with its
-/// original, and changing one route in a clone copies only the part of the table that holds it.
+/// All routes, each with data `T` of the caller. A clone shares everything with its original, and a change of one route
+/// copies only the part of the table that contains it.
 #[derive(Debug, Clone)]
 pub struct RouteTable<T> {
     exact: Shards<Arc<HostRoutes<T>>>,
     /// By what follows `*.`.
     suffix: Shards<Arc<HostRoutes<T>>>,
     any: Arc<HostRoutes<T>>,
-    /// Where each route stands, so that it can be taken out again.
+    /// The hosts of each route, by its key.
     placed: Shards<Arc<Placed<T>>>,
     len: usize,
-    /// Whether each host pattern has routes of one namespace only, whose the hosts are that it takes.
+    /// See [`RouteTable::of_owned_hosts`].
     owned: bool,
 }
 
@@ -39,13 +39,13 @@ struct Placed<T> {
     value: T,
 }
 
-/// What one host pattern leads to.
+/// The routes of one host pattern.
 #[derive(Debug, Clone)]
 struct HostRoutes<T> {
     /// Sorted by prefix, without leading and trailing slashes; each list in order of precedence. Most hosts have one
     /// entry, for which a map would take three times the memory.
     prefixes: Vec<(Box<str>, Vec<Candidate<T>>)>,
-    /// Length of the longest of them, so that long paths are not looked up whole.
+    /// Length of the longest prefix, so that longer parts of a path are not looked up.
     longest: usize,
     /// In order of precedence.
     regexes: Vec<(Regex, Candidate<T>)>,
@@ -97,8 +97,8 @@ impl<T: Clone> RouteTable<T> {
         }
     }
 
-    /// An empty table of hosts that belong to namespaces: the routes of each pattern are of one namespace, and a host that
-    /// one names gets no answer from wider patterns of others, not even for paths that its own routes do not have.
+    /// An empty table for hosts that belong to namespaces: the routes of each pattern are of one namespace, and a host of
+    /// one pattern never falls back to wider patterns of other namespaces, not even for paths without a route.
     pub fn of_owned_hosts() -> Self {
         Self {
             owned: true,
@@ -142,12 +142,12 @@ impl<T: Clone> RouteTable<T> {
         true
     }
 
-    /// How many routes there are.
+    /// The number of routes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no route at all.
+    /// Whether there are no routes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -177,10 +177,10 @@ impl<T: Clone> RouteTable<T> {
         None
     }
 
-    /// What the patterns lead to that take the host: from the most to the least specific.
+    /// The routes of the patterns that match the host, from the most to the least specific pattern.
     fn matching<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a HostRoutes<T>> + use<'a, 'h, T> {
         let after_dot = |name: &'h str| name.split_once('.').map(|(_, suffix)| suffix);
-        // An empty label is not a name below the suffix.
+        // An empty first label does not make a subdomain.
         let labels = host.strip_prefix('.').unwrap_or(host);
         let wildcards =
             (!self.suffix.is_empty()).then(|| std::iter::successors(after_dot(labels), move |name| after_dot(name)));
@@ -281,7 +281,7 @@ impl<T: Clone> HostRoutes<T> {
         self.prefixes.is_empty() && self.regexes.is_empty()
     }
 
-    /// The namespace of its routes, where all are of one.
+    /// The namespace of the first route; with owned hosts, of all of them.
     fn namespace(&self) -> Option<&str> {
         let by_prefix = self.prefixes.iter().flat_map(|(_, candidates)| candidates);
         let mut all = by_prefix.chain(self.regexes.iter().map(|(_, candidate)| candidate));

@@ -1,18 +1,16 @@
 //! The keys of a `kedify-http` trigger, each read by its own rule.
 
-use std::collections::BTreeMap;
-
 use http::HeaderName;
 use serde::Deserialize;
 
-use super::metadata::{Metadata, invalid};
+use super::metadata::{Metadata, invalid, missing};
 use super::{
     Autowire, AutowireKind, DEFAULT_GRANULARITY, DEFAULT_TARGET, DEFAULT_WINDOW, Healthcheck, HealthcheckResponse,
     RateTarget, Scaling, TRIGGER_NAME_KEY, TriggerError,
 };
 use crate::route::PortRef;
 use crate::route::header::{HeaderRule, HeaderValueMatch};
-use crate::route::host::HostPattern;
+use crate::route::host::{HostPattern, InvalidHost};
 use crate::route::path::PathMatch;
 
 /// Keys with a meaning now.
@@ -34,7 +32,7 @@ const KNOWN: [&str; 15] = [
     "healthcheckResponse",
 ];
 
-/// Keys of features that come later; kept as they are.
+/// Keys of Kedify for features that are not supported yet.
 const LATER: [&str; 8] = [
     "externalProxyMetricKey",
     "tlsSecretName",
@@ -46,7 +44,7 @@ const LATER: [&str; 8] = [
     "healthcheckPathPrefix",
 ];
 
-/// Keys that are KEDA's or ours and say nothing about the route.
+/// Keys for KEDA and for the scaler, which have no effect on the route.
 const FOREIGN: [&str; 11] = [
     TRIGGER_NAME_KEY,
     "scalerAddress",
@@ -61,29 +59,23 @@ const FOREIGN: [&str; 11] = [
     "tlsClientKey",
 ];
 
-/// Conditions on headers in one trigger; as many as Gateway API takes. Each may be a regular expression, and take memory.
+/// The most conditions on headers in one trigger, as in Gateway API. Each may be a regular expression, which takes memory.
 const MAX_HEADERS: usize = 16;
 
-/// More buckets than this are a mistake, and memory.
+/// The longest window, in units of the granularity: more is a mistake.
 const MAX_BUCKETS: u128 = 100_000;
 
-/// A warning for each key nobody knows.
-pub fn unknown(metadata: &Metadata<'_>) -> Vec<String> {
-    let known = |key: &&str| KNOWN.contains(key) || LATER.contains(key) || FOREIGN.contains(key);
-    let unknown = metadata.keys().filter(|key| !known(key));
-    unknown
-        .map(|key| format!("{key}: this key is not known and has no effect"))
-        .collect()
-}
-
-/// The keys of later features, with their values.
-pub fn later(metadata: &Metadata<'_>) -> BTreeMap<String, String> {
-    let embedded = metadata
-        .get("healthcheckResponse")
-        .filter(|value| *value == "pathEmbeddedHost");
-    let kept = LATER.iter().filter_map(|key| Some((*key, metadata.get(key)?)));
-    let kept = kept.chain(embedded.map(|value| ("healthcheckResponse", value)));
-    kept.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+/// A warning for each key without effect.
+pub fn without_effect(metadata: &Metadata<'_>) -> Vec<String> {
+    let later = metadata.get("healthcheckResponse") == Some("pathEmbeddedHost");
+    let later =
+        later.then(|| "healthcheckResponse: pathEmbeddedHost is not supported yet and has no effect".to_owned());
+    let reason = |key: &str| match key {
+        _ if KNOWN.contains(&key) || FOREIGN.contains(&key) => None,
+        _ if LATER.contains(&key) => Some(format!("{key}: this key is not supported yet and has no effect")),
+        _ => Some(format!("{key}: this key is not known and has no effect")),
+    };
+    metadata.keys().filter_map(reason).chain(later).collect()
 }
 
 pub fn hosts(metadata: &Metadata<'_>) -> Result<Vec<HostPattern>, TriggerError> {
@@ -95,10 +87,7 @@ pub fn hosts(metadata: &Metadata<'_>) -> Result<Vec<HostPattern>, TriggerError> 
     }
     hosts
         .into_iter()
-        .map(|host| {
-            host.parse()
-                .map_err(|error: crate::route::host::InvalidHost| invalid("hosts", text, error.to_string()))
-        })
+        .map(|host| host.parse().map_err(|error: InvalidHost| invalid("hosts", text, error)))
         .collect()
 }
 
@@ -177,17 +166,19 @@ fn header(entry: HeaderEntry) -> Result<HeaderRule, String> {
 
 pub fn port(metadata: &Metadata<'_>) -> Result<PortRef, TriggerError> {
     match (metadata.get("port"), metadata.get("portName")) {
-        (Some(_), Some(_)) => Err(TriggerError::Both("port", "portName")),
+        (Some(_), Some(_)) => Err(TriggerError(
+            "port and portName exclude each other; give one of them".to_owned(),
+        )),
         (Some(number), None) => {
             let parsed = number.parse().ok().filter(|number: &u16| *number > 0);
             let parsed = parsed.ok_or_else(|| invalid("port", number, "it must be a port, 1 to 65535"))?;
             Ok(PortRef::Number(parsed))
         }
         (None, Some(name)) => Ok(PortRef::Name(name.to_owned())),
-        (None, None) => Err(TriggerError::Missing {
-            key: "port",
-            allowed: "either port or portName must say which port of the Service",
-        }),
+        (None, None) => Err(missing(
+            "port",
+            "either port or portName must say which port of the Service",
+        )),
     }
 }
 
@@ -278,7 +269,7 @@ pub fn autowire(metadata: &Metadata<'_>) -> Result<Autowire, TriggerError> {
             Err(invalid("trafficAutowire", text, "service excludes all other kinds"))
         }
         several => {
-            let kinds: Option<Vec<AutowireKind>> = several.iter().map(|kind| AutowireKind::of(kind)).collect();
+            let kinds: Option<Vec<AutowireKind>> = several.iter().map(|kind| AutowireKind::from_name(kind)).collect();
             kinds
                 .map(Autowire::Kinds)
                 .ok_or_else(|| invalid("trafficAutowire", text, ALLOWED))
@@ -287,15 +278,15 @@ pub fn autowire(metadata: &Metadata<'_>) -> Result<Autowire, TriggerError> {
 }
 
 impl AutowireKind {
-    fn of(text: &str) -> Option<Self> {
-        match text {
-            "httproute" => Some(Self::HttpRoute),
-            "ingress" => Some(Self::Ingress),
-            "virtualservice" => Some(Self::VirtualService),
-            "route" => Some(Self::Route),
-            "gloo" => Some(Self::Gloo),
-            _ => None,
-        }
+    fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::HttpRoute,
+            Self::Ingress,
+            Self::VirtualService,
+            Self::Route,
+            Self::Gloo,
+        ];
+        all.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -303,7 +294,7 @@ pub fn healthcheck(metadata: &Metadata<'_>) -> Result<Option<Healthcheck>, Trigg
     let response = match metadata.get("healthcheckResponse") {
         None | Some("passthrough") => HealthcheckResponse::Passthrough,
         Some("static") => HealthcheckResponse::Static,
-        // Kept among the keys of later features.
+        // Not supported yet; see `without_effect`.
         Some("pathEmbeddedHost") => return Ok(None),
         Some(other) => {
             return Err(invalid(
@@ -319,10 +310,10 @@ pub fn healthcheck(metadata: &Metadata<'_>) -> Result<Option<Healthcheck>, Trigg
             response,
         })),
         (Some(path), _) => Err(invalid("healthcheckPath", path, "it must be a path that starts with /")),
-        (None, Some(_)) => Err(TriggerError::Missing {
-            key: "healthcheckPath",
-            allowed: "healthcheckResponse needs the path it answers",
-        }),
+        (None, Some(_)) => Err(missing(
+            "healthcheckPath",
+            "healthcheckResponse needs the path it answers",
+        )),
         (None, None) => Ok(None),
     }
 }

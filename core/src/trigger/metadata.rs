@@ -1,6 +1,7 @@
 //! Typed reading of the keys of trigger metadata.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::TriggerError;
@@ -27,18 +28,15 @@ impl<'a> Metadata<'a> {
         self.values.keys().copied()
     }
 
-    /// The keys for a message.
     pub fn key_list(&self) -> String {
-        let keys: Vec<&str> = self.keys().collect();
-        if keys.is_empty() {
-            "none".to_owned()
-        } else {
-            keys.join(", ")
+        match self.keys().collect::<Vec<_>>().join(", ") {
+            keys if keys.is_empty() => "none".to_owned(),
+            keys => keys,
         }
     }
 
-    pub fn required(&self, key: &'static str, allowed: &'static str) -> Result<&'a str, TriggerError> {
-        self.get(key).ok_or(TriggerError::Missing { key, allowed })
+    pub fn required(&self, key: &str, allowed: &str) -> Result<&'a str, TriggerError> {
+        self.get(key).ok_or_else(|| missing(key, allowed))
     }
 
     /// A comma list without its empty entries.
@@ -47,7 +45,7 @@ impl<'a> Metadata<'a> {
         entries.map(str::trim).filter(|entry| !entry.is_empty()).collect()
     }
 
-    pub fn positive(&self, key: &'static str) -> Result<Option<f64>, TriggerError> {
+    pub fn positive(&self, key: &str) -> Result<Option<f64>, TriggerError> {
         let positive = |text: &str| {
             text.parse()
                 .ok()
@@ -58,16 +56,16 @@ impl<'a> Metadata<'a> {
             .transpose()
     }
 
-    pub fn duration(&self, key: &'static str) -> Result<Option<Duration>, TriggerError> {
-        let read = |text: &str| duration::parse(text).map_err(|error| invalid(key, text, error.to_string()));
+    pub fn duration(&self, key: &str) -> Result<Option<Duration>, TriggerError> {
+        let read = |text: &str| duration::parse(text).map_err(|error| invalid(key, text, error));
         self.get(key).map(read).transpose()
     }
 }
 
-pub fn invalid(key: &'static str, value: &str, allowed: impl Into<String>) -> TriggerError {
-    TriggerError::Invalid {
-        key,
-        value: value.to_owned(),
-        allowed: allowed.into(),
-    }
+pub fn missing(key: &str, allowed: &str) -> TriggerError {
+    TriggerError(format!("{key} is missing; {allowed}"))
+}
+
+pub fn invalid(key: &str, value: &str, allowed: impl Display) -> TriggerError {
+    TriggerError(format!("{key}: {value:?} cannot be used; {allowed}"))
 }

@@ -165,7 +165,7 @@ fn an_hour_recorded_newest_first_takes_no_time() {
 }
 
 #[test]
-fn what_is_older_than_an_hour_is_dropped() {
+fn arrivals_older_than_an_hour_are_dropped() {
     let mut arrivals = Arrivals::default();
     record(&mut arrivals, at(10), 1);
     record(&mut arrivals, at(3611), 1);

@@ -29,8 +29,7 @@ struct Sample {
 }
 
 impl History {
-    /// Takes in what the interceptor has integrated until `uptime`. Says whether anything is pending, or has been since the
-    /// last time.
+    /// Adds the integral until `uptime`. Returns whether anything is pending, or has been since the last sample.
     pub(super) fn observe(&mut self, uptime: Duration, integral: u64, pending: u64, now: Duration) -> bool {
         let before = self.samples.back().map_or(integral, |last| last.integral);
         self.push(Sample { at: uptime, integral });
@@ -38,8 +37,8 @@ impl History {
         pending > 0 || integral != before
     }
 
-    /// Takes in a report without the integral, at `at` on the clock of the samples: what was pending is held to have
-    /// been so until then.
+    /// Adds a report without the integral, at `at` on the clock of the samples: the pending requests of the last sample
+    /// are assumed to have been pending until then.
     pub(super) fn observe_pending(&mut self, at: Duration, pending: u64, now: Duration) -> bool {
         let integral = self.samples.back().map_or(0, |last| {
             let since = nanos(at.saturating_sub(last.at));
@@ -48,8 +47,8 @@ impl History {
         self.observe(at, integral, pending, now)
     }
 
-    /// The time-weighted mean of pending over the last ten seconds, or since the first sample. What has happened since
-    /// the last sample is unknown: its pending requests are held to be pending still.
+    /// The time-weighted mean of pending over the last ten seconds, or since the first sample. The pending requests of the
+    /// last sample are assumed to be pending still.
     pub(super) fn mean(&self, now: Duration) -> f64 {
         let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else {
             return 0.0;
@@ -99,7 +98,7 @@ impl History {
     }
 }
 
-/// A wrapping difference; a snapshot torn by a request may seem to run backwards, which is 0.
+/// A wrapping difference; 0 where a concurrent request makes a snapshot appear to run backwards.
 fn difference(later: u64, earlier: u64) -> f64 {
     let difference = later.wrapping_sub(earlier);
     if i64::try_from(difference).is_ok() {

@@ -161,7 +161,7 @@ fn the_first_entry_in_the_list_wins() {
 }
 
 #[test]
-fn the_path_leads_to_a_key() {
+fn the_path_gives_the_key() {
     for (path, key) in [
         ("/", "index.html"),
         ("", "index.html"),

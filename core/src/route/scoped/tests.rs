@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::route::PortRef;
 use crate::route::Timeouts;
 use crate::route::path::PathMatch;
 
@@ -50,7 +51,7 @@ fn find(table: &ScopedTable<String>, namespace: &str, host: &str, path: &str) ->
 }
 
 #[test]
-fn the_same_host_in_two_namespaces_leads_to_each_ones_own_route() {
+fn each_of_two_namespaces_with_the_same_host_gets_its_own_route() {
     let table = table(&[route("shop", &["api"], &[]), route("blog", &["api"], &[])]);
     assert_eq!(find(&table, "shop", "api:80", "/").as_deref(), Some("shop/r"));
     assert_eq!(find(&table, "blog", "API", "/").as_deref(), Some("blog/r"));
@@ -58,7 +59,7 @@ fn the_same_host_in_two_namespaces_leads_to_each_ones_own_route() {
 }
 
 #[test]
-fn an_unknown_host_is_no_reason_to_refuse_but_a_path_is() {
+fn an_unknown_host_is_accepted_and_an_unknown_path_is_not() {
     let table = table(&[route("shop", &["api"], &["/v1"])]);
     for host in ["10.0.0.1", "api.shop.svc.cluster.local:8080", "", "[::1]:80"] {
         assert_eq!(

@@ -81,7 +81,7 @@ fn fault_c5_of_two_routes_for_the_same_requests_the_younger_is_shadowed() {
 }
 
 #[test]
-fn who_shadows_is_who_the_table_finds() {
+fn the_winner_is_the_route_that_the_table_finds() {
     for (one, other) in [((1, "a"), (2, "b")), ((2, "a"), (1, "b")), ((1, "a"), (1, "b"))] {
         let routes =
             [one, other].map(|(created, name)| route(TargetKey::object("shop", name), created, "a.test", &[], None));

@@ -1,4 +1,4 @@
-//! A map by text, cut into parts that are shared between clones until they are changed.
+//! A map with string keys, split into parts that clones share until one changes them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +37,6 @@ impl<V: Clone> Shards<V> {
         }
     }
 
-    /// The value, made when there is none.
     pub fn entry(&mut self, key: &str) -> &mut V
     where
         V: Default,
@@ -49,7 +48,7 @@ impl<V: Clone> Shards<V> {
     }
 
     pub fn remove(&mut self, key: &str) -> Option<V> {
-        // A look first, so that a miss copies nothing.
+        // Checked first, so that a miss copies nothing.
         self.get(key)?;
         let removed = self.shard(key).remove(key);
         self.len -= usize::from(removed.is_some());
@@ -66,7 +65,7 @@ impl<V: Clone> Shards<V> {
     }
 }
 
-/// FNV-1a: only spreads entries over shards; within one the map's own hash decides.
+/// FNV-1a. It only distributes entries over shards, each of which has its own hash.
 fn shard_of(key: &str) -> usize {
     let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
