@@ -1,5 +1,5 @@
-//! Fields of route objects to `core` types. Errors are collected with the field's path, so that people see all mistakes in
-//! an object at once.
+//! Fields of route objects to `core` types. Errors are collected with the path of the field, so that users see all
+//! mistakes in an object at once.
 
 use std::fmt::{Arguments, Display};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use keda_http_core::trigger::RateTarget;
 use crate::fields::FieldError;
 use crate::resources::{PortSelector, RequestHeader};
 
-/// What is said of a rule without any condition.
+/// The warning about a rule without any condition.
 pub(crate) const CATCH_ALL: &str = "has no hosts, no paths and no headers, so it takes all requests of every host; write hosts: [\"*\"] if that is meant";
 
 /// The errors and warnings found so far.
@@ -26,13 +26,9 @@ pub(crate) struct Fields {
 
 impl Fields {
     pub(crate) fn refuse(&mut self, field: Arguments<'_>, reason: impl Display) {
-        self.errors.push(FieldError {
-            field: field.to_string(),
-            reason: reason.to_string(),
-        });
+        self.errors.push(FieldError::new(field, reason));
     }
 
-    /// Adds errors that were found before.
     pub(crate) fn refuse_all(&mut self, errors: &[FieldError]) {
         self.errors.extend_from_slice(errors);
     }
@@ -45,7 +41,7 @@ impl Fields {
         std::mem::take(&mut self.warnings)
     }
 
-    /// The value, or `None` with the error noted.
+    /// The value; `None` after recording the error.
     pub(crate) fn accept<T>(&mut self, field: Arguments<'_>, result: Result<T, impl Display>) -> Option<T> {
         result.map_err(|reason| self.refuse(field, reason)).ok()
     }
@@ -128,36 +124,18 @@ impl Fields {
     pub(crate) fn rate(&mut self, at: &str, value: i64, window: &str, granularity: &str) -> Option<RateTarget> {
         let value = self.target_value(format_args!("{at}.targetValue"), value);
         let window = self.duration(format_args!("{at}.window"), Some(window));
-        let granularity = self.granularity(at, granularity);
+        let granularity = self.duration(format_args!("{at}.granularity"), Some(granularity));
         let rate = RateTarget {
             value: value?,
             window: window?,
             granularity: granularity?,
         };
-        if rate.window < rate.granularity {
-            let (window, granularity) = (duration::format(rate.window), duration::format(rate.granularity));
-            self.refuse(
-                format_args!("{at}.window"),
-                format_args!(
-                    "{window} is shorter than the granularity {granularity}; allowed: the granularity or longer"
-                ),
-            );
-            return None;
-        }
-        Some(rate)
-    }
-
-    fn granularity(&mut self, at: &str, text: &str) -> Option<Duration> {
-        let field = format_args!("{at}.granularity");
-        let granularity = self.duration(field, Some(text))?;
-        if granularity.is_zero() {
-            self.refuse(
-                field,
-                format_args!("{text:?} is not a valid granularity; allowed: a duration above zero, such as 1s"),
-            );
-            return None;
-        }
-        Some(granularity)
+        let field = if rate.granularity.is_zero() {
+            "granularity"
+        } else {
+            "window"
+        };
+        self.accept(format_args!("{at}.{field}"), rate.check().map(|()| rate))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What admission does to a ScaledObject so that stock KEDA can use its `kedify-http` triggers.
 //!
 //! Each becomes `external-push`, with the scaler's address and, where the object has several, the trigger's name in its
-//! metadata; every other key and field stays as it is. The scaler and the interceptors then read the very same metadata.
-//! What is converted already is left alone, so doing it again changes nothing.
+//! metadata; every other key and field stays as it is. The scaler and the interceptors then read the same metadata.
+//! Converted triggers stay as they are, so converting again changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::fields::FieldError;
 use crate::resources::{ScaleTrigger, ScaledObject};
 use crate::routes::scaled_object;
 
-/// What KEDA knows a push scaler by.
+/// The type of push scalers in KEDA.
 pub const EXTERNAL_PUSH: &str = "external-push";
 /// The metadata key by which KEDA finds the scaler.
 pub(crate) const SCALER_ADDRESS_KEY: &str = "scalerAddress";
@@ -23,7 +23,7 @@ pub(crate) const SCALER_ADDRESS_KEY: &str = "scalerAddress";
 pub struct Conversion {
     /// The triggers that are not yet what KEDA can use.
     pub triggers: Vec<ConvertedTrigger>,
-    /// Odd, but no reason to refuse: unknown keys, keys without effect.
+    /// Keys without effect, each with the reason.
     pub warnings: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct ConvertedTrigger {
     pub metadata: BTreeMap<&'static str, String>,
 }
 
-/// Works out what must be changed.
+/// Returns what must be changed.
 ///
 /// # Errors
 /// Every trigger that cannot be used: the field, what is wrong with its value, and what is allowed.

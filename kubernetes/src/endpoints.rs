@@ -1,16 +1,16 @@
 //! Services and EndpointSlices to ready endpoints per service port: a pure fold.
 //!
-//! A service port is found as Kubernetes finds it: the Service's port number leads to the port's name, and the name to
-//! the slices' own port numbers, which are the containers'. A port that is given by name needs no Service. All slices of
-//! a Service count together, each endpoint once and with one address; IPv4 goes before IPv6 where a pod has both.
+//! A service port is resolved as Kubernetes does it: the Service's port number gives the port's name, and the name the
+//! slices' own port numbers, which are the containers'. A port that is given by name needs no Service. All slices of a
+//! Service are merged, each endpoint once and with one address; IPv4 takes precedence over IPv6 where a pod has both.
 //!
-//! Only what is ready is an endpoint. A terminating pod that still serves is not, not even when there is no other
-//! (which kube-proxy would then use): without an endpoint the next request wakes a new pod, and is held for it. With
-//! `publishNotReadyAddresses` the slices call every pod ready, and so do we.
+//! Only ready pods are endpoints. A terminating pod that still serves is not, not even when there is no other (kube-proxy
+//! would then use it): without an endpoint the next request wakes a new pod, and is held for it. With
+//! `publishNotReadyAddresses` the slices report every pod as ready.
 //!
 //! A Service of type ExternalName has no slices: its one endpoint is its name, always ready.
 //!
-//! Slices that lead to the interceptors themselves have no endpoints here: requests cannot go round in circles.
+//! Slices that point to the interceptors themselves have no endpoints here, so requests cannot loop.
 
 mod address;
 mod compact;
@@ -25,7 +25,7 @@ use keda_http_core::route::{PortRef, ServiceRef};
 use keda_http_core::session::EndpointId;
 
 use crate::index::Index;
-use crate::object::{Kind, Object, ObjectId, namespace_of};
+use crate::object::{Kind, NamespacedName, Object, ObjectId};
 pub use address::Address;
 use compact::{Facts, Port, Slice, facts_of, id_of_text, slice_of};
 pub use compact::{is_ready, is_terminating};
@@ -34,13 +34,7 @@ pub use compact::{is_ready, is_terminating};
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// A Service.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceKey {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
+pub type ServiceKey = NamespacedName;
 
 impl From<&ServiceRef> for ServiceKey {
     fn from(port: &ServiceRef) -> Self {
@@ -51,20 +45,11 @@ impl From<&ServiceRef> for ServiceKey {
     }
 }
 
-impl From<&ObjectId> for ServiceKey {
-    fn from(id: &ObjectId) -> Self {
-        Self {
-            namespace: id.namespace.clone(),
-            name: id.name.clone(),
-        }
-    }
-}
-
-/// The protocol of a Service port, by its `appProtocol`, else by its name as Istio reads it (`grpc`, `grpc-anything`, but not
-/// `grpc-web…`, which is HTTP/1.1).
+/// The protocol of a Service port, by its `appProtocol`, else by its name as Istio reads it (`grpc`, `grpc-anything`, but
+/// not `grpc-web…`, which is HTTP/1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AppProtocol {
-    /// HTTP/1.1, which is also assumed where nothing is said.
+    /// HTTP/1.1, also where no protocol is given.
     #[default]
     Http1,
     /// HTTP/2 with prior knowledge.
@@ -72,7 +57,7 @@ pub enum AppProtocol {
 }
 
 impl AppProtocol {
-    /// What a port says of itself. `app_protocol` takes precedence over the name.
+    /// `app_protocol` takes precedence over the name.
     fn of_port(name: &str, app_protocol: Option<&str>) -> Self {
         let is_one_of = |text: &str, all: &[&str]| all.iter().any(|known| text.eq_ignore_ascii_case(known));
         let is_h2c = match app_protocol.filter(|protocol| !protocol.is_empty()) {
@@ -92,7 +77,7 @@ impl AppProtocol {
 pub struct Endpoints {
     /// The ready ones, in a stable order, without repetition, one address for each.
     pub ready: Vec<ReadyEndpoint>,
-    /// How they speak: by the Service's port, else by the slices'.
+    /// Their protocol: by the Service's port, else by the slices'.
     pub protocol: AppProtocol,
 }
 
@@ -101,7 +86,7 @@ pub struct Endpoints {
 pub struct ReadyEndpoint {
     /// Where it is dialled.
     pub address: Address,
-    /// What it is called in cookies, by the pod where there is one and else by its address.
+    /// Its name in cookies: by the pod where there is one, else by its address.
     pub id: EndpointId,
 }
 
@@ -109,28 +94,14 @@ pub struct ReadyEndpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointsError {
     /// No such Service.
-    #[error("there is no Service {namespace}/{name}")]
-    NoService {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// The Service has no such port.
-    #[error("Service {namespace}/{name} has no port {port}; it has {ports}")]
-    NoPort {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// What was asked for.
-        port: String,
-        /// What it has.
-        ports: String,
-    },
+    #[error("there is no Service {0}")]
+    NoService(ServiceKey),
+    /// The Service has no such port; with the ports that it has.
+    #[error("Service {0} has no port {1}; it has {2}")]
+    NoPort(ServiceKey, PortRef, String),
 }
 
-/// The fold.
+/// The index of Services and EndpointSlices.
 #[derive(Debug, Default)]
 pub struct EndpointIndex {
     services: HashMap<Arc<ServiceKey>, Known>,
@@ -147,7 +118,7 @@ struct Known {
 }
 
 impl Index for EndpointIndex {
-    /// A Service whose answer may be different now.
+    /// A Service whose endpoints may have changed.
     type Effect = ServiceKey;
 
     fn apply(&mut self, object: &Object) -> Vec<ServiceKey> {
@@ -169,21 +140,19 @@ impl Index for EndpointIndex {
     }
 
     fn ids(&self, kind: Kind) -> Vec<ObjectId> {
-        let id = |namespace: &str, name: &str| ObjectId {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        };
         match kind {
             Kind::Service => {
                 let known = self.services.iter().filter(|(_, known)| known.service.is_some());
-                known.map(|(key, _)| id(&key.namespace, &key.name)).collect()
+                known
+                    .map(|(key, _)| ObjectId::new(kind, &key.namespace, &key.name))
+                    .collect()
             }
             Kind::EndpointSlice => {
-                let by_namespace = self.owners.iter();
-                let ids =
-                    by_namespace.flat_map(|(namespace, slices)| slices.keys().map(move |name| id(namespace, name)));
-                ids.collect()
+                let slices = self.owners.iter();
+                let slices = slices.flat_map(|(namespace, slices)| slices.keys().map(move |name| (namespace, name)));
+                slices
+                    .map(|(namespace, name)| ObjectId::new(kind, &**namespace, &**name))
+                    .collect()
             }
             _ => Vec::new(),
         }
@@ -198,7 +167,7 @@ impl EndpointIndex {
     pub fn endpoints(&self, service: &ServiceRef) -> Result<Endpoints, EndpointsError> {
         let key = ServiceKey::from(service);
         let Some(known) = self.services.get(&key) else {
-            return Err(no_service(key));
+            return Err(EndpointsError::NoService(key));
         };
         if let Some(Facts {
             external_name: Some(host),
@@ -213,7 +182,7 @@ impl EndpointIndex {
 
     fn set_service(&mut self, service: &Service) -> Option<ServiceKey> {
         let facts = facts_of(service);
-        let key = self.key(key_of(&service.metadata));
+        let key = self.key((&service.metadata).into());
         let known = self.services.entry(key.clone()).or_default();
         if known.service.as_ref() == Some(&facts) {
             return None;
@@ -223,7 +192,7 @@ impl EndpointIndex {
     }
 
     fn set_slice(&mut self, slice: &EndpointSlice) -> Vec<ServiceKey> {
-        let id = key_of(&slice.metadata);
+        let id = ServiceKey::from(&slice.metadata);
         let labels = slice.metadata.labels.as_ref();
         let service = labels
             .and_then(|labels| labels.get(SERVICE_NAME))
@@ -259,7 +228,7 @@ impl EndpointIndex {
         owner
     }
 
-    /// The key as it is known already.
+    /// The shared copy of the key.
     fn key(&self, key: ServiceKey) -> Arc<ServiceKey> {
         match self.services.get_key_value(&key) {
             Some((known, _)) => known.clone(),
@@ -290,7 +259,7 @@ impl EndpointIndex {
 }
 
 impl Known {
-    /// Puts a slice in its place; `true` when that changed something.
+    /// Adds or replaces a slice; `true` when that changed something.
     fn put(&mut self, name: &str, slice: Slice) -> bool {
         match self.slices.binary_search_by(|(known, _)| (**known).cmp(name)) {
             Ok(at) if self.slices[at].1 == slice => return false,
@@ -311,7 +280,7 @@ impl Known {
                 None => Err(no_port(key, port, ports)),
             },
             (None, PortRef::Name(name)) => Ok((name.as_str().into(), None)),
-            (None, PortRef::Number(_)) => Err(no_service(key)),
+            (None, PortRef::Number(_)) => Err(EndpointsError::NoService(key)),
         }
     }
 
@@ -393,20 +362,6 @@ impl Port {
     }
 }
 
-fn key_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> ServiceKey {
-    ServiceKey {
-        namespace: namespace_of(metadata).into(),
-        name: metadata.name.clone().unwrap_or_default(),
-    }
-}
-
-fn no_service(key: ServiceKey) -> EndpointsError {
-    EndpointsError::NoService {
-        namespace: key.namespace,
-        name: key.name,
-    }
-}
-
 fn no_port(key: ServiceKey, port: &PortRef, ports: &[Port]) -> EndpointsError {
     let has: Vec<String> = ports
         .iter()
@@ -419,16 +374,7 @@ fn no_port(key: ServiceKey, port: &PortRef, ports: &[Port]) -> EndpointsError {
         })
         .collect();
     let ports = if has.is_empty() { "none".into() } else { has.join(", ") };
-    let port = match port {
-        PortRef::Number(number) => number.to_string(),
-        PortRef::Name(name) => name.clone(),
-    };
-    EndpointsError::NoPort {
-        namespace: key.namespace,
-        name: key.name,
-        port,
-        ports,
-    }
+    EndpointsError::NoPort(key, port.clone(), ports)
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
-//! Which namespace has a host that several claim, written down so that every interceptor and every restart agrees.
+//! The record of which namespace owns a host that several claim, so that all interceptors agree, also across restarts.
 //!
-//! One ConfigMap in the namespace of the interceptors, which nobody else may write. The scaler's leader writes it; the
-//! interceptors follow it. Each entry's key is the host, its value the namespace. A ConfigMap's keys are made of letters,
-//! digits, `-` and `.`; every other byte of a host stands as `_` and its two hexadecimal digits: `*.example.com` is
-//! `_2a.example.com`.
+//! It is one ConfigMap in the namespace of the interceptors, which nobody else may write. The scaler's leader writes it,
+//! and the interceptors watch it. Each entry's key is the host, its value the namespace. Keys of a ConfigMap consist of
+//! letters, digits, `-` and `.`; every other byte of a host is written as `_` and its two hexadecimal digits:
+//! `*.example.com` is `_2a.example.com`.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use keda_http_core::route::host::HostPattern;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The name of the ConfigMap.
 pub const CONFIG_MAP: &str = "keda-http-hosts";
 
-/// The longest key that Kubernetes takes.
+/// The bytes of a host that a key cannot contain, and `_` itself.
+const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.');
+
+/// The longest key that Kubernetes allows.
 const LONGEST_KEY: usize = 253;
 
 /// The namespace of each host.
@@ -45,26 +49,17 @@ pub fn write(owners: &Owners) -> BTreeMap<String, String> {
 }
 
 fn encode(host: &str) -> String {
-    let mut key = String::with_capacity(host.len());
-    for byte in host.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.') {
-            key.push(char::from(byte));
-        } else {
-            key.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    key
+    utf8_percent_encode(host, &ENCODED)
+        .to_string()
+        .replace('%', "_")
+        .to_ascii_lowercase()
 }
 
+/// What is not a valid escape keeps its `%`, and is not a host then.
 fn decode(key: &str) -> Option<String> {
-    let mut parts = key.split('_');
-    let mut host: Vec<u8> = parts.next().unwrap_or_default().into();
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        host.push(u8::from_str_radix(digits, 16).ok()?);
-        host.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(host).ok()
+    let escaped = key.replace('_', "%");
+    let host = percent_decode_str(&escaped).decode_utf8();
+    host.ok().map(Into::into)
 }
 
 #[cfg(test)]
@@ -73,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again_and_fits_a_config_map() {
+    fn written_owners_are_read_again_and_fit_a_config_map() {
         let hosts = [
             "shop.example.com",
             "*.example.com",
@@ -100,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn invalid_entries_are_reported() {
         let data = [("a b", "shop"), ("_2", "shop"), ("_zz", "shop"), ("shop.test", "")];
         let data = data.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let (owners, problems) = read(&ConfigMap {

@@ -1,4 +1,4 @@
-//! What all folds of objects have in common.
+//! The interface of all indexes of objects.
 
 use std::collections::HashSet;
 
@@ -15,11 +15,11 @@ pub enum Change {
     Reset(Kind, Vec<Object>),
 }
 
-/// A fold of objects: what it knows depends on the objects that are there, not on the order in which they came.
+/// State that is computed from objects. It depends on the objects that exist, not on the order in which they arrived.
 ///
-/// Objects of kinds that an index is not about do nothing.
+/// Objects of other kinds than the index is about have no effect.
 pub trait Index {
-    /// Something that is different now for whoever reads the index.
+    /// A change that readers of the index must know.
     type Effect;
 
     /// The object is new or has changed.
@@ -28,7 +28,7 @@ pub trait Index {
     /// The object was deleted.
     fn delete(&mut self, id: &ObjectId) -> Vec<Self::Effect>;
 
-    /// The objects of a kind that something is known of.
+    /// The known objects of a kind.
     fn ids(&self, kind: Kind) -> Vec<ObjectId>;
 
     /// The objects of a kind are exactly these.

@@ -1,20 +1,20 @@
-//! Kubernetes objects as data: the types we read, where they come from, and what they mean to `core`.
+//! Kubernetes objects as data: their types, their sources, and their meaning for `core`.
 //!
 //! # Layout
 //!
 //! - [`resources`]: InterceptorRoute, HTTPScaledObject, and the part of ScaledObject that we read, as types.
 //! - [`object`]: one object of any kind we read, and its identity.
-//! - [`source`]: objects arrive as `Apply`, `Delete` and `Reset`, from a directory of manifests (or an API server's watches).
+//! - [`source`]: objects and their changes, from an API server or a directory of manifests.
 //! - [`routes`]: objects to `core::route::Route`, and for each object that does not become one, why.
 //! - [`endpoints`]: Services and EndpointSlices to ready endpoints per service port.
-//! - [`response_bodies`]: ConfigMaps to bodies of responses that the interceptor gives itself.
+//! - [`response_bodies`]: ConfigMaps to bodies of responses of the interceptor itself.
 //! - [`conversion`]: what admission does to a ScaledObject so that stock KEDA can use it.
 //! - [`managed_scaled_object`]: the ScaledObject that the operator makes for an HTTPScaledObject.
-//! - [`hosts`]: which namespace has a host that several claim.
-//! - [`definitions`]: the CustomResourceDefinitions of our kinds, as they are installed from `crds/`.
+//! - [`hosts`]: the record of which namespace owns a host that several claim.
+//! - [`definitions`]: the CustomResourceDefinitions of our kinds, as they are installed from `kubernetes/crds/`.
 //! - [`listeners`]: which port of the interceptors belongs to which autowired Service.
 //! - [`wired`]: EndpointSlices that autowire writes.
-//! - [`scaling`]: objects to what the scaler must answer for them.
+//! - [`scaling`]: what objects are scaled by.
 //! - [`view`]: routes, endpoints and hosts joined. All of these are an [`index::Index`].
 
 mod checked_fields;

@@ -1,9 +1,9 @@
 //! Which port of the interceptors belongs to which autowired Service.
 //!
 //! In-cluster callers use bare names (`Host: api`), which Services of several namespaces may have. So each autowired
-//! Service port has a port of its own at every interceptor. The scaler's leader gives them out and writes them down in one
-//! ConfigMap in the namespace of the interceptors, which nobody else may write; the interceptors listen accordingly.
-//! Each entry's key is the port, its value the Service port as `namespace/service:port`, by number or by name.
+//! Service port has a port of its own at every interceptor. The scaler's leader allocates the ports and records them in one
+//! ConfigMap in the namespace of the interceptors, which nobody else may write; the interceptors listen on them. Each
+//! entry's key is the port, its value the Service port as `namespace/service:port`, by number or by name.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub fn write(listeners: &Listeners) -> BTreeMap<String, String> {
     listeners.iter().map(entry).collect()
 }
 
-/// A port's name has a letter in it, so a number is a number.
+/// A port's name contains a letter, so digits alone are a number.
 fn service_ref(text: &str) -> Option<ServiceRef> {
     let (namespace, rest) = text.split_once('/')?;
     let (service, port) = rest.split_once(':')?;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again_and_what_cannot_be_read_is_told() {
+    fn written_listeners_are_read_again_and_invalid_entries_are_reported() {
         let service = |port| ServiceRef {
             namespace: "shop".into(),
             service: "api".into(),

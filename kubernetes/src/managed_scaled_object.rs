@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_the_go_operator_makes() {
+    fn the_scaled_object_is_that_of_the_go_operator() {
         let desired = scaled_object(&http(|_| {}), "scaler.keda:9090").unwrap();
         assert_eq!(
             desired["spec"],

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keda_http_core::target::TargetKey;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -93,7 +94,7 @@ kinds! {
     Service(Service): "v1" "Service", service, Service;
     /// Endpoints of a Service.
     EndpointSlice(EndpointSlice): "discovery.k8s.io/v1" "EndpointSlice", endpoint_slice, EndpointSlice;
-    /// Response bodies, and what the scaler writes down for the interceptors.
+    /// Response bodies, and the records of the scaler for the interceptors.
     ConfigMap(ConfigMap): "v1" "ConfigMap", slim, ConfigMap;
     /// A workload; only `local` runs them.
     Deployment(Deployment): "apps/v1" "Deployment", slim, Deployment;
@@ -102,7 +103,7 @@ kinds! {
 impl Kind {
     /// The kind of a manifest; `None` for a kind that is ignored. A known kind in another version is an error,
     /// because ignoring it would look as if the object were in force.
-    fn of(api_version: &str, name: &str) -> Result<Option<Self>, String> {
+    fn from_manifest(api_version: &str, name: &str) -> Result<Option<Self>, String> {
         let Some(kind) = Self::ALL
             .into_iter()
             .find(|kind| kind.name() == name && group(kind.api_version()) == group(api_version))
@@ -141,6 +142,50 @@ pub struct ObjectId {
     pub name: String,
 }
 
+impl ObjectId {
+    /// The object of this kind, namespace and name.
+    pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+/// An object whose kind is known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NamespacedName {
+    /// `default` where a manifest names none.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+}
+
+impl From<&ObjectMeta> for NamespacedName {
+    fn from(metadata: &ObjectMeta) -> Self {
+        Self {
+            namespace: namespace_of(metadata).into(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl From<&ObjectId> for NamespacedName {
+    fn from(id: &ObjectId) -> Self {
+        Self {
+            namespace: id.namespace.clone(),
+            name: id.name.clone(),
+        }
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
@@ -155,12 +200,8 @@ pub struct ObjectError(pub String);
 impl Object {
     /// Which object it is.
     pub fn id(&self) -> ObjectId {
-        let metadata = self.metadata();
-        ObjectId {
-            kind: self.kind(),
-            namespace: namespace_of(metadata).into(),
-            name: metadata.name.clone().unwrap_or_default(),
-        }
+        let NamespacedName { namespace, name } = self.metadata().into();
+        ObjectId::new(self.kind(), namespace, name)
     }
 
     /// One document; `None` when its kind is ignored.
@@ -183,6 +224,11 @@ impl Object {
     pub(crate) fn parse_json(text: &str) -> Result<Option<Self>, ObjectError> {
         parse(JsonText(text))
     }
+}
+
+/// The key of an object that makes one route.
+pub(crate) fn target_key(metadata: &ObjectMeta) -> TargetKey {
+    TargetKey::object(namespace_of(metadata), metadata.name.as_deref().unwrap_or_default())
 }
 
 /// The namespace of an object; `default` where a manifest names none.
@@ -221,17 +267,18 @@ fn located(error: serde_path_to_error::Error<serde_json::Error>) -> String {
     let error = error.into_inner();
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    let reason = in_plain_words(text.strip_suffix(&position).unwrap_or(&text));
+    let reason = text.strip_suffix(&position).unwrap_or(&text);
     if path == "." {
-        reason.into_owned()
-    } else if reason.starts_with('.') {
-        format!("{path}{reason}")
-    } else {
-        format!("{path}: {reason}")
+        return in_plain_words(reason).into_owned();
+    }
+    // A flattened field names itself; see `PortSelector`.
+    match reason.strip_prefix('.').and_then(|reason| reason.split_once(": ")) {
+        Some((field, reason)) => format!("{path}.{field}: {}", in_plain_words(reason)),
+        None => format!("{path}: {}", in_plain_words(reason)),
     }
 }
 
-/// What says which type the rest is.
+/// The part of a manifest that decides the type of the rest.
 #[derive(Deserialize)]
 #[serde(expecting = "a map with apiVersion and kind")]
 struct Head<'a> {
@@ -259,7 +306,7 @@ fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectErro
             "is not a manifest: it needs an apiVersion and a kind".into(),
         ));
     };
-    let Some(kind) = Kind::of(api_version, kind).map_err(ObjectError)? else {
+    let Some(kind) = Kind::from_manifest(api_version, kind).map_err(ObjectError)? else {
         return Ok(None);
     };
     if head.metadata.name == Value::Null || head.metadata.name == "" {
@@ -306,7 +353,7 @@ where
 }
 
 /// A list that grew while it was read has room for four elements, and most Services and slices have one: without that
-/// room tens of thousands of them take half as much memory while they are on their way.
+/// room tens of thousands of them take half as much memory until they are indexed.
 fn service<'de>(document: impl Document<'de>) -> Result<Box<Service>, String> {
     let mut service: Box<Service> = slim(document)?;
     if let Some(ports) = service.spec.as_mut().and_then(|spec| spec.ports.as_mut()) {
@@ -324,7 +371,7 @@ fn endpoint_slice<'de>(document: impl Document<'de>) -> Result<Box<EndpointSlice
     Ok(slice)
 }
 
-/// Without the bookkeeping of other programs, which is often larger than the object.
+/// Without the metadata of other programs, which is often larger than the object.
 fn slim<'de, T: DeserializeOwned + kube::Resource>(document: impl Document<'de>) -> Result<Box<T>, String> {
     let mut object: Box<T> = Box::new(document.read()?);
     let metadata = object.meta_mut();

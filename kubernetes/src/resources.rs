@@ -1,7 +1,7 @@
 //! The resource types that are ours to describe; Services, EndpointSlices and Deployments are `k8s-openapi`'s.
 //!
-//! Durations stay texts here and numbers stay as wide as the API server allows: what they mean is decided in
-//! [`crate::routes`], so that a value that cannot be used refuses one object instead of failing a whole list.
+//! Durations are strings here and numbers as wide as the API server allows: [`crate::routes`] interprets them, so that an
+//! invalid value refuses one object instead of failing a whole list.
 
 mod condition;
 mod http_scaled_object;

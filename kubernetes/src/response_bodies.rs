@@ -1,4 +1,4 @@
-//! ConfigMaps with response bodies: a fold of those that are labelled as such.
+//! ConfigMaps with response bodies: an index of those with the label.
 //!
 //! A ConfigMap without the label is ignored: its contents were not meant for clients.
 
@@ -11,19 +11,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_core::route::reply::media_type;
 
 use crate::index::Index;
-use crate::object::{Kind, Object, ObjectId, namespace_of};
+use crate::object::{Kind, NamespacedName, Object, ObjectId};
 
 /// The label of ConfigMaps that hold response bodies; its value must be `true`.
 pub const LABEL: &str = "http.keda.sh/response-body";
 
 /// A ConfigMap.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConfigMapKey {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
+pub type ConfigMapKey = NamespacedName;
 
 /// The bodies in a ConfigMap, by key.
 pub type Bodies = BTreeMap<Box<str>, Body>;
@@ -31,20 +25,20 @@ pub type Bodies = BTreeMap<Box<str>, Body>;
 /// A response body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Body {
-    /// What it says.
+    /// Text or bytes.
     pub content: Bytes,
-    /// Its media type, by the key's extension or how it begins.
+    /// By the extension of the key, else by how the content begins.
     pub media_type: &'static str,
 }
 
-/// The fold.
+/// The index.
 #[derive(Debug, Default)]
 pub struct ResponseBodies {
     config_maps: HashMap<ConfigMapKey, Arc<Bodies>>,
 }
 
 impl Index for ResponseBodies {
-    /// A ConfigMap whose bodies are others now.
+    /// A ConfigMap whose bodies have changed.
     type Effect = ConfigMapKey;
 
     fn apply(&mut self, object: &Object) -> Vec<ConfigMapKey> {
@@ -55,18 +49,15 @@ impl Index for ResponseBodies {
     }
 
     fn delete(&mut self, id: &ObjectId) -> Vec<ConfigMapKey> {
-        let key = (id.kind == Kind::ConfigMap).then(|| key_of_id(id));
+        let key = (id.kind == Kind::ConfigMap).then(|| id.into());
         key.and_then(|key| self.remove(key)).into_iter().collect()
     }
 
     fn ids(&self, kind: Kind) -> Vec<ObjectId> {
-        let id = |key: &ConfigMapKey| ObjectId {
-            kind,
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-        };
         let known = self.config_maps.keys().filter(|_| kind == Kind::ConfigMap);
-        known.map(id).collect()
+        known
+            .map(|key| ObjectId::new(kind, &key.namespace, &key.name))
+            .collect()
     }
 }
 
@@ -77,7 +68,7 @@ impl ResponseBodies {
     }
 
     fn set(&mut self, config_map: &ConfigMap) -> Option<ConfigMapKey> {
-        let key = key_of(&config_map.metadata);
+        let key = ConfigMapKey::from(&config_map.metadata);
         if !is_labelled(&config_map.metadata) {
             return self.remove(key);
         }
@@ -110,20 +101,6 @@ fn bodies(config_map: &ConfigMap) -> Bodies {
         (key.as_str().into(), Body { content, media_type })
     };
     texts.chain(bytes).map(body).collect()
-}
-
-fn key_of(metadata: &ObjectMeta) -> ConfigMapKey {
-    ConfigMapKey {
-        namespace: namespace_of(metadata).into(),
-        name: metadata.name.clone().unwrap_or_default(),
-    }
-}
-
-fn key_of_id(id: &ObjectId) -> ConfigMapKey {
-    ConfigMapKey {
-        namespace: id.namespace.clone(),
-        name: id.name.clone(),
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_label_nothing_is_told() {
+    fn a_config_map_without_the_label_is_ignored() {
         let mut folded = ResponseBodies::default();
         let secret = || config_map("pages", "false", &json!({"data": {"password": "x"}}));
         assert!(folded.update(&Change::Apply(secret())).is_empty());
@@ -185,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deleted_or_not_in_the_list_is_gone() {
+    fn deleted_objects_and_those_missing_in_a_reset_are_dropped() {
         let mut folded = ResponseBodies::default();
         let empty = |name| config_map(name, "true", &json!({}));
         let all = vec![empty("a"), empty("b"), empty("c")];

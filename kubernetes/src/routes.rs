@@ -1,9 +1,9 @@
 //! Objects to routes, and for each object that does not become one, why.
 //!
-//! An object that cannot be used harms no other. When it could be used before, its last good route stays in force until
-//! it is repaired or deleted, so that a mistake in an edit loses no traffic; [`RouteIndex::refused`] reports it either way.
-//! An InterceptorRoute or HTTPScaledObject with any mistake is refused as a whole; the triggers of a ScaledObject stand each
-//! by itself.
+//! An invalid object does not affect others. If it was valid before, its last valid route stays in force until it is fixed
+//! or deleted, so that a mistake in an edit loses no traffic; [`RouteIndex::refused`] reports it either way. An
+//! InterceptorRoute or HTTPScaledObject with any mistake is refused as a whole; the triggers of a ScaledObject are refused
+//! one by one.
 
 mod healthcheck;
 mod http_scaled_object;
@@ -36,17 +36,17 @@ pub enum RouteChange {
     Remove(TargetKey),
 }
 
-/// The fold of InterceptorRoutes, HTTPScaledObjects and ScaledObjects into routes. One bad object harms no other.
+/// The index of InterceptorRoutes, HTTPScaledObjects and ScaledObjects.
 ///
-/// Of two objects that make the same key, an InterceptorRoute goes before an HTTPScaledObject, and that before a
-/// ScaledObject; when the first goes, the next one's route is back.
+/// Of two objects with the same key, an InterceptorRoute takes precedence over an HTTPScaledObject, and that over a
+/// ScaledObject; when the first is deleted, the route of the next is in force again.
 #[derive(Debug, Default)]
 pub struct RouteIndex {
     candidates: BTreeMap<TargetKey, Candidates>,
     refused: BTreeMap<ObjectId, Vec<FieldError>>,
 }
 
-/// The routes that objects of different kinds make under one key, by [`Rank`].
+/// The routes that objects of different kinds make under one key, in the order of [`KINDS`].
 #[derive(Debug, Default)]
 struct Candidates([Option<Arc<Route>>; 3]);
 
@@ -60,23 +60,11 @@ impl Candidates {
     }
 }
 
-/// Which of several objects with the same key is used: the first.
-#[derive(Debug, Clone, Copy)]
-enum Rank {
-    InterceptorRoute,
-    HttpScaledObject,
-    ScaledObject,
-}
+/// The kinds that make routes. Of several objects with the same key the first kind is used.
+const KINDS: [Kind; 3] = [Kind::InterceptorRoute, Kind::HttpScaledObject, Kind::ScaledObject];
 
-impl Rank {
-    fn of(kind: Kind) -> Option<Self> {
-        match kind {
-            Kind::InterceptorRoute => Some(Self::InterceptorRoute),
-            Kind::HttpScaledObject => Some(Self::HttpScaledObject),
-            Kind::ScaledObject => Some(Self::ScaledObject),
-            _ => None,
-        }
-    }
+fn rank(kind: Kind) -> Option<usize> {
+    KINDS.iter().position(|known| *known == kind)
 }
 
 /// Whether an object is of a kind that makes routes, and has what makes one.
@@ -93,12 +81,8 @@ impl Index for RouteIndex {
 
     fn apply(&mut self, object: &Object) -> Vec<RouteChange> {
         match object {
-            Object::InterceptorRoute(route) => {
-                self.set_one(object.id(), Rank::InterceptorRoute, interceptor_route::route(route))
-            }
-            Object::HttpScaledObject(route) => {
-                self.set_one(object.id(), Rank::HttpScaledObject, http_scaled_object::route(route))
-            }
+            Object::InterceptorRoute(route) => self.set_one(object.id(), interceptor_route::route(route)),
+            Object::HttpScaledObject(route) => self.set_one(object.id(), http_scaled_object::route(route)),
             Object::ScaledObject(scaled) => self.set_triggers(object.id(), scaled_object::routes(scaled)),
             _ => Vec::new(),
         }
@@ -106,30 +90,23 @@ impl Index for RouteIndex {
 
     fn delete(&mut self, id: &ObjectId) -> Vec<RouteChange> {
         self.refused.remove(id);
-        let Some(rank) = Rank::of(id.kind) else {
-            return Vec::new();
-        };
         let keys = self.keys_of(id).into_iter();
-        keys.filter_map(|key| self.put(key, rank, None).change).collect()
+        keys.filter_map(|key| self.put(key, id.kind, None).change).collect()
     }
 
     fn ids(&self, kind: Kind) -> Vec<ObjectId> {
-        let Some(rank) = Rank::of(kind) else { return Vec::new() };
-        let made = self
-            .candidates
-            .iter()
-            .filter(|(_, known)| known.0[rank as usize].is_some());
+        let Some(rank) = rank(kind) else { return Vec::new() };
+        let made = self.candidates.iter().filter(|(_, known)| known.0[rank].is_some());
         let made = made.map(|(key, _)| object_of(kind, key));
         let refused = self.refused.keys().filter(|id| id.kind == kind).cloned();
         made.chain(refused).collect()
     }
 }
 
-/// What putting a route in its place did.
 struct Put {
-    /// Whether the object's own route is another one than before.
+    /// Whether the object's own route has changed.
     differs: bool,
-    /// What that did to the routes in force.
+    /// The change of the routes in force.
     change: Option<RouteChange>,
 }
 
@@ -139,15 +116,10 @@ impl RouteIndex {
         &self.refused
     }
 
-    fn set_one(
-        &mut self,
-        id: ObjectId,
-        rank: Rank,
-        route: Result<(Route, Vec<String>), Vec<FieldError>>,
-    ) -> Vec<RouteChange> {
+    fn set_one(&mut self, id: ObjectId, route: Result<(Route, Vec<String>), Vec<FieldError>>) -> Vec<RouteChange> {
         match route {
             Ok((route, warnings)) => {
-                let change = self.put_route(&id, rank, route, &warnings);
+                let change = self.put_route(&id, route, &warnings);
                 self.note(id, Vec::new());
                 change.into_iter().collect()
             }
@@ -161,12 +133,12 @@ impl RouteIndex {
     fn set_triggers(&mut self, id: ObjectId, triggers: Vec<scaled_object::TriggerRoute>) -> Vec<RouteChange> {
         let mut changes = Vec::new();
         for key in self.stale_keys(&id, &triggers) {
-            changes.extend(self.put(key, Rank::ScaledObject, None).change);
+            changes.extend(self.put(key, id.kind, None).change);
         }
         let mut errors = Vec::new();
         for trigger in triggers {
             match trigger.result {
-                Ok(route) => changes.extend(self.put_route(&id, Rank::ScaledObject, route, &trigger.warnings)),
+                Ok(route) => changes.extend(self.put_route(&id, route, &trigger.warnings)),
                 Err(error) => errors.push(error),
             }
         }
@@ -210,8 +182,8 @@ impl RouteIndex {
         std::iter::once(single.clone()).chain(several).collect()
     }
 
-    fn put_route(&mut self, id: &ObjectId, rank: Rank, route: Route, warnings: &[String]) -> Option<RouteChange> {
-        let put = self.put(route.key.clone(), rank, Some(route));
+    fn put_route(&mut self, id: &ObjectId, route: Route, warnings: &[String]) -> Option<RouteChange> {
+        let put = self.put(route.key.clone(), id.kind, Some(route));
         if put.differs {
             for warning in warnings {
                 tracing::warn!(object = %id, "{warning}");
@@ -220,21 +192,21 @@ impl RouteIndex {
         put.change
     }
 
-    fn put(&mut self, key: TargetKey, rank: Rank, route: Option<Route>) -> Put {
+    fn put(&mut self, key: TargetKey, kind: Kind, route: Option<Route>) -> Put {
         let unchanged = Put {
             differs: false,
             change: None,
         };
-        if route.is_none() && !self.candidates.contains_key(&key) {
+        let Some(rank) = rank(kind).filter(|_| route.is_some() || self.candidates.contains_key(&key)) else {
             return unchanged;
-        }
+        };
         let candidates = self.candidates.entry(key.clone()).or_default();
-        let own = &mut candidates.0[rank as usize];
+        let own = &mut candidates.0[rank];
         if own.as_deref() == route.as_ref() {
             return unchanged;
         }
         let before = candidates.first().cloned();
-        candidates.0[rank as usize] = route.map(Arc::new);
+        candidates.0[rank] = route.map(Arc::new);
         let after = candidates.first().cloned();
         if candidates.is_empty() {
             self.candidates.remove(&key);
@@ -243,7 +215,7 @@ impl RouteIndex {
         Put { differs: true, change }
     }
 
-    /// Notes what is wrong with the object now; logs each change once.
+    /// Records the current errors of the object; logs each change once.
     fn note(&mut self, id: ObjectId, errors: Vec<FieldError>) {
         if errors.is_empty() {
             self.refused.remove(&id);
@@ -259,11 +231,7 @@ impl RouteIndex {
 /// The object of this kind that makes routes under this key.
 fn object_of(kind: Kind, key: &TargetKey) -> ObjectId {
     let name = key.name().split(':').next().unwrap_or_default();
-    ObjectId {
-        kind,
-        namespace: key.namespace().into(),
-        name: name.into(),
-    }
+    ObjectId::new(kind, key.namespace(), name)
 }
 
 /// Seconds since 1970 of an object's creation; 0 for a manifest that names none.
@@ -272,14 +240,6 @@ fn created(metadata: &ObjectMeta) -> i64 {
         .creation_timestamp
         .as_ref()
         .map_or(0, |time| time.0.as_second())
-}
-
-/// The key of an object that makes one route.
-fn key_of(metadata: &ObjectMeta) -> TargetKey {
-    TargetKey::object(
-        crate::object::namespace_of(metadata),
-        metadata.name.as_deref().unwrap_or_default(),
-    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the scaler must answer for upstream's objects: a fold of InterceptorRoutes and HTTPScaledObjects.
+//! What upstream's objects are scaled by: an index of InterceptorRoutes and HTTPScaledObjects.
 //!
 //! An object whose scaling is not valid keeps its last valid one; [`crate::routes`] reports why it is refused.
 
@@ -10,80 +10,56 @@ use keda_http_core::trigger::{DEFAULT_TARGET, Scaling};
 use crate::checked_fields::Fields;
 use crate::fields::FieldError;
 use crate::index::Index;
-use crate::object::{Kind, Object, ObjectId, namespace_of};
+use crate::object::{Kind, Object, ObjectId, target_key};
 use crate::resources::{HttpScaledObjectSpec, HttpScalingMetric, InterceptorRouteSpec};
 
-/// The fold.
+/// The index.
 #[derive(Debug, Default)]
 pub struct ScalingIndex {
-    interceptor_routes: HashMap<TargetKey, Scaling>,
-    http_scaled_objects: HashMap<TargetKey, Scaling>,
+    known: HashMap<(Kind, TargetKey), Scaling>,
 }
 
 impl Index for ScalingIndex {
-    /// An object whose scaling is another one now.
+    /// An object whose scaling has changed.
     type Effect = TargetKey;
 
     fn apply(&mut self, object: &Object) -> Vec<TargetKey> {
         let Some(Ok(scaling)) = scaling_of(object) else {
             return Vec::new();
         };
-        let Some(known) = self.of_kind_mut(object.kind()) else {
-            return Vec::new();
-        };
-        let key = key_of(object);
-        let changed = known.insert(key.clone(), scaling) != Some(scaling);
+        let key = target_key(object.metadata());
+        let changed = self.known.insert((object.kind(), key.clone()), scaling) != Some(scaling);
         changed.then_some(key).into_iter().collect()
     }
 
     fn delete(&mut self, id: &ObjectId) -> Vec<TargetKey> {
         let key = TargetKey::object(&id.namespace, &id.name);
-        let known = self.of_kind_mut(id.kind).and_then(|known| known.remove(&key));
+        let known = self.known.remove(&(id.kind, key.clone()));
         known.map(|_| key).into_iter().collect()
     }
 
     fn ids(&self, kind: Kind) -> Vec<ObjectId> {
-        let known = match kind {
-            Kind::InterceptorRoute => &self.interceptor_routes,
-            Kind::HttpScaledObject => &self.http_scaled_objects,
-            _ => return Vec::new(),
-        };
-        let id = |key: &TargetKey| ObjectId {
-            kind,
-            namespace: key.namespace().to_owned(),
-            name: key.name().to_owned(),
-        };
-        known.keys().map(id).collect()
+        let known = self.known.keys().filter(|(of, _)| *of == kind);
+        known
+            .map(|(_, key)| ObjectId::new(kind, key.namespace(), key.name()))
+            .collect()
     }
 }
 
 impl ScalingIndex {
     /// What an InterceptorRoute is scaled by; `None` when there is no such object.
     pub fn interceptor_route(&self, namespace: &str, name: &str) -> Option<Scaling> {
-        self.interceptor_routes
-            .get(&TargetKey::object(namespace, name))
-            .copied()
+        self.get(Kind::InterceptorRoute, namespace, name)
     }
 
     /// What an HTTPScaledObject is scaled by; `None` when there is no such object.
     pub fn http_scaled_object(&self, namespace: &str, name: &str) -> Option<Scaling> {
-        self.http_scaled_objects
-            .get(&TargetKey::object(namespace, name))
-            .copied()
+        self.get(Kind::HttpScaledObject, namespace, name)
     }
 
-    fn of_kind_mut(&mut self, kind: Kind) -> Option<&mut HashMap<TargetKey, Scaling>> {
-        match kind {
-            Kind::InterceptorRoute => Some(&mut self.interceptor_routes),
-            Kind::HttpScaledObject => Some(&mut self.http_scaled_objects),
-            _ => None,
-        }
+    fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Scaling> {
+        self.known.get(&(kind, TargetKey::object(namespace, name))).copied()
     }
-}
-
-fn key_of(object: &Object) -> TargetKey {
-    let metadata = object.metadata();
-    TargetKey::object(namespace_of(metadata), metadata.name.as_deref().unwrap_or_default())
 }
 
 fn scaling_of(object: &Object) -> Option<Result<Scaling, Vec<FieldError>>> {

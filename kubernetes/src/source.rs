@@ -1,4 +1,4 @@
-//! Objects arrive as `Apply`, `Delete` and `Reset`; what is behind them does not know where they come from.
+//! Objects and their changes, from an API server or a directory; their readers need not know which.
 
 pub mod cluster;
 pub mod directory;
@@ -17,10 +17,10 @@ use crate::object::{Kind, Object};
 use crate::source::cluster::ClientError;
 use crate::source::directory::DirectoryError;
 
-/// Something in the source that could not be read: it keeps its last good state, and this says what is wrong.
+/// An object or file that is not valid; its last valid state stays in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: a file and the document in it, or an object.
+    /// A file and the document in it, or an object.
     pub place: String,
     /// What is wrong and what is allowed.
     pub reason: String,
@@ -32,19 +32,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Whether an error of a source is for its user to correct: no cluster, or manifests that cannot be read. All other
-/// errors may pass by themselves.
+/// Whether the user must correct an error of a source: no cluster, or invalid manifests. All other errors may pass by
+/// themselves.
 pub fn is_unusable(error: &(dyn Error + 'static)) -> bool {
     let malformed = matches!(error.downcast_ref(), Some(DirectoryError::Malformed(_)));
     malformed || matches!(error.downcast_ref(), Some(ClientError::NoCluster(_)))
 }
 
-/// How old what is known is.
+/// The age of the known state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
     /// Whether changes arrive.
     pub current: bool,
-    /// Since when that is so; where changes do not arrive, the time of the last successful read.
+    /// Since when; if changes do not arrive, the time of the last successful read.
     pub since: Instant,
 }
 
@@ -62,20 +62,20 @@ impl Freshness {
 /// Objects and their changes.
 #[derive(Debug)]
 pub struct Source {
-    /// The initial state, piece by piece; `None` when all of it has been handed out.
+    /// The initial state, piece by piece; `None` when all of it has been returned.
     pub(crate) pieces: Option<mpsc::Receiver<Vec<Change>>>,
     pub(crate) changes: mpsc::UnboundedReceiver<Vec<Change>>,
     pub(crate) problems: watch::Receiver<Vec<Problem>>,
     pub(crate) freshness: watch::Receiver<Freshness>,
-    /// Pieces that have been received for a batch that is not complete: [`Source::next`] may be cancelled.
+    /// Pieces of an incomplete batch: [`Source::next`] may be cancelled.
     pub(crate) gathered: Vec<Change>,
     #[expect(dead_code, reason = "held for its drop")]
     pub(crate) watching: Option<Box<dyn Any + Send>>,
 }
 
 impl Source {
-    /// The next changes, all that belong together in one batch; the first batch is the whole initial state (a `Reset`
-    /// for each kind). `None` when the source has ended, which only happens when it is broken beyond repair.
+    /// The next batch of changes that belong together; the first batch is the whole initial state (a `Reset` for each
+    /// kind). `None` when the source has ended, which only happens when it cannot recover.
     ///
     /// Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Vec<Change>> {
@@ -89,7 +89,7 @@ impl Source {
     }
 
     /// The initial state in pieces, so that tens of thousands of objects need not be in memory at once: first an empty
-    /// `Reset` for each kind, then `Apply`s. `None` when it is complete; [`Source::next`] goes on from there.
+    /// `Reset` for each kind, then `Apply`s. `None` when it is complete; [`Source::next`] continues from there.
     ///
     /// Cancelling loses nothing.
     pub async fn initial(&mut self) -> Option<Vec<Change>> {
@@ -111,12 +111,12 @@ impl Source {
         }
     }
 
-    /// How old what is known is. A directory is always current.
+    /// The age of the known state. A directory is always current.
     pub fn freshness(&self) -> watch::Receiver<Freshness> {
         self.freshness.clone()
     }
 
-    /// What could not be read, as it stands now.
+    /// The current problems.
     pub fn problems(&self) -> watch::Receiver<Vec<Problem>> {
         self.problems.clone()
     }

@@ -17,6 +17,9 @@ pub(crate) fn in_plain_words(error: &str) -> Cow<'_, str> {
                 value.trim_matches('`')
             ));
         }
+        if error.starts_with("invalid length ") && error.contains(", expected struct ") {
+            return Some("a list is not allowed; allowed: a map".to_owned());
+        }
         let rest = error
             .strip_prefix("invalid type: ")
             .or_else(|| error.strip_prefix("invalid value: "))?;

@@ -54,7 +54,7 @@ fn collect(schema: &Value, value: &Value, at: &str, found: &mut Vec<FieldError>)
             Some(schema) => collect(schema, value, &field, found),
             None => found.push(FieldError::new(
                 field,
-                reason(name, known.keys().map(String::as_str).collect()),
+                reason(name, &known.keys().map(String::as_str).collect::<Vec<_>>()),
             )),
         }
     }
@@ -150,7 +150,7 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     ) -> Result<V::Value, Error> {
         let names = self.value.as_object().into_iter().flat_map(|fields| fields.keys());
         for name in names.filter(|name| !known.contains(&name.as_str())) {
-            let error = FieldError::new(self.field(name), reason(name, known.to_vec()));
+            let error = FieldError::new(self.field(name), reason(name, known));
             self.found.borrow_mut().push(error);
         }
         self.deserialize_any(visitor)
@@ -162,8 +162,8 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     }
 }
 
-fn reason(name: &str, allowed: Vec<&str>) -> String {
-    let likely = likely(name, &allowed).map(|likely| format!("; did you mean {likely:?}?"));
+fn reason(name: &str, allowed: &[&str]) -> String {
+    let likely = likely(name, allowed).map(|likely| format!("; did you mean {likely:?}?"));
     format!(
         "unknown field{} allowed: {}",
         likely.unwrap_or_else(|| ";".into()),

@@ -1,7 +1,7 @@
-//! Routes, endpoints and hosts, joined: what a data path and the conditions of its objects need to know of the cluster.
+//! Routes, endpoints and owners of hosts, joined: the state of the cluster for a data path and for conditions of objects.
 //!
-//! Hosts are decided about when [`View::settle`] is called, and not before the first state is complete: only then it is
-//! known who claimed a host first.
+//! [`View::settle`] decides the owners of hosts. It must not be called before the initial state is complete, because only
+//! then it is known who claimed a host first.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,7 +20,7 @@ use crate::index::Index;
 use crate::object::{Kind, Object, ObjectId};
 use crate::routes::{RouteChange, RouteIndex};
 
-/// How hosts are decided about.
+/// How the owners of hosts are decided.
 #[derive(Debug, Clone)]
 pub struct HostSettings {
     /// Whether a host belongs to one namespace. If not, all rules of all namespaces compete.
@@ -29,25 +29,25 @@ pub struct HostSettings {
     pub cluster_domain: String,
 }
 
-/// Something that has changed for whoever reads the view.
+/// A change that readers of the view must know.
 #[derive(Debug, Clone)]
 pub enum ViewChange {
     /// A route.
     Route(RouteChange),
-    /// What [`View::endpoints`] says of the ports of a Service.
+    /// The endpoints of a Service.
     Endpoints(ServiceKey),
 }
 
-/// Hosts that a route asks for and of which it does not get all requests.
+/// Hosts of a route that does not get all requests for them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HostConflicts {
     /// Those that belong to another namespace.
     pub lost: Vec<Lost>,
-    /// Those for which another route asks for the same requests and goes before it: the host, and that route.
+    /// Those for which another route gets the same requests: the host, and that route.
     pub shadowed: BTreeMap<HostPattern, TargetKey>,
 }
 
-/// The joined fold.
+/// The joined index.
 #[derive(Debug)]
 pub struct View {
     settings: HostSettings,
@@ -84,7 +84,7 @@ impl Index for View {
 }
 
 impl View {
-    /// A view of nothing.
+    /// An empty view.
     pub fn new(settings: HostSettings) -> Self {
         Self {
             shadows: Shadows::new(settings.owned),
@@ -116,18 +116,17 @@ impl View {
         self.endpoint_index.endpoints(service)
     }
 
-    /// Sets who owns contested hosts, as it was recorded.
+    /// Replaces the record of who owns contested hosts.
     pub fn set_record(&mut self, owners: Owners) {
         self.claims.set_record(owners);
     }
 
-    /// The hosts that more than one namespace claims, and who owns them: what is to be recorded.
+    /// The hosts that more than one namespace claims, each with its owner: what the record should be.
     pub fn contested(&self) -> Owners {
         self.claims.contested()
     }
 
-    /// Decides about the hosts that have changed since the last time. Returns the routes whose hosts or conflicts are not what
-    /// they were.
+    /// Decides the hosts that have changed since the last call. Returns the routes whose hosts or conflicts have changed.
     pub fn settle(&mut self) -> BTreeSet<TargetKey> {
         let mut concerned = self.claims.settle();
         let mut candidates = std::mem::take(&mut self.unsettled);
@@ -281,7 +280,7 @@ mod tests {
         view.delete(&route("shop", "c", LATE, "a.test", "/c").id());
         assert!(
             view.settle().contains(&TargetKey::object("shop", "b")),
-            "told that it is mended"
+            "its conflict is over"
         );
         assert_eq!(conflicts(&view), [""; 0]);
     }
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_joins_routes_and_endpoints_and_forgets_what_a_reset_does_not_name() {
+    fn a_view_joins_routes_and_endpoints_and_drops_objects_missing_in_a_reset() {
         let mut view = view(true);
         let changes = view.apply(&route("shop", "a", EARLY, "a.test", "/"));
         assert!(

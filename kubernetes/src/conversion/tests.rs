@@ -47,7 +47,7 @@ fn one_trigger_gets_the_scalers_address_and_nothing_else() {
 }
 
 #[test]
-fn several_triggers_are_told_apart_by_name() {
+fn several_triggers_are_distinguished_by_name() {
     let mut object = object(&json!([trigger(Some("a"), "a.test"), trigger(Some("b"), "b.test")]));
     let conversion = convert(&object, "scaler.keda:9090").unwrap();
     apply(&conversion, &mut object);

@@ -1,4 +1,4 @@
-//! What is kept of Services and EndpointSlices: only what answers "where can requests for this port go now".
+//! The parts of Services and EndpointSlices that decide where requests for a port can go.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use keda_http_core::session::EndpointId;
 
 use super::AppProtocol;
-use crate::wired::leads_to_interceptors;
+use crate::wired::points_to_interceptors;
 
 /// A TCP port of a Service or of an EndpointSlice: in a Service the number clients use, in a slice the container's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,31 +19,27 @@ pub(super) struct Port {
     pub(super) protocol: AppProtocol,
 }
 
-/// A ready endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ready {
     pub(super) address: IpAddr,
-    /// Tells that an IPv4 and an IPv6 address are the same pod's: a hash of what the endpoint refers to, 0 for nothing.
+    /// Equal for the IPv4 and the IPv6 address of a pod: a hash of the endpoint's reference, 0 without one.
     pub(super) pod: u64,
 }
 
-/// An EndpointSlice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Slice {
     pub(super) ports: Box<[Port]>,
     pub(super) ready: Box<[Ready]>,
 }
 
-/// A Service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Facts {
     /// Its TCP ports.
     pub(super) ports: Box<[Port]>,
-    /// The name that it stands for, when it is of type ExternalName.
+    /// Its target, when it is of type ExternalName.
     pub(super) external_name: Option<Box<str>>,
 }
 
-/// What matters of a Service.
 pub(super) fn facts_of(service: &Service) -> Facts {
     let Some(spec) = &service.spec else {
         return Facts::default();
@@ -63,7 +59,6 @@ pub(super) fn facts_of(service: &Service) -> Facts {
     }
 }
 
-/// A slice's TCP ports and ready endpoints.
 pub(super) fn slice_of(slice: &EndpointSlice) -> Slice {
     if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
         tracing::debug!(
@@ -73,7 +68,7 @@ pub(super) fn slice_of(slice: &EndpointSlice) -> Slice {
         );
         return Slice::default();
     }
-    if leads_to_interceptors(slice) {
+    if points_to_interceptors(slice) {
         return Slice::default();
     }
     let ports = slice.ports.as_deref().unwrap_or_default();
@@ -130,7 +125,7 @@ fn pod_of(target: &ObjectReference) -> u64 {
     id.0.max(1)
 }
 
-/// The same at every interceptor, whichever version it is of: it stands in cookies.
+/// The same at every interceptor of any version, because cookies contain it.
 pub(super) fn id_of_text(text: &str) -> EndpointId {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     let first = hash.as_ref().iter().take(8);

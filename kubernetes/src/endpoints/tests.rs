@@ -84,7 +84,7 @@ fn found(index: &EndpointIndex, port: PortRef) -> Vec<String> {
 }
 
 #[test]
-fn a_service_port_leads_by_its_name_to_the_containers_port() {
+fn a_service_port_is_resolved_by_its_name_to_the_containers_port() {
     let mut index = EndpointIndex::default();
     let ports = json!([{"name": "web", "port": 80, "targetPort": 8080}, {"name": "admin", "port": 81}]);
     assert_eq!(apply(&mut index, &service("api", &ports)), ["shop/api"]);
@@ -151,7 +151,7 @@ fn without_its_service_a_port_is_found_by_name_only() {
 }
 
 #[test]
-fn ready_is_what_kubernetes_calls_ready() {
+fn readiness_is_that_of_kubernetes() {
     let table = [
         (json!(null), true),
         (json!({}), true),
@@ -212,7 +212,7 @@ fn one_address_for_a_pod_of_both_families() {
 }
 
 #[test]
-fn what_has_no_address_is_passed_over() {
+fn endpoints_without_an_address_are_ignored() {
     let mut index = EndpointIndex::default();
     let ports = json!([{"name": "web", "port": 1}, {"name": "any"}, {"name": "udp", "port": 2, "protocol": "UDP"}]);
     apply(
@@ -254,7 +254,7 @@ fn the_protocol_is_the_service_ports_else_the_slices() {
 }
 
 #[test]
-fn what_changes_nothing_touches_nothing() {
+fn unchanged_objects_report_no_change() {
     let mut index = EndpointIndex::default();
     let api = service("api", &json!([{"port": 80}]));
     let mut labelled = api.clone();
@@ -293,7 +293,7 @@ fn a_slice_can_move_to_another_service() {
 }
 
 #[test]
-fn a_reset_takes_away_what_is_not_in_it() {
+fn a_reset_removes_objects_missing_in_it() {
     let mut index = EndpointIndex::default();
     let ports = json!([{"name": "web", "port": 1}]);
     apply(&mut index, &service("api", &ports));

@@ -30,8 +30,8 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Whether the API server takes it: those of older releases of the Go add-on it does not, and refuses every write
-    /// of the object that leaves one there.
+    /// Whether the API server accepts it. It refuses every write of an object with an incomplete condition, as older
+    /// releases of the Go add-on left them.
     pub fn is_complete(&self) -> bool {
         self.last_transition_time.is_some() && !self.reason.is_empty()
     }

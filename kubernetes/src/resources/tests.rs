@@ -94,7 +94,7 @@ fn an_http_scaled_object_is_read_and_written_whole() {
 }
 
 #[test]
-fn what_is_not_given_has_upstreams_defaults() {
+fn missing_fields_have_upstreams_defaults() {
     let route: InterceptorRouteSpec = serde_json::from_value(
         json!({"target": {"service": "a", "port": 1}, "scalingMetric": {"requestRate": {"targetValue": 1}}}),
     )
@@ -120,7 +120,7 @@ fn what_is_not_given_has_upstreams_defaults() {
 }
 
 #[test]
-fn a_scaled_object_is_read_past_what_we_do_not_know() {
+fn unknown_fields_of_a_scaled_object_are_ignored() {
     let spec = json!({
         "scaleTargetRef": {"name": "api", "envSourceContainerName": "x"},
         "minReplicaCount": 0, "cooldownPeriod": 5, "pollingInterval": 30,
@@ -137,7 +137,7 @@ fn a_scaled_object_is_read_past_what_we_do_not_know() {
 }
 
 #[test]
-fn trigger_metadata_that_is_no_text_is_refused_by_key() {
+fn trigger_metadata_that_is_not_a_string_is_refused_by_key() {
     let refused = |value: Value| {
         let trigger = json!({"type": "kedify-http", "metadata": {"hosts": "a", "port": value}});
         serde_json::from_value::<ScaleTrigger>(trigger).unwrap_err().to_string()

@@ -4,7 +4,7 @@ use http::StatusCode;
 use keda_http_core::route::reply::{Reply, Requests, StaticResponse, When};
 use keda_http_core::trigger::{Healthcheck, HealthcheckResponse};
 
-/// How a health check is answered, by the interceptor or by the workload: either way it is no traffic.
+/// The reply to health checks. They do not count as traffic, whether the interceptor or the workload answers.
 pub(super) fn healthcheck(check: Option<&Healthcheck>) -> Vec<Reply> {
     let reply = check.map(|check| Reply {
         to: Requests::Path(check.path.clone()),

@@ -8,11 +8,11 @@ use keda_http_core::route::reply::Reply;
 use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
 use keda_http_core::trigger::{Autowire, Healthcheck};
 
+use super::created;
 use super::healthcheck::healthcheck;
-use super::{created, key_of};
 use crate::checked_fields::{CATCH_ALL, Fields};
 use crate::fields::FieldError;
-use crate::object::namespace_of;
+use crate::object::{namespace_of, target_key};
 use crate::resources::{HttpScaledObject, HttpScaledObjectSpec};
 use crate::scaling;
 
@@ -34,7 +34,7 @@ pub(super) fn route(object: &HttpScaledObject) -> Result<(Route, Vec<String>), V
         fields.warn(format_args!("spec"), CATCH_ALL);
     }
     let window = scaling.map_or(Duration::ZERO, |scaling| scaling.activity_window());
-    let key = key_of(&object.metadata);
+    let key = target_key(&object.metadata);
     let created = created(&object.metadata);
     let warnings = fields.take_warnings();
     let route = kedify.map(|kedify| Route {

@@ -9,10 +9,10 @@ use keda_http_core::route::reply::{Reply, Requests, When};
 use keda_http_core::route::{ColdStart, Overflow, Route, Rule, ServiceRef, Timeouts};
 
 use super::static_response::static_response;
-use super::{created, key_of, session};
+use super::{created, session};
 use crate::checked_fields::{CATCH_ALL, Fields};
 use crate::fields::FieldError;
-use crate::object::namespace_of;
+use crate::object::{namespace_of, target_key};
 use crate::resources::{self, InterceptorRoute, InterceptorRouteSpec, ResponseMode, RoutingRule, StaticRoute};
 use crate::scaling;
 
@@ -31,7 +31,7 @@ pub(super) fn route(object: &InterceptorRoute) -> Result<(Route, Vec<String>), V
     let cold_start = cold_start(spec, &mut fields);
     let session = session::session(&object.metadata, spec.session_persistence.as_ref(), &mut fields);
     let window = scaling.map_or(Duration::ZERO, |scaling| scaling.activity_window());
-    let key = key_of(&object.metadata);
+    let key = target_key(&object.metadata);
     let created = created(&object.metadata);
     let warnings = fields.take_warnings();
     let route = upstream.map(|upstream| Route {

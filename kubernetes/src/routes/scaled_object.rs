@@ -6,10 +6,10 @@ use keda_http_core::route::{Route, Rule, ServiceRef, Timeouts};
 use keda_http_core::target::TargetKey;
 use keda_http_core::trigger::{Autowire, KEDIFY_HTTP, KedifyHttp, TRIGGER_NAME_KEY};
 
+use super::created;
 use super::healthcheck::healthcheck;
-use super::{created, key_of};
 use crate::fields::FieldError;
-use crate::object::namespace_of;
+use crate::object::{namespace_of, target_key};
 use crate::resources::{ScaleTrigger, ScaledObject};
 
 /// What one trigger has become.
@@ -107,7 +107,7 @@ fn key(object: &ScaledObject, trigger: &ScaleTrigger, single: bool) -> Option<Ta
                 name,
             ))
         }
-        None => single.then(|| key_of(&object.metadata)),
+        None => single.then(|| target_key(&object.metadata)),
     }
 }
 

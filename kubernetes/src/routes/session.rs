@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keda_http_core::session::Session;
 
-use super::key_of;
 use crate::checked_fields::Fields;
+use crate::object::target_key;
 use crate::resources::{SessionPersistence, SessionPersistenceType};
 
 /// The longest name of a cookie; upstream's limit.
@@ -53,7 +53,7 @@ fn cookie_name(name: &str) -> Result<String, String> {
 
 /// Upstream's: of the object, so that routes of one host do not overwrite each other's sessions.
 fn default_name(metadata: &ObjectMeta) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key_of(metadata).as_str().as_bytes());
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, target_key(metadata).as_str().as_bytes());
     let hex: String = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("keda-session-{hex}")
 }

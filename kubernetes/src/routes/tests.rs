@@ -267,7 +267,7 @@ fn a_response_that_cannot_be_given_is_refused_by_field() {
 }
 
 #[test]
-fn what_a_cold_start_or_a_static_route_needs_is_said() {
+fn missing_parts_of_cold_starts_and_static_routes_are_named() {
     let table = [
         (
             json!({"coldStart": {"overflow": "Placeholder"}}),
@@ -319,7 +319,7 @@ fn headers_about_the_connection_are_left_out_of_responses() {
 }
 
 #[test]
-fn sessions_are_kept_by_a_cookie_of_the_routes_own() {
+fn each_route_has_a_session_cookie_of_its_own() {
     let session = |given: Value| only(&route("api", &to("api", &json!({"sessionPersistence": given})))).session;
     let own = session(json!({"type": "Cookie", "absoluteTimeout": "1h", "cookie": {"name": "sticky"}}));
     let expected = Session {
@@ -363,7 +363,7 @@ fn an_http_scaled_object_becomes_a_route() {
 }
 
 #[test]
-fn the_failovers_time_goes_before_condition_wait() {
+fn the_failovers_timeout_takes_precedence_over_condition_wait() {
     let table = [
         (json!({"timeouts": {"conditionWait": "5s"}}), Some(5)),
         (json!({"timeouts": {"conditionWait": "0s"}}), None),
@@ -525,7 +525,7 @@ fn triggers_of_others_make_no_routes() {
 }
 
 #[test]
-fn several_triggers_are_told_apart_by_name() {
+fn several_triggers_are_distinguished_by_name() {
     let mut index = RouteIndex::default();
     assert_eq!(
         apply(&mut index, &scaled("api", &json!([trigger("one", &json!({}))]))),
@@ -574,7 +574,7 @@ fn a_trigger_without_a_name_of_its_own_is_refused_by_itself() {
 }
 
 #[test]
-fn a_bad_trigger_harms_no_other_and_keeps_its_last_good_route() {
+fn an_invalid_trigger_affects_no_other_and_keeps_its_last_valid_route() {
     let mut index = RouteIndex::default();
     let both = |port: &str| {
         json!([
@@ -605,7 +605,7 @@ fn a_bad_trigger_harms_no_other_and_keeps_its_last_good_route() {
 }
 
 #[test]
-fn every_slip_of_an_interceptor_route_is_told_with_its_field() {
+fn every_error_in_an_interceptor_route_names_its_field() {
     let spec = json!({
         "target": {"service": "", "port": 70000},
         "rules": [
@@ -679,7 +679,7 @@ fn an_empty_host_is_refused_and_does_not_match_every_host() {
 }
 
 #[test]
-fn what_cannot_be_used_says_what_is_allowed() {
+fn invalid_values_are_refused_with_what_is_allowed() {
     let table = [
         (
             json!({"target": {"service": "a"}}),
@@ -699,11 +699,11 @@ fn what_cannot_be_used_says_what_is_allowed() {
         ),
         (
             json!({"scalingMetric": {"requestRate": {"targetValue": 1, "granularity": "0s"}}}),
-            "spec.scalingMetric.requestRate.granularity: \"0s\" is not a valid granularity; allowed: a duration above zero, such as 1s",
+            "spec.scalingMetric.requestRate.granularity: it must be longer than 0",
         ),
         (
             json!({"scalingMetric": {"requestRate": {"targetValue": 1, "window": "1s", "granularity": "1m"}}}),
-            "spec.scalingMetric.requestRate.window: 1s is shorter than the granularity 1m0s; allowed: the granularity or longer",
+            "spec.scalingMetric.requestRate.window: the window must be at least as long as the granularity (1m0s)",
         ),
     ];
     for (more, expected) in table {
@@ -732,7 +732,7 @@ fn a_refused_object_keeps_its_last_good_route_until_it_is_deleted() {
 }
 
 #[test]
-fn what_changes_no_route_tells_nothing() {
+fn objects_that_change_no_route_report_nothing() {
     let mut index = RouteIndex::default();
     let mut document = route("api", &to("a", &json!({})));
     assert_eq!(apply(&mut index, &document), ["shop/api -> a"]);
@@ -767,7 +767,7 @@ fn the_same_name_is_used_in_the_order_of_kinds() {
 }
 
 #[test]
-fn a_reset_takes_away_what_is_not_in_it() {
+fn a_reset_removes_objects_missing_in_it() {
     let mut index = RouteIndex::default();
     apply(&mut index, &route("a", &to("a", &json!({}))));
     apply(&mut index, &route("b", &to("b", &json!({}))));

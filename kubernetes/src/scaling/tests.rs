@@ -101,7 +101,7 @@ fn an_http_scaled_object_is_scaled_by_one_in_upstreams_order() {
 }
 
 #[test]
-fn what_cannot_be_used_leaves_the_last_good_scaling() {
+fn an_invalid_object_keeps_its_last_valid_scaling() {
     let mut index = ScalingIndex::default();
     let good = json!({"concurrency": {"targetValue": 5}});
     assert!(changed(&mut index, &Change::Apply(route("api", &good))));

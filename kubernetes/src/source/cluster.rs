@@ -2,13 +2,13 @@
 //!
 //! Routes are watched everywhere, or in the one namespace that is allowed; Services, EndpointSlices and the ConfigMaps
 //! with response bodies only in namespaces that have routes: what no route refers to is neither sent nor kept.
-//! (Who looks after the EndpointSlices of autowire also sees the namespaces in which some are left.)
+//! (The controller of autowire also sees the namespaces in which EndpointSlices of autowire are left.)
 //!
 //! # Layout
 //!
 //! - `client`, `connections`: the client of the API server.
 //! - `watch`: a task for each watch, which reads and parses; `selection` is its request, `answer` the response, `failure`
-//!   what can go wrong, and `pacing` how long it waits.
+//!   why it failed, and `pacing` how long it waits.
 //! - `gathering`: the one task that joins the reports of all watches; `demand` knows which namespaces have routes, `known`
 //!   the objects of one watch, `troubles` what is wrong.
 
@@ -59,10 +59,10 @@ pub struct ClusterSettings {
     pub autowired: bool,
 }
 
-/// Begins to watch. Nothing here fails: what the API server refuses is reported as a problem, and tried again.
+/// Begins to watch. This cannot fail: what the API server refuses is reported as a problem, and tried again.
 ///
-/// A kind that may not be read (403) or does not exist (404) counts as empty until that is mended. Anything else that
-/// goes wrong at the start holds the initial state back, because nothing is known yet.
+/// A kind that may not be read (403) or does not exist (404) counts as empty until that is fixed. Any other failure at
+/// the start delays the initial state, because nothing is known yet.
 pub fn open(client: kube::Client, settings: ClusterSettings) -> Source {
     open_paced(client, settings, Pacing::default())
 }

@@ -95,7 +95,7 @@ fn the_winner_is_the_route_that_the_table_finds() {
             .iter()
             .flat_map(|route| shadows.winners(route, hosts(route)).into_values())
             .collect();
-        assert_eq!(winners, [found.clone()], "{one:?} {other:?}");
+        assert_eq!(winners, std::slice::from_ref(found), "{one:?} {other:?}");
     }
 }
 
@@ -108,11 +108,10 @@ fn a_change_among_ten_thousand_routes_of_a_host_looks_at_its_own_conditions() {
     let mut routes: Vec<Route> = (0..10_000).map(own).collect();
     let mut shadows = of_all(&routes);
     shadows.settle();
-    for i in 0..1_000 {
-        let rival = own(i + 1).rules;
-        shadows.remove(&routes[i], hosts(&routes[i]));
-        routes[i].rules = rival;
-        shadows.insert(&routes[i], hosts(&routes[i]));
+    for (i, route) in routes.iter_mut().enumerate().take(1_000) {
+        shadows.remove(route, hosts(route));
+        route.rules = own(i + 1).rules;
+        shadows.insert(route, hosts(route));
         assert_eq!(
             shadows.unsettled.len(),
             2,

@@ -1,5 +1,5 @@
-//! What the API server answers: pages of lists, and lines of watches. Of an object no more is read here than which one it
-//! is, so that one that cannot be parsed does not cost the others.
+//! Responses of the API server: pages of lists, and lines of watches. The identity of an object is parsed separately, so
+//! that an invalid object does not affect the others.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 
 use crate::object::{Kind, Object, ObjectError, ObjectId};
 
-/// A page of a list.
 #[derive(Deserialize)]
 pub struct Page<'a> {
     metadata: PageMetadata,
@@ -26,31 +25,26 @@ struct PageMetadata {
 }
 
 impl<'a> Page<'a> {
-    /// From the text of the answer.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }
 
-    /// The objects of the page.
     pub fn items(&self, kind: Kind) -> impl Iterator<Item = Result<Item, serde_json::Error>> {
         self.items.iter().flatten().map(move |text| Item::parse(kind, text))
     }
 
-    /// What to ask for the next page with; `None` for the last one.
+    /// The token of the next page; `None` on the last one.
     pub fn continue_token(&self) -> Option<String> {
         self.metadata.continue_token.clone().filter(|token| !token.is_empty())
     }
 
-    /// The version that the list is of.
     pub fn version(&self) -> &str {
         &self.metadata.resource_version
     }
 }
 
-/// An object as the API server has it.
 #[derive(Debug)]
 pub struct Item {
-    /// Which one.
     pub id: ObjectId,
     /// Its resource version, an opaque string.
     pub version: String,
@@ -66,6 +60,7 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
+    #[serde(default)]
     name: String,
     #[serde(default)]
     namespace: String,
@@ -73,22 +68,18 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn of(text: &RawValue) -> Result<Self, serde_json::Error> {
+    fn parse(text: &RawValue) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text.get()).map(|head: Head| head.metadata)
     }
 
     fn id(&self, kind: Kind) -> ObjectId {
-        ObjectId {
-            kind,
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        }
+        ObjectId::new(kind, &self.namespace, &self.name)
     }
 }
 
 impl Item {
     fn parse(kind: Kind, text: &RawValue) -> Result<Self, serde_json::Error> {
-        let metadata = Metadata::of(text)?;
+        let metadata = Metadata::parse(text)?;
         Ok(Self {
             id: metadata.id(kind),
             version: metadata.resource_version,
@@ -97,16 +88,13 @@ impl Item {
     }
 }
 
-/// A line of a watch.
 #[derive(Debug)]
 pub enum Event {
-    /// An object is new or has changed.
     Present(Item),
     /// An object was deleted, as of this version.
     Deleted(ObjectId, String),
-    /// Everything up to this version has been sent.
+    /// All changes up to this version have been sent.
     Bookmark(String),
-    /// The watch has failed.
     Error(Box<Status>),
 }
 
@@ -118,30 +106,15 @@ struct Line<'a> {
     object: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct BookmarkHead {
-    metadata: BookmarkMetadata,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BookmarkMetadata {
-    resource_version: String,
-}
-
 impl Event {
-    /// From a line.
     pub fn parse(kind: Kind, line: &str) -> Result<Self, serde_json::Error> {
         let Line { what, object } = serde_json::from_str(line)?;
         Ok(match &*what {
             "DELETED" => {
-                let metadata = Metadata::of(object)?;
+                let metadata = Metadata::parse(object)?;
                 Self::Deleted(metadata.id(kind), metadata.resource_version)
             }
-            "BOOKMARK" => {
-                let head: BookmarkHead = serde_json::from_str(object.get())?;
-                Self::Bookmark(head.metadata.resource_version)
-            }
+            "BOOKMARK" => Self::Bookmark(Metadata::parse(object)?.resource_version),
             "ERROR" => Self::Error(serde_json::from_str(object.get())?),
             // ADDED and MODIFIED; an event type of the future cannot mean that the object was deleted.
             _ => Self::Present(Item::parse(kind, object)?),

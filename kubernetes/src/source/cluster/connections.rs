@@ -1,7 +1,7 @@
 //! Connections to the API server: many watches on few of them.
 //!
-//! An API server takes 100 streams on an HTTP/2 connection, and a client that needs more waits silently; so there
-//! are several. Each is asked whether it is alive, which is how a host that vanished without closing its connections is noticed.
+//! An API server allows 100 streams on an HTTP/2 connection, and a client that needs more waits silently, so there are
+//! several connections. Keep-alive pings detect a host that vanished without closing its connections.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,18 +21,17 @@ use kube::{Config, Error};
 use parking_lot::Mutex;
 use tower::Service;
 
-/// Streams on a connection at most: what API servers allow, less a reserve for what a request in passing adds.
+/// The most streams on a connection: what API servers allow, less a reserve for concurrent requests.
 const STREAMS: usize = 80;
-/// For a connection to the API server: it is near, or away.
+/// The API server is near, so a connection that takes longer will not come.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection is asked whether it is alive.
+/// The interval of keep-alive pings.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
-/// How long it may take to say so.
+/// A connection without a response to a ping for this long is dead.
 const ALIVE_WITHIN: Duration = Duration::from_secs(10);
 
 type Connector = HttpsConnector<HttpConnector>;
 
-/// The connections.
 #[derive(Clone)]
 pub struct Connections {
     connector: Connector,
@@ -45,11 +44,10 @@ struct Lane {
     streams: Arc<Stream>,
 }
 
-/// Held by every request of a lane until its answer has ended: they are counted.
+/// Held by every request of a lane until its response has ended, so that its references count the streams.
 struct Stream;
 
 impl Connections {
-    /// Nothing is connected yet.
     pub fn new(config: &Config) -> Result<Self, Error> {
         Ok(Self {
             connector: connector(config)?,
@@ -57,7 +55,7 @@ impl Connections {
         })
     }
 
-    /// The first lane with room, so that the later ones get empty.
+    /// The first lane with room, so that later lanes run empty and are closed.
     fn lane(&self) -> (legacy::Client<Connector, Body>, Arc<Stream>) {
         let mut lanes = self.lanes.lock();
         let streams = |lane: &Lane| Arc::strong_count(&lane.streams) - 1;

@@ -13,17 +13,13 @@ pub struct Demand {
     routes: HashMap<String, HashSet<(Kind, Box<str>)>>,
 }
 
-/// A change of the namespaces that are watched.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// This namespace has its first object.
     First(String),
-    /// This namespace has no object left.
     Last(String),
 }
 
 impl Demand {
-    /// The object exists.
     pub fn add(&mut self, object: &Object) -> Option<Changed> {
         if !counts(object) {
             return self.remove(&object.id());
@@ -35,7 +31,6 @@ impl Demand {
         first.then_some(Changed::First(id.namespace))
     }
 
-    /// The object was deleted.
     pub fn remove(&mut self, id: &ObjectId) -> Option<Changed> {
         let Entry::Occupied(mut routes) = self.routes.entry(id.namespace.clone()) else {
             return None;

@@ -1,28 +1,24 @@
-//! Why a list or a watch has failed, and what that means for the next try.
+//! Why a list or a watch failed, and what the next attempt must do.
 
 use std::error::Error;
 
 use kube::core::Status;
 use tokio::time::Instant;
 
-/// Why a request has failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// The status of the answer, when there was one.
     code: Option<u16>,
-    /// For people.
     pub reason: String,
     /// When the API server last responded.
     pub since: Instant,
 }
 
 impl Failure {
-    /// As of now.
     pub fn now(code: Option<u16>, reason: impl Into<String>) -> Self {
         Self::since(Instant::now(), code, reason)
     }
 
-    /// Nothing has been heard since then.
+    /// The API server has not responded since `heard`.
     pub fn silent(heard: Instant) -> Self {
         Self::since(heard, None, "the API server does not respond")
     }
@@ -32,23 +28,22 @@ impl Failure {
         Self { code, reason, since }
     }
 
-    /// The version that was asked for is too old: the usual end of a watch that has fallen behind.
+    /// The requested version is too old: the usual end of a watch that has fallen behind.
     pub fn is_gone(&self) -> bool {
         self.code == Some(410)
     }
 
-    /// The kind does not exist, or may not be read: somebody has to mend that.
+    /// The kind does not exist, or may not be read: somebody has to fix that.
     pub fn is_refusal(&self) -> bool {
         matches!(self.code, Some(403 | 404))
     }
 
-    /// The kind does not exist.
     pub fn is_missing(&self) -> bool {
         self.code == Some(404)
     }
 
-    /// Whether a watch that is answered so cannot go on from where it was. The API server's refusals of a request say
-    /// so, except for the ones that are about who asks, and how often.
+    /// Whether the watch cannot resume from its version: the API server rejected the request itself, not the caller (401)
+    /// or the rate of requests (408, 429).
     pub fn needs_list(&self) -> bool {
         matches!(self.code, Some(400..500)) && !matches!(self.code, Some(401 | 408 | 429))
     }

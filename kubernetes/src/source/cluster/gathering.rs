@@ -19,53 +19,47 @@ use crate::object::{Kind, ObjectId};
 use crate::source::{Change, nothing};
 use crate::wired;
 
-/// Unread reports of watches; when there are more, the watches wait.
+/// The most unread reports; when there are more, the watches wait.
 pub const REPORTS: usize = 256;
 /// The ConfigMaps that response bodies may be taken from; upstream's label.
 const RESPONSE_BODIES: &str = "http.keda.sh/response-body=true";
 /// The most changes that are published together.
 const BATCH: usize = 256;
 
-/// A running watch.
 struct Running {
     selection: Selection,
     known: Known,
-    /// Whether its list is complete.
     listed: bool,
     #[expect(dead_code, reason = "held for its drop, which ends the watch")]
     task: AbortOnDropHandle<()>,
 }
 
-/// What the objects of a watch are for.
+/// What the objects of a watch are used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// They are handed on, and their namespaces are watched.
+    /// They are published, and their namespaces are watched.
     Routes,
-    /// Their namespaces are watched; they themselves are handed on by the watches of those.
+    /// Only their namespaces are watched; the watches of those publish the objects.
     Marks,
-    /// They are handed on.
     Others,
 }
 
-/// Where changes go.
 pub struct Outlet {
     /// The initial state; `None` when it is complete.
     pub pieces: Option<mpsc::Sender<Vec<Change>>>,
-    /// What comes after it.
     pub changes: mpsc::UnboundedSender<Vec<Change>>,
 }
 
-/// The task that owns the watches.
 pub struct Gathering {
     settings: ClusterSettings,
     access: Access,
     reports: mpsc::Receiver<(u64, Report)>,
-    /// By number; numbers are never used again.
+    /// By number; numbers are never reused.
     watches: BTreeMap<u64, Running>,
     started: u64,
-    /// The watches that hold the initial state back.
+    /// The watches without which the initial state is not complete.
     awaited: BTreeSet<u64>,
-    /// The namespaces that have no route any more, and until when they are still watched.
+    /// The namespaces whose last route is gone, and until when they are still watched.
     ending: BTreeMap<String, Instant>,
     demand: Demand,
     troubles: Troubles,
@@ -111,7 +105,7 @@ impl Gathering {
         }
     }
 
-    /// Handles a report, and those that have arrived meanwhile.
+    /// Handles a report, and those that have arrived since.
     fn receive_all(&mut self, number: u64, report: Report) {
         self.receive(number, report);
         while self.batch.len() < BATCH
@@ -207,7 +201,7 @@ impl Gathering {
     }
 
     fn delete(&mut self, role: Role, id: ObjectId) {
-        // A ConfigMap of our own may also be one with response bodies.
+        // Two watches may report one ConfigMap: one of our own may also have response bodies.
         if id.kind == Kind::ConfigMap && self.watches.values().any(|watch| watch.known.contains(&id)) {
             return;
         }
@@ -221,9 +215,8 @@ impl Gathering {
 
     /// Begins the watches of a namespace with its first route or mark, and ends them some time after its last.
     ///
-    /// There is one for each namespace, however many there are, and not one for all: what happens in a namespace
-    /// without routes is never sent to us, and a namespace whose first route comes later needs no list of the whole
-    /// cluster. Over HTTP/2 a watch is a stream, not a connection.
+    /// Each namespace has watches of its own: changes in namespaces without routes are never sent to us, and the first
+    /// route of a namespace needs no list of the whole cluster. Over HTTP/2 a watch is a stream, not a connection.
     fn update_watches(&mut self, changed: Option<Changed>) {
         match changed {
             None => {}
@@ -242,7 +235,6 @@ impl Gathering {
         }
     }
 
-    /// What is watched in a namespace that has routes.
     fn selections_of(&self, namespace: &str) -> Vec<Selection> {
         let kinds = [Kind::Service, Kind::EndpointSlice, Kind::ConfigMap];
         let watched = kinds.into_iter().filter(|kind| self.settings.kinds.contains(kind));
@@ -288,7 +280,7 @@ impl Gathering {
         let Some(watch) = self.watches.get_mut(&number) else {
             return;
         };
-        // What does not exist, and of which nothing was there, is as good as listed.
+        // A kind that does not exist has no objects to list.
         watch.listed &= !(failure.is_missing() && watch.known.is_empty());
         let nothing_to_know = failure.is_refusal() && !watch.listed;
         if nothing_to_know {

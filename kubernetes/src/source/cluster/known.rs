@@ -1,18 +1,17 @@
-//! The objects that one watch has reported, by name and version: a new list then shows which ones were deleted, and
-//! unchanged ones are not reported again.
+//! The objects that one watch has reported, by name and version: a new list shows which ones were deleted, and unchanged
+//! objects are not reported again.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use crate::object::{Kind, ObjectId};
 
-/// The objects of one watch.
 #[derive(Debug)]
 pub struct Known {
     kind: Kind,
     /// The namespace of all of them, where it is one.
     namespace: Option<Box<str>>,
-    /// By name, or `namespace/name`, a hash of the version.
+    /// By name, or `namespace/name`: a hash of the version.
     objects: HashMap<Box<str>, u64>,
     versions: RandomState,
     /// While a list is read: the objects that it has not contained yet.
@@ -87,10 +86,6 @@ impl Known {
             Some(namespace) => (&**namespace, name),
             None => name.split_once('/').unwrap_or(("", name)),
         };
-        ObjectId {
-            kind: self.kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectId::new(self.kind, namespace, name)
     }
 }

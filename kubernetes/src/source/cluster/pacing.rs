@@ -1,29 +1,27 @@
-//! How much is asked for at once, how long is waited, and how often it is tried again.
+//! Page sizes, concurrency, timeouts and retry intervals of the watches.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// How the watches go about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Pacing {
-    /// Objects in one answer of a list: more are more memory at once.
+    /// Objects in one page of a list. A larger page takes more memory at once.
     pub page: u32,
-    /// Lists and starts of watches that may be on their way at once: so many answers may be in memory.
+    /// Concurrent requests for lists and starts of watches; so many responses may be in memory.
     pub requests: usize,
-    /// For the answer of a list, and the beginning of a watch's.
+    /// The timeout of a list, and of the response head of a watch.
     pub answer: Duration,
-    /// How long a watch lasts at least before it is begun anew, in whole seconds; up to half as long again.
+    /// The shortest duration of a watch, in whole seconds; jitter adds up to half of it.
     pub watch: Duration,
-    /// How much longer nothing may be heard.
+    /// How long after its duration a silent watch is given up.
     pub grace: Duration,
-    /// After the first failure; doubled with each further one.
+    /// The pause after the first failure; it doubles with each further one.
     pub first_pause: Duration,
-    /// The longest one: a held request may wait for what comes after the outage.
+    /// The longest pause: held requests may wait for changes that come after an outage.
     pub longest_pause: Duration,
-    /// After a refusal, which somebody has to mend.
+    /// The pause after a refusal, which somebody has to fix.
     pub refused_pause: Duration,
-    /// How long a namespace is watched after its last route: one that is replaced is gone for a moment, and what it leads to
-    /// is not to be unknown meanwhile.
+    /// How long a namespace is watched after its last route is deleted: a route that is replaced is missing for a moment,
+    /// and its endpoints must stay known.
     pub linger: Duration,
 }
 
@@ -44,32 +42,26 @@ impl Default for Pacing {
 }
 
 impl Pacing {
-    /// How long the next watch lasts. Watches that began together do not end together.
+    /// The duration of the next watch, jittered so that watches that began together do not end together.
     pub fn watch(&self) -> Duration {
-        let whole = self.watch + self.watch.mul_f64(chance() / 2.0);
+        let whole = self.watch + self.watch.mul_f64(fastrand::f64() / 2.0);
         Duration::from_secs(whole.as_secs().max(1))
     }
 
-    /// The pause after a refusal.
     pub fn after_refusal(&self) -> Duration {
         jittered(self.refused_pause)
     }
 
-    /// The pause after so many failures in a row.
+    /// The pause after this many failures in a row.
     pub fn after(&self, failures: u32) -> Duration {
         let doubled = self.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
         jittered(doubled.min(self.longest_pause))
     }
 }
 
-/// Between half of it and all of it, so that many watches do not come back together.
+/// Between half of the pause and all of it, so that many watches do not return together.
 fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + chance() / 2.0)
-}
-
-/// From 0 to 1.
-fn chance() -> f64 {
-    f64::from(RandomState::new().hash_one(()) as u32) / f64::from(u32::MAX)
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

@@ -7,21 +7,18 @@ use kube::core::{ApiResource, Request, Resource};
 
 use crate::object::Kind;
 
-/// Which objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Their kind.
     pub kind: Kind,
-    /// Their namespace; `None` is all of them.
+    /// `None`: all namespaces.
     pub namespace: Option<String>,
-    /// The one object of this name.
+    /// Only the object of this name.
     pub name: Option<String>,
-    /// Those with this label.
+    /// Only objects with this label.
     pub label: Option<Cow<'static, str>>,
 }
 
 impl Selection {
-    /// All objects of a kind, of one namespace or of all.
     pub fn all(kind: Kind, namespace: Option<String>) -> Self {
         Self {
             kind,
@@ -31,12 +28,10 @@ impl Selection {
         }
     }
 
-    /// The path of the API server.
     pub fn path(&self) -> String {
         DynamicObject::url_path(&api_resource(self.kind), self.namespace.as_deref())
     }
 
-    /// Asks for a page of the list.
     pub fn list(&self, page: u32, continue_token: Option<String>) -> Result<http::Request<Vec<u8>>, kube::Error> {
         let parameters = ListParams {
             label_selector: self.label.as_deref().map(str::to_owned),
@@ -50,7 +45,7 @@ impl Selection {
             .map_err(kube::Error::BuildRequest)
     }
 
-    /// Asks for what changes after a version, for so many seconds.
+    /// Asks for the changes after a version, for this many seconds.
     pub fn watch(&self, version: &str, seconds: u32) -> Result<http::Request<Vec<u8>>, kube::Error> {
         let parameters = WatchParams {
             label_selector: self.label.as_deref().map(str::to_owned),

@@ -232,7 +232,7 @@ async fn the_initial_state_comes_in_pieces_that_begin_with_nothing() {
 }
 
 #[tokio::test]
-async fn changes_are_told_in_their_order() {
+async fn changes_are_reported_in_order() {
     let (mut watched, _) = Watched::with(&[route("shop", "a")]).await;
     let server = &watched.server;
     server
@@ -314,7 +314,7 @@ async fn the_watches_of_a_namespace_begin_with_its_first_route_and_end_with_its_
 }
 
 #[tokio::test]
-async fn what_a_route_leads_to_stays_known_while_it_is_replaced() {
+async fn the_endpoints_of_a_route_stay_known_while_it_is_replaced() {
     let server = ApiServer::start().await;
     let objects = [route("shop", "a"), service("shop", "a"), slice("shop", "a-1")];
     objects.into_iter().for_each(|object| server.apply(object));
@@ -397,7 +397,7 @@ async fn the_slices_of_a_service_are_watched_after_the_last_route_of_their_names
 }
 
 #[tokio::test]
-async fn only_what_is_wanted_is_watched() {
+async fn only_the_wanted_kinds_are_watched() {
     let server = ApiServer::start().await;
     server.apply(route("shop", "a"));
     server.apply(route("elsewhere", "b"));
@@ -451,7 +451,7 @@ async fn a_config_map_of_our_own_with_response_bodies_stays_when_its_namespace_h
 }
 
 #[tokio::test]
-async fn a_malformed_object_keeps_its_last_good_state_and_harms_no_other() {
+async fn a_malformed_object_keeps_its_last_valid_state_and_affects_no_other() {
     let (mut watched, first) = Watched::with(&[route("shop", "a"), malformed("shop", "b"), route("shop", "c")]).await;
     assert_eq!(
         first,
@@ -484,7 +484,7 @@ async fn a_malformed_object_keeps_its_last_good_state_and_harms_no_other() {
 }
 
 #[tokio::test]
-async fn what_other_programs_note_about_an_object_is_not_kept() {
+async fn metadata_of_other_programs_is_dropped() {
     let (mut watched, _) = Watched::with(&[route("shop", "a")]).await;
     watched.server.apply(service("shop", "a"));
     let changes = timeout(SOON, watched.source.next()).await.unwrap().unwrap();

@@ -11,24 +11,21 @@ use super::selection::Selection;
 use crate::object::{Kind, ObjectId};
 use crate::source::{Freshness, Problem};
 
-/// A watch that fails.
 struct Failing {
     kind: Kind,
     path: String,
     reason: String,
     /// Whether somebody has to fix it, such as missing permissions.
     refused: bool,
-    /// Whether what is known is getting old. What is refused from the start is not known at all.
+    /// Whether known objects become stale. Of a kind that is refused from the start none are known.
     stale: bool,
     since: Instant,
     began: Timestamp,
 }
 
-/// What is wrong now.
 pub struct Troubles {
     failing: BTreeMap<u64, Failing>,
     invalid: BTreeMap<ObjectId, String>,
-    /// Whether something has changed since the last publication.
     changed: bool,
     problems: Sender<Vec<Problem>>,
     freshness: Sender<Freshness>,
@@ -71,7 +68,6 @@ impl Troubles {
         self.changed = true;
     }
 
-    /// The watch works again.
     pub fn recovered(&mut self, number: u64) {
         let Some(failing) = self.failing.remove(&number) else {
             return;
@@ -87,7 +83,6 @@ impl Troubles {
         self.changed |= self.failing.remove(&number).is_some();
     }
 
-    /// The object is not valid.
     pub fn invalid(&mut self, id: ObjectId, reason: String) {
         if self.invalid.get(&id) != Some(&reason) {
             tracing::warn!(object = %id, reason, "an object is not valid; its last valid state stays in force");
@@ -96,12 +91,10 @@ impl Troubles {
         }
     }
 
-    /// The object is valid, or was deleted.
     pub fn valid(&mut self, id: &ObjectId) {
         self.changed |= self.invalid.remove(id).is_some();
     }
 
-    /// Publishes what has changed.
     pub fn publish(&mut self) {
         if !std::mem::take(&mut self.changed) {
             return;
@@ -142,7 +135,7 @@ impl Troubles {
     }
 }
 
-/// One for all watches of a kind that fail.
+/// One problem for all failing watches of a kind.
 fn problem(group: &[&Failing]) -> Option<Problem> {
     let first = group.iter().min_by_key(|failing| failing.since)?;
     let more = match group.len() - 1 {

@@ -1,7 +1,7 @@
-//! One watch: a list, and then what changes after it; and how it goes on when the API server does not respond.
+//! One watch: a list, then the changes after it; and its retries when the API server does not respond.
 //!
-//! kube's own `watcher` is not used: it does not say when it is well again, waits for lists without a limit, and asks for
-//! ever for a version that is answered with 410 at once.
+//! kube's own `watcher` is not used: it does not report when it works again, has no timeout for lists, and retries
+//! forever with a version that is answered with 410 at once.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,12 +16,11 @@ use super::pacing::Pacing;
 use super::selection::Selection;
 use crate::object::ObjectId;
 
-/// What a watch reports.
 #[derive(Debug)]
 pub enum Report {
     /// A list starts: objects that are not in it do not exist any more.
     ListStarted,
-    /// The object exists: it is new, has changed, or is as before.
+    /// The object is new, has changed, or is unchanged.
     Present(Item),
     Deleted(ObjectId),
     ListComplete,
@@ -31,21 +30,17 @@ pub enum Report {
     Failing(Failure),
 }
 
-/// Sends reports, each with the number of its watch.
 pub type ReportSender = mpsc::Sender<(u64, Report)>;
 
-/// What all watches share.
 #[derive(Clone)]
 pub struct Access {
     pub client: kube::Client,
     pub pacing: Pacing,
     /// Limits how many requests are in flight.
     pub requests: Arc<Semaphore>,
-    /// Where reports go.
     pub reports: ReportSender,
 }
 
-/// Why a step ended early.
 enum Stop {
     ReceiverDropped,
     Failed(Failure),
@@ -57,14 +52,13 @@ impl<E: Into<Failure>> From<E> for Stop {
     }
 }
 
-/// A watch.
 pub struct Watch {
     access: Access,
     number: u64,
     selection: Selection,
-    /// What is known is the state of this version; `None` when a list is needed.
+    /// The version of the known state; `None` when a list is needed.
     version: Option<String>,
-    /// Since something good was heard.
+    /// Failures since the last valid event.
     failures: u32,
 }
 
@@ -102,7 +96,6 @@ impl Watch {
         sent.map_err(|_| Stop::ReceiverDropped)
     }
 
-    /// Everything there is, page by page.
     async fn list(&mut self) -> Result<(), Stop> {
         self.send(Report::ListStarted).await?;
         let mut token = None;
@@ -128,7 +121,7 @@ impl Watch {
         Ok(answer.await.map_err(|_| Failure::silent(asked))??)
     }
 
-    /// What changes after the version, until the watch ends.
+    /// The changes after the version, until the watch ends.
     async fn follow(&mut self, version: &str) -> Result<(), Stop> {
         let Access { client, pacing, .. } = self.access.clone();
         let lasting = pacing.watch();
@@ -149,7 +142,7 @@ impl Watch {
             heard = Instant::now();
             match Event::parse(self.selection.kind, &line?) {
                 Ok(event) => self.handle(event).await?,
-                Err(error) if error.is_eof() => return self.ended(began).await, // broken off within a line
+                Err(error) if error.is_eof() => return self.ended(began).await, // cut off within a line
                 Err(error) => {
                     self.version = None; // the same line would come again from this version
                     return Err(error.into());
@@ -174,14 +167,14 @@ impl Watch {
                 Ok(())
             }
             Event::Error(status) => {
-                // Whatever it is, the same version would be answered with it again.
+                // The same version would get the same error again.
                 self.version = None;
                 Err((&*status).into())
             }
         }
     }
 
-    /// The usual end of a watch. One that ends as soon as it has begun is not asked for again at once.
+    /// The usual end of a watch. One that ended as soon as it began is not restarted at once.
     async fn ended(&mut self, began: Instant) -> Result<(), Stop> {
         if began.elapsed() < self.access.pacing.longest_pause {
             self.pause().await;
@@ -191,7 +184,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Reports the failure and waits for the next try.
+    /// Reports the failure and waits for the next attempt.
     async fn recover(&mut self, failure: Failure) -> Result<(), Stop> {
         if failure.needs_list() {
             self.version = None;
@@ -209,7 +202,7 @@ impl Watch {
         Ok(())
     }
 
-    /// At once when the watch has only fallen behind; with pauses when the API server says so again and again.
+    /// Lists again: at once when the watch has only fallen behind, with pauses when that repeats.
     async fn relist(&mut self) -> Result<(), Stop> {
         if self.failures == 0 {
             self.failures = 1;

@@ -1,6 +1,6 @@
-//! What the files hold, and what a file's new text changes: pure data, no file is read here.
+//! What the files contain, and what a file's new text changes: pure data, no file is read here.
 //!
-//! Objects themselves are not kept, only who holds which: there can be tens of thousands.
+//! Objects themselves are not kept, only which file contains which: there can be tens of thousands.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -12,12 +12,11 @@ use super::reading::{Content, Held, Loaded, Reading, Stamp};
 use crate::object::ObjectId;
 use crate::source::{Change, Problem};
 
-/// The files and the objects in them.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     files: BTreeMap<Arc<Path>, File>,
     claims: HashMap<Arc<ObjectId>, Claim>,
-    /// The objects that several files hold.
+    /// The objects that several files contain.
     twice: BTreeSet<Arc<ObjectId>>,
     problems: BTreeMap<Arc<Path>, Problem>,
 }
@@ -36,16 +35,15 @@ struct Claim {
     others: Vec<Arc<Path>>,
 }
 
-/// What new text did.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) changes: Vec<Change>,
-    /// Files whose objects are in force now because the file that went before has let go of them: read these again.
+    /// Files to read again: their objects are in force now because the file that had precedence no longer contains them.
     pub(super) read_again: Vec<PathBuf>,
 }
 
 impl Contents {
-    /// What a file holds, as far as it is known.
+    /// The last valid documents of a file.
     pub(super) fn documents(&self, path: &Path) -> &[Held] {
         self.files.get(path).map(|file| &*file.documents).unwrap_or_default()
     }
@@ -74,7 +72,6 @@ impl Contents {
         self.files.entry(path.into()).or_default();
     }
 
-    /// The file was deleted.
     pub(super) fn remove(&mut self, path: &Path, outcome: &mut Outcome) {
         self.problems.remove(path);
         let Some((path, file)) = self.files.remove_entry(path) else {
@@ -85,7 +82,6 @@ impl Contents {
         }
     }
 
-    /// The files at or below a path.
     pub(super) fn below(&self, path: &Path) -> Vec<Arc<Path>> {
         let from_here = self.files.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
         from_here
@@ -95,7 +91,7 @@ impl Contents {
             .collect()
     }
 
-    /// What stands in the way of using everything that the files hold.
+    /// Why not everything in the files is used.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let twice = self.twice.iter().filter_map(|id| Some((id, self.claims.get(id)?)));
         let twice = twice.flat_map(|(id, claim)| claim.others.iter().map(|other| held_twice(id, other, &claim.owner)));
@@ -134,7 +130,7 @@ impl Contents {
         }
     }
 
-    /// Lets go of what the file held before and does not hold any more.
+    /// Releases what the file contained before and does not contain any more.
     fn release_missing(&mut self, path: &Arc<Path>, before: File, outcome: &mut Outcome) {
         if before.documents.is_empty() {
             return;
@@ -150,8 +146,7 @@ impl Contents {
         }
     }
 
-    /// The one copy of the id that everything here shares, and whether the object is to be read from this file: of
-    /// several files the one that sorts first.
+    /// The shared copy of the id, and whether the object is read from this file: of several files the one that sorts first.
     fn claim(&mut self, id: ObjectId, path: &Arc<Path>) -> (Arc<ObjectId>, bool) {
         let mut entry = match self.claims.entry(Arc::new(id)) {
             Entry::Occupied(entry) => entry,
@@ -178,7 +173,7 @@ impl Contents {
         (id, claim.owner == *path)
     }
 
-    /// The object is not in this file any more; another file that holds it too takes its place.
+    /// The object is not in this file any more; another file that contains it takes its place.
     fn release(&mut self, id: &Arc<ObjectId>, path: &Arc<Path>, outcome: &mut Outcome) {
         let Some(claim) = self.claims.get_mut(id) else { return };
         let next = claim.others.iter().filter(|other| *other != path).min().cloned();

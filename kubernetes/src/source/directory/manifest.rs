@@ -31,10 +31,8 @@ enum Syntax {
     Yaml,
 }
 
-/// Something in a file that is not a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Malformed {
-    /// The document's number in the file, from 1.
     pub(super) document: usize,
     /// What is wrong, with the line where it is known.
     pub(super) reason: String,
@@ -74,7 +72,7 @@ impl Document<'_> {
     }
 }
 
-/// One value after another, arrays of values, and `List`s, in the order they stand.
+/// Single values, arrays of values, and `List`s, in their order.
 fn json_documents(text: &str) -> Result<Vec<Document<'_>>, Malformed> {
     let mut found = JsonDocuments {
         text,
@@ -105,7 +103,6 @@ struct JsonDocuments<'a> {
     documents: Vec<Document<'a>>,
 }
 
-/// The fields of a `List`.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
@@ -125,7 +122,9 @@ impl<'a> JsonDocuments<'a> {
             Some::<Vec<&'a RawValue>>(items) => items.into_iter().for_each(|item| self.add(item.get())),
             None if value == "null" => {}
             None => {
-                let line = self.lines.of(value.as_ptr() as usize - self.text.as_ptr() as usize);
+                let line = self
+                    .lines
+                    .number_at(value.as_ptr() as usize - self.text.as_ptr() as usize);
                 self.documents.push(Document {
                     number: self.documents.len() + 1,
                     line,
@@ -150,7 +149,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn of(&mut self, offset: usize) -> usize {
+    fn number_at(&mut self, offset: usize) -> usize {
         let between = self.text.as_bytes().get(self.offset..offset).unwrap_or_default();
         self.line += between.iter().filter(|byte| **byte == b'\n').count();
         self.offset = offset.max(self.offset);
@@ -158,7 +157,7 @@ impl Lines<'_> {
     }
 }
 
-/// YAML's document markers stand at the beginning of a line, whatever they interrupt, so no parser is needed to find them.
+/// YAML's document markers are at the beginning of a line in any context, so no parser is needed to find them.
 fn yaml_documents(text: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
     let mut open = Open { start: 0, line: 1 };
@@ -232,7 +231,6 @@ fn yaml_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
     parsed.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
-/// What is said of a document whose aliases repeat too much.
 const ALIASES: &str = "its aliases repeat more than 10000 values or 1 MiB of text; write them out, or use fewer";
 
 /// What a document itself contains may be as long as its text; what its aliases repeat is limited, since a few lines can

@@ -23,7 +23,6 @@ pub(super) struct Held {
     pub(super) ids: Box<[Arc<ObjectId>]>,
 }
 
-/// A document as it is now.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) hash: u64,
@@ -32,21 +31,17 @@ pub(super) struct Reading {
 
 #[derive(Debug)]
 pub(super) enum Content {
-    /// The document has not changed.
     Known(Box<[Arc<ObjectId>]>),
     New(Vec<Object>),
 }
 
-/// Why a file cannot be used.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It is not there any more.
     Gone,
     Unreadable(io::Error),
     Malformed(Malformed),
 }
 
-/// A file as it is now.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) stamp: Option<Stamp>,
@@ -115,7 +110,7 @@ pub(super) fn first_failure(files: &[PathBuf]) -> Option<Problem> {
     on_threads(files, first_of).into_iter().flatten().next()
 }
 
-/// Shares the files out, and says what became of each share, in the files' order.
+/// Divides the files among threads, and returns the results in the files' order.
 fn on_threads<T: Send>(files: &[PathBuf], work: impl Fn(&[PathBuf]) -> T + Sync) -> Vec<T> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     let share = files.len().div_ceil(threads).max(1);

@@ -149,7 +149,7 @@ async fn the_first_batch_can_be_had_in_pieces() {
 }
 
 #[tokio::test]
-async fn what_is_no_manifest_is_refused_at_the_start() {
+async fn invalid_manifests_are_refused_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(
         directory.path().join("a.yaml"),
@@ -279,7 +279,7 @@ async fn a_mounted_config_map_is_followed_when_it_is_swapped() {
 }
 
 #[tokio::test]
-async fn a_link_that_leads_back_is_not_followed_for_ever() {
+async fn a_link_to_a_parent_directory_is_not_followed_forever() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("a.yaml"), service("a", 1)).unwrap();
     symlink(".", directory.path().join("loop")).unwrap();

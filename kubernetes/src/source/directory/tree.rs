@@ -17,7 +17,6 @@ use super::contents::{Contents, Outcome};
 use super::reading::{Stamp, load, load_all};
 use crate::source::{Change, Problem};
 
-/// The tree and what its files hold.
 pub(super) struct Tree {
     root: PathBuf,
     watcher: Weak<Mutex<RecommendedWatcher>>,
@@ -41,10 +40,10 @@ impl Tree {
         })
     }
 
-    /// Watches everything for the first time, and says which files there are.
+    /// Watches all directories, and returns the files in them.
     pub(super) fn list(&mut self) -> io::Result<Vec<PathBuf>> {
         let root = self.root.clone();
-        fs::read_dir(&root)?; // says more plainly than the watch why it cannot be done
+        fs::read_dir(&root)?; // its error is clearer than that of the watch
         let mut files = Vec::new();
         self.walk(&root, &mut files, &mut Outcome::default());
         match self.unwatched.get(&root) {
@@ -53,7 +52,6 @@ impl Tree {
         }
     }
 
-    /// Reads files for the first time.
     pub(super) fn read(&mut self, files: &[PathBuf]) -> Vec<Change> {
         let mut outcome = Outcome::default();
         for (path, loaded) in files.iter().zip(load_all(files)) {
@@ -62,7 +60,6 @@ impl Tree {
         outcome.changes
     }
 
-    /// Reads what has been touched.
     pub(super) fn look_again(&mut self, touched: Touched) -> Vec<Change> {
         let mut outcome = Outcome::default();
         if touched.lost {
@@ -80,7 +77,7 @@ impl Tree {
         outcome.changes
     }
 
-    /// What cannot be used, as it stands now.
+    /// The current problems.
     pub(super) fn problems(&self) -> Vec<Problem> {
         self.unwatched
             .values()
@@ -195,7 +192,7 @@ impl Tree {
             .collect()
     }
 
-    /// Anew even when it is watched: another directory may have come under this name.
+    /// Also when it is watched already: another directory may now have this name.
     fn watch(&mut self, directory: &Path) {
         let Some(watcher) = self.watcher.upgrade() else { return };
         let mut watcher = watcher.lock();
@@ -237,7 +234,7 @@ fn not_watched(directory: &Path, error: &notify::Error) -> Problem {
     }
 }
 
-/// A mounted ConfigMap is changed by renaming `..data`, to which the visible links lead. Says where that happened.
+/// A mounted ConfigMap is changed by renaming `..data`, to which the visible links point. Returns the directory of it.
 fn swapped_within(path: &Path, inside: &Path) -> Option<PathBuf> {
     let hidden_above = inside.parent()?.components().any(|part| is_hidden(part.as_os_str()));
     let is_link = path.file_name()?.as_encoded_bytes().starts_with(b"..");

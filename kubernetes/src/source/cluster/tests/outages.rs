@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::*;
 
 #[tokio::test]
-async fn a_watch_that_ends_goes_on_from_where_it_was() {
+async fn a_watch_that_ends_resumes_from_its_version() {
     let (mut watched, _) = Watched::with(&[route("shop", "a")]).await;
     watched
         .server
@@ -31,7 +31,7 @@ async fn a_watch_that_ends_goes_on_from_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_bookmark_is_where_a_watch_goes_on() {
+async fn a_watch_resumes_from_a_bookmark() {
     let (watched, _) = Watched::with(&[]).await;
     let server = &watched.server;
     server
@@ -174,7 +174,7 @@ async fn a_list_that_is_not_answered_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_is_refused_from_the_start_counts_as_empty_until_it_is_mended() {
+async fn a_kind_refused_from_the_start_counts_as_empty_until_that_is_fixed() {
     let server = ApiServer::start().await;
     for (plural, status) in [("scaledobjects", 403), ("httpscaledobjects", 404)] {
         server.refuse(plural, Some(status));
@@ -201,7 +201,7 @@ async fn what_is_refused_from_the_start_counts_as_empty_until_it_is_mended() {
 }
 
 #[tokio::test]
-async fn what_fails_at_the_start_holds_the_initial_state_back() {
+async fn a_failure_at_the_start_delays_the_initial_state() {
     for status in [401, 429, 500, 503] {
         let server = ApiServer::start().await;
         server.apply(route("shop", "a"));
@@ -220,7 +220,7 @@ async fn what_fails_at_the_start_holds_the_initial_state_back() {
 }
 
 #[tokio::test]
-async fn what_is_refused_later_stays_as_it_was() {
+async fn a_kind_refused_later_keeps_its_last_state() {
     let (mut watched, _) = Watched::with(&[route("shop", "a"), service("shop", "a")]).await;
     watched
         .server
@@ -247,7 +247,7 @@ async fn what_is_refused_later_stays_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_kind_that_may_be_listed_but_not_watched_is_listed_again_and_again_and_told() {
+async fn a_kind_that_may_be_listed_but_not_watched_is_listed_repeatedly_and_reported() {
     let server = ApiServer::start().await;
     server.refuse_watches("services", Some(403));
     server.apply(route("shop", "a"));
@@ -264,7 +264,7 @@ async fn a_kind_that_may_be_listed_but_not_watched_is_listed_again_and_again_and
 }
 
 #[tokio::test]
-async fn an_api_server_that_goes_away_and_comes_back_is_asked_what_has_happened() {
+async fn after_an_outage_the_changes_since_are_read() {
     let (mut watched, _) = Watched::with(&[route("shop", "a"), service("shop", "a")]).await;
     watched
         .server
@@ -292,7 +292,7 @@ async fn an_api_server_that_goes_away_and_comes_back_is_asked_what_has_happened(
 }
 
 #[tokio::test]
-async fn a_line_that_is_not_understood_leads_to_a_new_list() {
+async fn an_invalid_line_causes_a_new_list() {
     let (mut watched, _) = Watched::with(&[route("shop", "a")]).await;
     watched
         .server

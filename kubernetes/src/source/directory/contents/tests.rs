@@ -51,7 +51,7 @@ fn reasons(contents: &Contents) -> Vec<String> {
 }
 
 #[test]
-fn only_the_documents_that_changed_are_told() {
+fn only_changed_documents_are_reported() {
     let mut contents = Contents::default();
     let before = [service("a", 1), service("b", 1), service("c", 1)].join("---\n");
     let after = [service("a", 1), service("b", 2), service("d", 1)].join("---\n");
