@@ -12,7 +12,7 @@ use crate::fields::FieldError;
 use crate::object::{namespace_of, target_key};
 use crate::resources::{ScaleTrigger, ScaledObject};
 
-/// What one trigger has become.
+/// The route of one trigger, or why it has none.
 pub(crate) struct TriggerRoute {
     /// Its key; `None` when it has no name although the object has several triggers.
     pub(crate) key: Option<TargetKey>,
@@ -20,7 +20,7 @@ pub(crate) struct TriggerRoute {
     pub(crate) warnings: Vec<String>,
 }
 
-/// What each `kedify-http` trigger of the object has become. Other triggers are ignored.
+/// The routes of the object's `kedify-http` triggers. Other triggers are ignored.
 pub(crate) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
     let ours: Vec<(usize, &ScaleTrigger)> = object
         .spec
@@ -36,7 +36,7 @@ pub(crate) fn routes(object: &ScaledObject) -> Vec<TriggerRoute> {
         .collect()
 }
 
-/// As users write it, or as admission has rewritten it for KEDA.
+/// As users write it, or as admission has converted it for KEDA.
 pub(crate) fn is_kedify_http(trigger: &ScaleTrigger) -> bool {
     let has = |key: &str| trigger.metadata.contains_key(key);
     match trigger.type_.as_str() {
@@ -57,16 +57,10 @@ fn trigger_route(
     single: bool,
     taken: &mut HashSet<TargetKey>,
 ) -> TriggerRoute {
-    let refused = |key, field: &str, reason: String| {
-        let error = FieldError {
-            field: format!("spec.triggers[{index}].{field}"),
-            reason,
-        };
-        TriggerRoute {
-            key,
-            result: Err(error),
-            warnings: Vec::new(),
-        }
+    let refused = |key, field: &str, reason: String| TriggerRoute {
+        key,
+        result: Err(FieldError::new(format_args!("spec.triggers[{index}].{field}"), reason)),
+        warnings: Vec::new(),
     };
     let Some(key) = key(object, trigger, single) else {
         return refused(
@@ -84,7 +78,7 @@ fn trigger_route(
             ),
         );
     }
-    match parse(&trigger.metadata).and_then(|parsed| route(object, key.clone(), parsed)) {
+    match parse(&trigger.metadata).map(|parsed| route(object, key.clone(), parsed)) {
         Ok((route, warnings)) => TriggerRoute {
             key: Some(key),
             result: Ok(route),
@@ -116,8 +110,8 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<KedifyHttp, String> {
     KedifyHttp::from_metadata(pairs).map_err(|error| error.to_string())
 }
 
-fn route(object: &ScaledObject, key: TargetKey, trigger: KedifyHttp) -> Result<(Route, Vec<String>), String> {
-    let upstream = upstream(namespace_of(&object.metadata), &trigger)?;
+fn route(object: &ScaledObject, key: TargetKey, trigger: KedifyHttp) -> (Route, Vec<String>) {
+    let upstream = upstream(namespace_of(&object.metadata), &trigger);
     let route = Route {
         key,
         created: created(&object.metadata),
@@ -135,32 +129,25 @@ fn route(object: &ScaledObject, key: TargetKey, trigger: KedifyHttp) -> Result<(
             headers: trigger.headers,
         }],
     };
-    Ok((route, trigger.warnings))
+    (route, trigger.warnings)
 }
 
-/// With `trafficAutowire: service` the endpoints of `service` are ours, and the pods are behind `fallbackService`.
-fn upstream(namespace: &str, trigger: &KedifyHttp) -> Result<ServiceRef, String> {
-    let service = match (&trigger.autowire, &trigger.fallback_service) {
-        (Autowire::Service, Some(service)) => service,
-        (Autowire::Service, None) => {
-            return Err(
-                "fallbackService is missing; trafficAutowire: service needs the Service that has the pods".into(),
-            );
-        }
-        (Autowire::Unset | Autowire::Off | Autowire::Kinds(_), _) => &trigger.service,
-    };
-    Ok(ServiceRef {
-        namespace: namespace.into(),
-        service: service.clone(),
-        port: trigger.port.clone(),
-    })
+/// With `trafficAutowire: service` autowire writes the endpoints of `service`, and the pods are behind `fallbackService`.
+fn upstream(namespace: &str, trigger: &KedifyHttp) -> ServiceRef {
+    let fallback = trigger.fallback_service.as_ref();
+    let pods = fallback.filter(|_| trigger.autowire == Autowire::Service);
+    service_ref(namespace, pods.unwrap_or(&trigger.service), trigger)
 }
 
-/// The Service whose endpoints are ours.
+/// The Service whose endpoints autowire writes.
 fn autowired(namespace: &str, trigger: &KedifyHttp) -> Option<ServiceRef> {
-    (trigger.autowire == Autowire::Service).then(|| ServiceRef {
+    (trigger.autowire == Autowire::Service).then(|| service_ref(namespace, &trigger.service, trigger))
+}
+
+fn service_ref(namespace: &str, service: &str, trigger: &KedifyHttp) -> ServiceRef {
+    ServiceRef {
         namespace: namespace.into(),
-        service: trigger.service.clone(),
+        service: service.into(),
         port: trigger.port.clone(),
-    })
+    }
 }

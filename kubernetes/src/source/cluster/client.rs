@@ -44,6 +44,6 @@ pub fn client_with(config: Config) -> Result<Client, kube::Error> {
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(tower::BoxError::from)
-        .service(connections);
+        .service_fn(move |request| connections.send(request));
     Ok(Client::new(service, config.default_namespace))
 }

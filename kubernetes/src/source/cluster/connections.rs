@@ -3,15 +3,13 @@
 //! An API server allows 100 streams on an HTTP/2 connection, and a client that needs more waits silently, so there are
 //! several connections. Keep-alive pings detect a host that vanished without closing its connections.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -19,7 +17,6 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt, RustlsTlsError};
 use kube::{Config, Error};
 use parking_lot::Mutex;
-use tower::Service;
 
 /// The most streams on a connection: what API servers allow, less a reserve for concurrent requests.
 const STREAMS: usize = 80;
@@ -41,11 +38,9 @@ pub struct Connections {
 /// One HTTP/2 connection, or as many of HTTP/1.1 as it needs.
 struct Lane {
     client: legacy::Client<Connector, Body>,
-    streams: Arc<Stream>,
+    /// Its references, without this one, are the streams.
+    streams: Arc<()>,
 }
-
-/// Held by every request of a lane until its response has ended, so that its references count the streams.
-struct Stream;
 
 impl Connections {
     pub fn new(config: &Config) -> Result<Self, Error> {
@@ -55,8 +50,26 @@ impl Connections {
         })
     }
 
+    /// Sends a request. It counts as a stream until the body of the response is dropped.
+    pub fn send(
+        &self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<UnsyncBoxBody<Bytes, hyper::Error>>, legacy::Error>> + Send + use<> {
+        let (client, stream) = self.lane();
+        async move {
+            let response = client.request(request).await?;
+            let counted = |body: hyper::body::Incoming| {
+                body.map_frame(move |frame| {
+                    let _counted = &stream;
+                    frame
+                })
+            };
+            Ok(response.map(|body| counted(body).boxed_unsync()))
+        }
+    }
+
     /// The first lane with room, so that later lanes run empty and are closed.
-    fn lane(&self) -> (legacy::Client<Connector, Body>, Arc<Stream>) {
+    fn lane(&self) -> (legacy::Client<Connector, Body>, Arc<()>) {
         let mut lanes = self.lanes.lock();
         let streams = |lane: &Lane| Arc::strong_count(&lane.streams) - 1;
         if let Some(lane) = lanes.iter().find(|lane| streams(lane) < STREAMS) {
@@ -67,7 +80,7 @@ impl Connections {
         }
         let lane = Lane {
             client: client(self.connector.clone()),
-            streams: Arc::new(Stream),
+            streams: Arc::default(),
         };
         let made = (lane.client.clone(), lane.streams.clone());
         lanes.push(lane);
@@ -103,48 +116,4 @@ fn client(connector: Connector) -> legacy::Client<Connector, Body> {
         .http2_keep_alive_interval(ALIVE_EVERY)
         .http2_keep_alive_timeout(ALIVE_WITHIN)
         .build(connector)
-}
-
-impl Service<Request<Body>> for Connections {
-    type Response = Response<Counted>;
-    type Error = legacy::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (client, stream) = self.lane();
-        Box::pin(async move {
-            let response = client.request(request).await?;
-            Ok(response.map(|body| Counted { body, _stream: stream }))
-        })
-    }
-}
-
-/// A body that counts as a stream until it has ended.
-pub struct Counted {
-    body: Incoming,
-    _stream: Arc<Stream>,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
