@@ -34,6 +34,7 @@ use crate::telemetry::spans::Spans;
 use crate::upstream::Upstream;
 use crate::upstream::backends::Backends;
 use crate::upstream::endpoint::PoolSettings;
+use crate::upstream::request_body::ReadAhead;
 
 /// How help and telemetry name the interceptor.
 pub const PROGRAM: Program = Program {
@@ -250,6 +251,7 @@ impl Bound {
                 tracker: TaskTracker::new(),
                 cut: lifetime.cut.clone(),
             },
+            read_ahead: ReadAhead::default(),
         };
         let worker = |(number, (listener, scoped))| Worker {
             listener,

@@ -43,7 +43,7 @@ use crate::proxy::upgrade::{Pipes, Upgrade};
 use crate::telemetry::metrics::{ColdStartOutcome, Metrics};
 use crate::telemetry::spans::{RequestSpan, Spans};
 use crate::upstream::connection::Connection;
-use crate::upstream::request_body::RequestBody;
+use crate::upstream::request_body::{ReadAhead, RequestBody};
 use crate::upstream::{ConnectError, ConnectStages, Connected, Hold, Needs, Upstream, Wanted};
 
 /// Handles the requests of one worker.
@@ -58,6 +58,7 @@ pub(crate) struct Proxy {
     pub(crate) spans: Option<Spans>,
     pub(crate) readiness: Readiness,
     pub(crate) pipes: Pipes,
+    pub(crate) read_ahead: ReadAhead,
 }
 
 impl Proxy {
@@ -257,7 +258,7 @@ impl Proxy {
             tokio::select! {
                 () = limits.client_gone() => ConnectError::ClientGone,
                 () = self.pipes.cut.cancelled() => ConnectError::Draining,
-                () = body.read_ahead() => ConnectError::ClientGone,
+                () = body.read_ahead(&self.read_ahead) => ConnectError::ClientGone,
             }
         };
         let Connected { connection, stages } = self.upstream.connect(own, fallback, abandoned).await;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use http::{Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// How long a client may go on sending a body after its request was answered without it (nginx's `lingering_time`).
@@ -21,6 +23,10 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// Bytes of an HTTP/1 body that are read while its request is held: the FIN of a client that leaves comes behind them.
 /// Envoy buffers as many.
 const MAX_AHEAD: u64 = 1 << 20;
+/// Pieces of such a body. A piece may be one byte, and takes some hundred bytes of memory.
+const MAX_AHEAD_FRAMES: usize = 1 << 10;
+/// Bodies of one worker that are read ahead at the same time, so that held uploads cannot use up the memory.
+const MAX_READ_AHEAD: usize = 32;
 
 /// A request body on its way to an endpoint.
 pub(crate) enum RequestBody {
@@ -34,13 +40,31 @@ type BodyFrame = Result<Frame<Bytes>, hyper::Error>;
 /// closing the connection over unread bytes would reset it, and the client might never read the response (RFC 9112
 /// section 9.6).
 pub(crate) struct Upload {
-    /// What was read while the request was held.
-    ahead: VecDeque<BodyFrame>,
+    ahead: Ahead,
     /// `None` when it has been read to its end.
     body: Option<Incoming>,
     sent: Sent,
     http1: bool,
     linger: bool,
+}
+
+/// What was read of a body while its request was held.
+#[derive(Default)]
+struct Ahead {
+    frames: VecDeque<BodyFrame>,
+    bytes: u64,
+    /// Held until it is empty again.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Permits to read bodies ahead, shared by the requests of a worker.
+#[derive(Clone)]
+pub(crate) struct ReadAhead(Arc<Semaphore>);
+
+impl Default for ReadAhead {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_READ_AHEAD)))
+    }
 }
 
 /// Is set when a request body has been passed on completely, or never will be.
@@ -67,7 +91,7 @@ impl RequestBody {
                 return Self::Empty;
             }
             Self::Client(Upload {
-                ahead: VecDeque::new(),
+                ahead: Ahead::default(),
                 body: Some(body),
                 sent: Sent::default(),
                 http1,
@@ -85,8 +109,11 @@ impl RequestBody {
     }
 
     /// Reads some of the body of a held request, and never ends. HTTP/2 has a window for each stream instead.
-    pub(crate) async fn read_ahead(&mut self) {
-        if let Self::Client(upload) = self {
+    pub(crate) async fn read_ahead(&mut self, permits: &ReadAhead) {
+        if let Self::Client(upload) = self
+            && upload.linger
+            && upload.ahead.may_begin(permits)
+        {
             poll_fn(|cx| upload.poll_ahead(cx)).await;
         }
         std::future::pending::<()>().await;
@@ -99,7 +126,7 @@ impl RequestBody {
 
 impl Upload {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<BodyFrame>> {
-        let frame = match self.ahead.pop_front() {
+        let frame = match self.ahead.pop() {
             Some(frame) => Some(frame),
             None => ready!(self.poll_body(cx)),
         };
@@ -121,34 +148,63 @@ impl Upload {
         Poll::Ready(frame)
     }
 
-    /// Reads up to [`MAX_AHEAD`] bytes. Never ends.
+    /// Reads until there is enough. Never ends.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.linger && self.body.is_some() && self.ahead_bytes() < MAX_AHEAD {
-            let frame = ready!(self.poll_body(cx));
-            self.ahead.extend(frame);
+        while self.body.is_some() && self.ahead.has_room() {
+            if let Some(frame) = ready!(self.poll_body(cx)) {
+                self.ahead.push(frame);
+            }
         }
         Poll::Pending
     }
 
-    fn ahead_bytes(&self) -> u64 {
-        let data = self.ahead.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
-        data.map(|data| data.len() as u64).sum()
-    }
-
     fn is_end(&self) -> bool {
-        self.body.is_none() && self.ahead.is_empty()
+        self.body.is_none() && self.ahead.frames.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
         let body = self.body.as_ref();
         let mut hint = body.map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        let ahead = self.ahead_bytes();
         if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + ahead);
+            hint.set_upper(upper + self.ahead.bytes);
         }
-        hint.set_lower(hint.lower() + ahead);
+        hint.set_lower(hint.lower() + self.ahead.bytes);
         hint
     }
+}
+
+impl Ahead {
+    fn may_begin(&mut self, permits: &ReadAhead) -> bool {
+        self.permit = self
+            .permit
+            .take()
+            .or_else(|| permits.0.clone().try_acquire_owned().ok());
+        self.permit.is_some()
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes < MAX_AHEAD && self.frames.len() < MAX_AHEAD_FRAMES
+    }
+
+    fn push(&mut self, frame: BodyFrame) {
+        self.bytes += data_length(&frame);
+        self.frames.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<BodyFrame> {
+        let frame = self.frames.pop_front();
+        if let Some(frame) = &frame {
+            self.bytes -= data_length(frame);
+        } else {
+            self.permit = None;
+        }
+        frame
+    }
+}
+
+fn data_length(frame: &BodyFrame) -> u64 {
+    let data = frame.as_ref().ok().and_then(Frame::data_ref);
+    data.map_or(0, |data| data.len() as u64)
 }
 
 impl Body for RequestBody {
@@ -212,5 +268,42 @@ mod tests {
         let (first, second) = (sent.wait(), sent.wait());
         sent.done.cancel();
         assert_eq!((first.now_or_never(), second.now_or_never()), (Some(()), Some(())));
+    }
+
+    fn chunk(length: usize) -> BodyFrame {
+        Ok(Frame::data(Bytes::from(vec![b'x'; length])))
+    }
+
+    #[test]
+    fn a_body_is_read_ahead_up_to_a_number_of_bytes_and_of_pieces() {
+        let mut ahead = Ahead::default();
+        for _ in 0..MAX_AHEAD_FRAMES {
+            assert!(ahead.has_room());
+            ahead.push(chunk(1));
+        }
+        assert!(!ahead.has_room(), "small pieces take memory, too");
+
+        let mut ahead = Ahead::default();
+        ahead.push(chunk(usize::try_from(MAX_AHEAD).unwrap() - 1));
+        assert!(ahead.has_room());
+        ahead.push(chunk(1));
+        assert!(!ahead.has_room());
+        while ahead.pop().is_some() {}
+        assert_eq!(ahead.bytes, 0);
+    }
+
+    #[test]
+    fn only_some_bodies_are_read_ahead_until_they_have_been_passed_on() {
+        let permits = ReadAhead::default();
+        let mut bodies: Vec<Ahead> = (0..=MAX_READ_AHEAD).map(|_| Ahead::default()).collect();
+        for body in &mut bodies[..MAX_READ_AHEAD] {
+            assert!(body.may_begin(&permits));
+            assert!(body.may_begin(&permits), "a second wait needs no second permit");
+        }
+        assert!(!bodies[MAX_READ_AHEAD].may_begin(&permits));
+        assert!(bodies[0].pop().is_none());
+        assert!(bodies[MAX_READ_AHEAD].may_begin(&permits));
+        drop(bodies);
+        assert_eq!(permits.0.available_permits(), MAX_READ_AHEAD);
     }
 }
