@@ -17,6 +17,7 @@ pub(crate) mod static_response;
 mod target;
 pub(crate) mod upgrade;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -254,13 +255,14 @@ impl Proxy {
             needs: Needs::new(None, needs.http2),
             deadline: limits.deadline,
         });
-        let abandoned = async {
+        // Pinned here, since a future that is passed on is in memory twice.
+        let abandoned = pin!(async {
             tokio::select! {
                 () = limits.client_gone() => ConnectError::ClientGone,
                 () = self.pipes.cut.cancelled() => ConnectError::Draining,
                 () = body.read_ahead(&self.read_ahead) => ConnectError::ClientGone,
             }
-        };
+        });
         let Connected { connection, stages } = self.upstream.connect(own, fallback, abandoned).await;
         self.note_wait(route, record, &stages, connection.as_ref().err());
         match connection {

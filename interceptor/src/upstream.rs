@@ -10,6 +10,7 @@ pub(crate) mod resolve;
 mod stream;
 
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::time::Duration;
 
 use keda_http_core::session::EndpointId;
@@ -164,7 +165,7 @@ impl Upstream {
         &self,
         own: Wanted<'_>,
         fallback: Option<Wanted<'_>>,
-        abandoned: impl Future<Output = ConnectError>,
+        abandoned: Pin<&mut impl Future<Output = ConnectError>>,
     ) -> Connected {
         let mut connecting = Connecting {
             upstream: self,
@@ -200,7 +201,8 @@ impl Upstream {
             return Opened::Gone;
         }
         let protocol = needs.protocol(&picked);
-        match connect::dial(&endpoint, protocol, self).await {
+        // Boxed: a request that is held for an endpoint would have the memory of its dial all the time.
+        match Box::pin(connect::dial(&endpoint, protocol, self)).await {
             Ok(sender) => {
                 permit.mark_proven();
                 if let Sender::Http2(sender) = &sender {
