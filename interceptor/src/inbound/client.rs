@@ -84,7 +84,9 @@ impl Client {
 
     /// Whether the client has closed its sending side and waits for the response to the current request.
     pub fn has_sent_all(&self) -> bool {
-        self.observed.is_last(self.requests.load(Ordering::Relaxed))
+        // The FIN is seen on the socket, where more requests may wait to be read.
+        let is_read = || ioctl_fionread(self.socket()).is_ok_and(|unread| unread == 0);
+        self.observed.is_last(self.requests.load(Ordering::Relaxed)) && is_read()
     }
 
     /// Whether the current request asks for an upgrade. Its response must be a 101 or the connection's last one,

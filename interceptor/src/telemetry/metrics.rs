@@ -208,7 +208,7 @@ impl Metrics {
         let help = "Requests sent again because a connection closed before they were answered";
         registry.register("interceptor_upstream_replays", help, replays.clone());
         let protocol_errors = Counter::default();
-        let help = "Connections ended because the client broke HTTP or one of its limits";
+        let help = "Connections and HTTP/2 streams ended because the client broke HTTP or one of its limits";
         registry.register("interceptor_protocol_errors", help, protocol_errors.clone());
         registry.register("interceptor_routes", "Routes that are live", routes.clone());
         let help = "Files and objects that are not valid";

@@ -25,6 +25,8 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const MAX_AHEAD: u64 = 1 << 20;
 /// Pieces of such a body. A piece may be one byte, and takes some hundred bytes of memory.
 const MAX_AHEAD_FRAMES: usize = 1 << 10;
+/// A piece that is smaller is copied: it would keep the whole buffer that it was read into, 8 KiB or more.
+const SMALL_FRAME: usize = 1 << 12;
 /// Bodies of one worker that are read ahead at the same time, so that held uploads cannot use up the memory.
 const MAX_READ_AHEAD: usize = 32;
 
@@ -188,7 +190,11 @@ impl Ahead {
 
     fn push(&mut self, frame: BodyFrame) {
         self.bytes += data_length(&frame);
-        self.frames.push_back(frame);
+        let own = |data: Bytes| match data.len() {
+            0..SMALL_FRAME => Bytes::copy_from_slice(&data),
+            _ => data,
+        };
+        self.frames.push_back(frame.map(|frame| frame.map_data(own)));
     }
 
     fn pop(&mut self) -> Option<BodyFrame> {
@@ -290,6 +296,16 @@ mod tests {
         assert!(!ahead.has_room());
         while ahead.pop().is_some() {}
         assert_eq!(ahead.bytes, 0);
+    }
+
+    #[test]
+    fn a_small_piece_does_not_keep_the_buffer_that_it_was_read_into() {
+        let mut ahead = Ahead::default();
+        let buffer = Bytes::from(vec![b'x'; 8192]);
+        ahead.push(Ok(Frame::data(buffer.slice(..10))));
+        assert!(buffer.is_unique());
+        ahead.push(Ok(Frame::data(buffer.slice(..SMALL_FRAME))));
+        assert!(!buffer.is_unique(), "a large one is not copied");
     }
 
     #[test]

@@ -181,6 +181,23 @@ async fn fault_a_held_request_before_more_and_a_half_close_is_answered() {
 }
 
 #[tokio::test]
+async fn fault_all_requests_before_a_half_close_are_answered_when_the_first_was_held() {
+    // More than hyper reads at once; the second one is rewritten on its way to hyper.
+    const REQUESTS: usize = 400;
+    let interceptor = Interceptor::with(&PATIENT).await;
+    interceptor.idle("api").await;
+    let mut client = interceptor.connect().await;
+    let get = "GET / HTTP/1.1\r\nhost: api.example\r\n\r\n";
+    let rewritten = "GET /?a=< HTTP/1.1\r\nhost: api.example\r\n\r\n";
+    let requests = [get, rewritten, &get.repeat(REQUESTS - 2)].concat();
+    finish(&mut client, &requests).await;
+    interceptor.waiting("api", 1).await;
+    interceptor.manifests.ready("api", &[says("hello").await]);
+    let answers = client.read_to_end().await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), REQUESTS);
+}
+
+#[tokio::test]
 async fn fault_a_hold_ends_when_the_client_of_a_large_upload_leaves() {
     const LENGTH: usize = 1 << 20;
     let interceptor = Interceptor::with(&PATIENT).await;
