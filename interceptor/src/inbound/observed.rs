@@ -73,8 +73,11 @@ impl Observed {
         self.refused.get().copied()
     }
 
+    /// Notes a byte that must not pass. It is behind a request that is held, too.
     pub(super) fn refuse(&self, refused: Refused) {
         let _ = self.refused.set(refused);
+        self.ahead.store(true, Ordering::Relaxed);
+        self.held.wake();
     }
 
     pub(super) fn is_half_closed(&self) -> bool {

@@ -143,7 +143,9 @@ async fn fault_a_hold_ends_when_a_client_that_has_sent_more_than_its_request_res
     let get = "GET / HTTP/1.1\r\nhost: api.example\r\n\r\n";
     let interceptor = Interceptor::with(&PATIENT).await;
     interceptor.idle("api").await;
-    for (request, more) in AHEAD.map(|more| (get, more)).into_iter().chain([(UPGRADE, "early")]) {
+    let malformed = ["\n", "\0", "\rx", "GET / HTTP/1.1\n", "GET / HTTP/3.0\r\n"];
+    let behind = AHEAD.into_iter().chain(malformed).map(|more| (get, more));
+    for (request, more) in behind.chain([(UPGRADE, "early")]) {
         for is_later in [false, true] {
             let mut client = interceptor.connect().await;
             if is_later {
