@@ -41,11 +41,16 @@ pub enum InvalidRequest {
     Connect,
     #[error("the request has passed more than {MAX_HOPS} proxies; it is in a forwarding loop")]
     ForwardingLoop,
+    #[error("X-Forwarded-For is longer than {MAX_FORWARDED_FOR} bytes")]
+    LongForwardedFor,
 }
 
 /// Entries of `X-Forwarded-For` a request may have. No sensible chain of proxies is that long, and each pass through a
 /// loop adds one.
 const MAX_HOPS: usize = 32;
+/// Bytes of all `X-Forwarded-For` lines together: more than twice what [`MAX_HOPS`] IPv6 addresses take. The lines are
+/// copied, and one that HTTP/2 sends as an index of a byte can be long.
+const MAX_FORWARDED_FOR: usize = 4096;
 
 /// The elements of a comma-separated header, as bytes: an element that is not text must not hide the others.
 pub(super) fn elements<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a [u8]> {
@@ -122,8 +127,12 @@ pub fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts) -> Result<()
 }
 
 fn append_forwarded_for(headers: &HeaderMap, client: &HeaderValue) -> Result<HeaderValue, InvalidRequest> {
+    let lines = headers.get_all(X_FORWARDED_FOR);
+    if lines.iter().map(HeaderValue::len).sum::<usize>() > MAX_FORWARDED_FOR {
+        return Err(InvalidRequest::LongForwardedFor);
+    }
     let mut list = Vec::new();
-    for line in headers.get_all(X_FORWARDED_FOR) {
+    for line in lines {
         list.extend_from_slice(line.as_bytes());
         list.extend_from_slice(b", ");
     }

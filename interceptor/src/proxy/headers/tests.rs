@@ -186,6 +186,21 @@ fn a_body_of_unknown_length_is_sent_in_chunks_whatever_the_method() {
 }
 
 #[test]
+fn a_long_list_of_clients_is_refused_before_it_is_copied() {
+    let mut map = HeaderMap::new();
+    map.insert(
+        X_FORWARDED_FOR,
+        HeaderValue::from_bytes(&[b'1'; MAX_FORWARDED_FOR]).unwrap(),
+    );
+    add_forwarded(&mut map.clone(), &client()).unwrap();
+    map.append(X_FORWARDED_FOR, HeaderValue::from_static("1"));
+    assert_eq!(
+        add_forwarded(&mut map, &client()),
+        Err(InvalidRequest::LongForwardedFor)
+    );
+}
+
+#[test]
 fn a_request_that_was_forwarded_too_often_is_in_a_loop() {
     let mut map = HeaderMap::new();
     for _ in 0..=MAX_HOPS {
