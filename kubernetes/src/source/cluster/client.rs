@@ -9,9 +9,9 @@ use super::connections::Connections;
 /// Why no client could be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Neither inside a cluster nor given a kubeconfig.
+    /// Neither inside a cluster nor given a kubeconfig. The text has what was tried, so it is not a source as well.
     #[error("no cluster found: there is neither a pod's service account nor a kubeconfig ({0})")]
-    NoCluster(#[from] kube::config::InferConfigError),
+    NoCluster(String),
     /// The kubeconfig cannot be used.
     #[error("cannot create a client for the API server: {0}")]
     Unusable(#[from] kube::Error),
@@ -25,7 +25,8 @@ pub enum ClientError {
 /// # Errors
 /// When neither is there, or cannot be used.
 pub async fn client() -> Result<(Client, String), ClientError> {
-    let config = Config::infer().await?;
+    let config = Config::infer().await;
+    let config = config.map_err(|error| ClientError::NoCluster(error.to_string()))?;
     let namespace = config.default_namespace.clone();
     Ok((client_with(config)?, namespace))
 }
