@@ -14,6 +14,9 @@ use serde_saphyr::budget::BudgetBreach;
 use super::unique_keys::{self, duplicate_key};
 use crate::object::Object;
 
+const MAX_DEPTH: i64 = 64; // serde_saphyr's default, for JSON too
+const TOO_DEEP: &str = "it is nested too deeply; allowed: 64 levels";
+
 /// One document of a file. The items of a JSON `List` count as documents of their own.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Document<'a> {
@@ -85,6 +88,7 @@ fn json_documents(text: &str) -> Result<Vec<Document<'_>>, Malformed> {
     };
     for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         match value {
+            Ok(value) if is_too_deep(value.get()) => return Err(found.too_deep(value.get())),
             Ok(value) => found.add(value.get()),
             Err(error) => {
                 return Err(Malformed {
@@ -122,9 +126,7 @@ impl<'a> JsonDocuments<'a> {
             Some::<Vec<&'a RawValue>>(items) => items.into_iter().for_each(|item| self.add(item.get())),
             None if value == "null" => {}
             None => {
-                let line = self
-                    .lines
-                    .number_at(value.as_ptr() as usize - self.text.as_ptr() as usize);
+                let line = self.line_of(value);
                 self.documents.push(Document {
                     number: self.documents.len() + 1,
                     line,
@@ -134,6 +136,37 @@ impl<'a> JsonDocuments<'a> {
             }
         }
     }
+
+    fn too_deep(&mut self, value: &str) -> Malformed {
+        Malformed {
+            document: self.documents.len() + 1,
+            reason: format!("(from line {}) {TOO_DEEP}", self.line_of(value)),
+        }
+    }
+
+    fn line_of(&mut self, value: &str) -> usize {
+        self.lines
+            .number_at(value.as_ptr() as usize - self.text.as_ptr() as usize)
+    }
+}
+
+/// Of valid JSON, in one pass: what is deeper must not be descended into.
+fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
 }
 
 fn list_items(value: &str) -> Option<Vec<&RawValue>> {
@@ -256,7 +289,7 @@ fn yaml_value(text: &str, first_line: usize) -> Result<Value, String> {
             YamlError::Budget {
                 breach: BudgetBreach::Depth { .. },
                 ..
-            } => "it is nested too deeply; allowed: 64 levels".to_owned(),
+            } => TOO_DEEP.to_owned(),
             YamlError::AliasReplayLimitExceeded { .. } | YamlError::Budget { .. } => ALIASES.to_owned(),
             error => error.to_string(),
         };

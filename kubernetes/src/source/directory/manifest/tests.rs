@@ -160,3 +160,24 @@ fn an_alias_bomb_is_refused_after_ten_thousand_values_or_a_mebibyte() {
     let large = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata:\n{items}");
     assert_eq!(read("x.yaml", &large), ["ConfigMap default/a"]);
 }
+
+#[test]
+fn fault_a_deeply_nested_manifest_is_refused() {
+    let arrays = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let list = r#"{"apiVersion":"v1","kind":"List","items":["#;
+    let lists = |depth: usize| format!("{}{SERVICE}{}", list.repeat(depth), "]}".repeat(depth));
+    for deep in [arrays(65), arrays(10_000), lists(32), lists(10_000)] {
+        assert_eq!(read("x.json", &deep), [format!("1: (from line 1) {TOO_DEEP}")]);
+        let refused = read("x.yaml", &deep);
+        assert!(refused[0].starts_with("1: (from line 1)"), "{refused:?}");
+    }
+    assert_eq!(
+        read("x.json", &format!("{SERVICE}\n{}", arrays(65))),
+        [format!("2: (from line 2) {TOO_DEEP}")]
+    );
+    assert_eq!(read("x.json", &arrays(64)), [""; 0]);
+    assert_eq!(read("x.json", &lists(31)), ["Service shop/a"]);
+    let annotation = format!(r#""name":"a","annotations":{{"x":"\"{}"}}"#, "[".repeat(65));
+    let brackets = SERVICE.replace(r#""name":"a""#, &annotation);
+    assert_eq!(read("x.json", &brackets), ["Service shop/a"]);
+}
