@@ -170,7 +170,10 @@ fn follow(tree: &mut Tree, signals: &mpsc::Receiver<Signal>, publisher: &Publish
         let changes = tree.look_again(touched);
         publisher.problems(tree.problems());
         publisher.changes(changes);
-        if tree.is_gone() || publisher.changes.is_closed() {
+        if tree.is_gone() {
+            return signals.iter().for_each(drop); // the end of the changes would be the end of the program
+        }
+        if publisher.changes.is_closed() {
             return;
         }
     }

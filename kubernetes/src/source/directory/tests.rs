@@ -307,20 +307,37 @@ async fn lost_signals_make_everything_be_read_again() {
 }
 
 #[tokio::test]
-async fn the_source_ends_when_the_directory_is_gone_and_keeps_what_it_read() {
+async fn fault_the_source_goes_on_when_the_directory_is_gone() {
     let mut watched = Watched::with(&[]).await;
     fs::remove_dir(watched.directory.path()).unwrap();
-    assert!(
-        timeout(SOON, watched.source.next())
-            .await
-            .expect("an end in time")
-            .is_none()
-    );
-    assert!(
-        watched.problems(1).await[0]
-            .reason
-            .starts_with("the directory was deleted")
-    );
+    let problems = watched.problems(1).await;
+    assert!(problems[0].reason.starts_with("the directory was deleted"));
+    let ended = timeout(Duration::from_millis(200), watched.source.next()).await;
+    assert!(ended.is_err(), "its end would be the end of the program");
+
+    let mut problems = watched.source.problems();
+    drop(watched.source);
+    let ended = timeout(SOON, async { while problems.changed().await.is_ok() {} }).await;
+    ended.expect("the thread ends with the source");
+}
+
+#[test]
+fn fault_files_that_go_with_the_directory_stay_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("d");
+    let file = root.join("a.yaml");
+    fs::create_dir(&root).unwrap();
+    fs::write(&file, service("a", 1)).unwrap();
+    let mut tree = Tree::new(&root, std::sync::Weak::new()).unwrap();
+    let files = tree.list().unwrap();
+    assert_eq!(told(tree.read(&files)), ["apply a 1"]);
+    fs::remove_dir_all(&root).unwrap();
+    let touched = Touched {
+        paths: [(file, false), (root, false)].into(),
+        lost: false,
+    };
+    assert_eq!(told(tree.look_again(touched)), [""; 0]);
+    assert!(tree.is_gone());
 }
 
 #[tokio::test]

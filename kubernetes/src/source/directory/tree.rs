@@ -95,6 +95,9 @@ impl Tree {
         let Ok(inside) = path.strip_prefix(&self.root) else {
             return;
         };
+        if self.gone {
+            return; // its files went with it
+        }
         if let Some(parent) = swapped_within(path, inside) {
             self.read_directory(&parent, outcome);
             return;
