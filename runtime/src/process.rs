@@ -69,7 +69,7 @@ impl Program {
         let logs = LogConfig::from_args(flags).map_err(|error| EnvError::CommandLine(error.to_string()))?;
         let read = |settings: &Settings| (reader(settings), self.read_telemetry(settings));
         let ((config, settings), table) = settings::read(environment, read)?;
-        let TelemetrySettings { filter, spans, push } = settings?;
+        let TelemetrySettings { filter, spans, push } = settings;
         let telemetry = Telemetry::start_with(self.service_name, &logs, filter, spans)?;
         let push = push.map(|settings| MetricPush::new(self.service_name, settings));
         let process = Process {
@@ -116,15 +116,15 @@ impl Program {
         settings::describe(|settings| (reader(settings), self.read_telemetry(settings)))
     }
 
-    fn read_telemetry(&self, settings: &Settings) -> Result<TelemetrySettings, EnvError> {
-        Ok(TelemetrySettings {
+    fn read_telemetry(&self, settings: &Settings) -> TelemetrySettings {
+        TelemetrySettings {
             filter: logs::read_filter(&settings.section("Logs")),
-            push: MetricSettings::read(settings)?,
+            push: MetricSettings::read(settings),
             spans: match self.makes_spans {
-                true => SpanSettings::read(settings)?,
+                true => SpanSettings::read(settings),
                 false => None,
             },
-        })
+        }
     }
 
     /// Reports why the program ends, and returns its exit code.
@@ -154,4 +154,54 @@ pub fn print(text: &str) -> ExitCode {
 /// Prints a line to the standard error, and unlike `eprintln!` does not panic when nobody reads it.
 pub fn print_error(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::PORT;
+
+    const PROGRAM: Program = Program {
+        name: "program",
+        service_name: "program",
+        usage: "",
+        makes_spans: true,
+    };
+
+    fn refused(variables: &[(&str, &str)]) -> Vec<String> {
+        let environment = Environment::of(variables.iter().copied());
+        let reader = |settings: &Settings| settings.variable("KEDA_HTTP_PROXY_PORT", &PORT, "A port").required();
+        let error = PROGRAM.start([], &environment, reader).unwrap_err();
+        error.to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn all_settings_that_cannot_be_used_are_named_at_once_those_of_the_telemetry_too() {
+        let bad = [
+            ("KEDA_HTTP_PROXY_PORT", "x"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "nonsense"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "bar"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "foo"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "nonsense"),
+        ];
+        let on = [
+            ("OTEL_EXPORTER_OTLP_METRICS_ENABLED", "true"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENABLED", "true"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ];
+        let refused = refused(&[&bad[..], &on].concat());
+        let mut names: Vec<_> = refused.iter().filter_map(|line| line.split('=').next()).collect();
+        names.sort_unstable();
+        assert_eq!(names, bad.map(|(name, _)| name), "{refused:?}");
+    }
+
+    #[test]
+    fn a_required_setting_whose_name_is_misspelt_is_named_with_what_is_set_instead() {
+        let misspelt = [("KEDA_HTTP_PROXY_PROT", "18080"), ("KEDA_HTTP_OF_ANOTHER", "x")];
+        let refused = refused(&misspelt);
+        assert!(refused[0].starts_with("KEDA_HTTP_PROXY_PORT is not set"), "{refused:?}");
+        let hint = "KEDA_HTTP_PROXY_PROT is not a setting: did you mean KEDA_HTTP_PROXY_PORT?";
+        assert_eq!(refused[1..], [hint], "{refused:?}");
+    }
 }

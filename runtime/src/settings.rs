@@ -31,10 +31,17 @@ pub fn read<T>(environment: &Environment, reader: impl FnOnce(&Settings) -> T) -
     match errors.is_empty() {
         true => Ok((read, table)),
         false => {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let errors = errors.iter().map(ToString::to_string);
+            let lines: Vec<String> = errors.chain(hints(&table, environment)).collect();
             Err(EnvError::Variables(lines.join("\n")))
         }
     }
+}
+
+/// A line for each variable that is set and perhaps misspelt: a missing one may be among them.
+fn hints<'a>(table: &'a Table, environment: &'a Environment) -> impl Iterator<Item = String> + 'a {
+    let misspelt = table.misspelt(environment);
+    misspelt.map(|(name, known)| format!("{name} is not a setting: did you mean {known}?"))
 }
 
 /// The variables that a reader knows, with their defaults.
@@ -123,11 +130,17 @@ impl Settings {
         self.environment.get(name).is_some()
     }
 
-    /// Notes a fault that lies between variables.
+    /// Notes a fault that lies between variables, once: several readers may share a variable.
     pub fn refuse(&self, error: EnvError) {
-        if self.is_used {
-            self.state.borrow_mut().errors.push(error);
+        let errors = &mut self.state.borrow_mut().errors;
+        if self.is_used && !errors.contains(&error) {
+            errors.push(error);
         }
+    }
+
+    /// What can be used; what cannot is noted, so that the reader goes on without it.
+    pub(crate) fn usable<T>(&self, read: Result<T, EnvError>) -> Option<T> {
+        read.map_err(|error| self.refuse(error)).ok()
     }
 
     fn note(&self, row: Row) {

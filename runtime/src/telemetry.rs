@@ -65,7 +65,7 @@ impl Telemetry {
     pub fn start(service_name: &'static str, logs: &LogConfig, environment: &Environment) -> Result<Self, EnvError> {
         let read = |settings: &Settings| (logs::read_filter(settings), SpanSettings::read(settings));
         let ((filter, spans), _) = crate::settings::read(environment, read)?;
-        Self::start_with(service_name, logs, filter, spans?)
+        Self::start_with(service_name, logs, filter, spans)
     }
 
     pub(crate) fn start_with(

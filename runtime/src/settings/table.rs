@@ -85,15 +85,25 @@ impl Table {
         (distance <= 2).then_some(known)
     }
 
+    /// The variables that are set, begin as ours do and are none, each with the one that it resembles if there is one.
+    fn unknown<'a>(&'a self, environment: &'a Environment) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let is_known = |name: &str| self.0.iter().any(|row| row.name == name);
+        let ours = environment.names().filter(|name| name.starts_with(PREFIX));
+        let unknown = ours.filter(move |name| !is_known(name));
+        unknown.map(|name| (name, self.resembling(name)))
+    }
+
+    /// The variables that are set and perhaps misspelt, each with the one that it resembles.
+    pub(super) fn misspelt<'a>(&'a self, environment: &'a Environment) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let unknown = self.unknown(environment);
+        unknown.filter_map(|(name, resembled)| Some((name, resembled?)))
+    }
+
     /// Says in the log which of the variables that are set should not be, and which are perhaps misspelt.
     pub(crate) fn log_notices(&self, environment: &Environment) {
-        let is_known = |name: &str| self.0.iter().any(|row| row.name == name);
         let mut others = Vec::new();
-        for name in environment
-            .names()
-            .filter(|name| name.starts_with(PREFIX) && !is_known(name))
-        {
-            match self.resembling(name) {
+        for (name, resembled) in self.unknown(environment) {
+            match resembled {
                 Some(known) => tracing::warn!(name, "this variable is not a setting: did you mean {known}?"),
                 None => others.push(name),
             }

@@ -77,7 +77,7 @@ impl MetricPush {
     /// When a variable cannot be used.
     pub fn from_environment(service_name: &'static str, environment: &Environment) -> Result<Option<Self>, EnvError> {
         let (settings, _) = crate::settings::read(environment, MetricSettings::read)?;
-        settings?.map(|settings| Self::new(service_name, settings)).transpose()
+        settings.map(|settings| Self::new(service_name, settings)).transpose()
     }
 
     pub(crate) fn new(service_name: &'static str, settings: MetricSettings) -> Result<Self, EnvError> {

@@ -101,22 +101,22 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn read(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<Self, EnvError> {
+    pub(super) fn read(signal: Signal, protocol: Protocol, settings: &Settings) -> Self {
         let help = ["For one export, in milliseconds", "10000"];
         let (_, timeout) = signal.read(settings, "TIMEOUT", &MILLISECONDS, help);
-        let (endpoint, credentials) = split_user(endpoint(signal, protocol, settings)?);
-        let mut headers = headers(signal, settings)?;
+        let (endpoint, credentials) = split_user(endpoint(signal, protocol, settings));
+        let mut headers = headers(signal, settings);
         if !headers.iter().any(|(name, _)| name == AUTHORIZATION) {
             headers.extend(credentials.map(|credentials| (AUTHORIZATION, credentials)));
         }
-        Ok(Self {
+        Self {
             signal,
             protocol,
             endpoint,
             headers,
             timeout: timeout.unwrap_or(Duration::from_secs(10)),
-            certificates: certificates(signal, settings)?,
-        })
+            certificates: certificates(signal, settings),
+        }
     }
 
     /// What speaks to it over HTTP.
@@ -145,11 +145,12 @@ impl Collector {
 pub(super) struct Attributes(Vec<(String, String)>);
 
 impl Attributes {
-    pub(super) fn read(settings: &Settings) -> Result<Self, EnvError> {
+    pub(super) fn read(settings: &Settings) -> Self {
         let help = "Attributes of the process; service.name is ignored";
         let text = settings.variable(RESOURCE_ATTRIBUTES, &PAIRS, help).optional("none");
         let pair = |name, value| Some((name, value));
-        Ok(Self(pairs(RESOURCE_ATTRIBUTES, &text.unwrap_or_default(), pair)?))
+        let pairs = pairs(RESOURCE_ATTRIBUTES, &text.unwrap_or_default(), pair);
+        Self(settings.usable(pairs).unwrap_or_default())
     }
 
     /// Who sends: the given attributes, and name and version of the service, which they cannot change.
@@ -182,18 +183,14 @@ pub(super) const MILLISECONDS: Kind<Duration> = Kind {
 };
 
 /// A signal's own endpoint is used as it is; the one of all signals is a base for HTTP (OTLP exporter specification).
-fn endpoint(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<Uri, EnvError> {
+fn endpoint(signal: Signal, protocol: Protocol, settings: &Settings) -> Uri {
     let help = ["URL of the collector", "localhost, port 4318 for HTTP or 4317 for gRPC"];
     let (name, text) = signal.read(settings, "ENDPOINT", &ENDPOINT, help);
     let is_base = name == "OTEL_EXPORTER_OTLP_ENDPOINT";
     let path = signal.path();
     let default_scheme = default_scheme(signal, settings);
     let Some(text) = text else {
-        return Ok(match (protocol, signal) {
-            (Protocol::Http, Signal::Traces) => Uri::from_static("http://localhost:4318/v1/traces"),
-            (Protocol::Http, Signal::Metrics) => Uri::from_static("http://localhost:4318/v1/metrics"),
-            (Protocol::Grpc, _) => Uri::from_static("http://localhost:4317"),
-        });
+        return default_endpoint(signal, protocol);
     };
     let (parsed, allowed) = match protocol {
         Protocol::Http if is_base => (url(&text).and_then(|url| below(&url, path)), http_url(path)),
@@ -203,7 +200,17 @@ fn endpoint(signal: Signal, protocol: Protocol, settings: &Settings) -> Result<U
             "a URL such as http://collector:4317, or a host with a port such as collector:4317".to_owned(),
         ),
     };
-    parsed.ok_or_else(|| EnvError::invalid(&name, &without_user(&text), &allowed))
+    let parsed = parsed.ok_or_else(|| EnvError::invalid(&name, &without_user(&text), &allowed));
+    let usable = settings.usable(parsed);
+    usable.unwrap_or_else(|| default_endpoint(signal, protocol))
+}
+
+fn default_endpoint(signal: Signal, protocol: Protocol) -> Uri {
+    Uri::from_static(match (protocol, signal) {
+        (Protocol::Http, Signal::Traces) => "http://localhost:4318/v1/traces",
+        (Protocol::Http, Signal::Metrics) => "http://localhost:4318/v1/metrics",
+        (Protocol::Grpc, _) => "http://localhost:4317",
+    })
 }
 
 /// A URL, whose user information is often a password.
@@ -300,14 +307,15 @@ fn below(base: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-fn headers(signal: Signal, settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>, EnvError> {
+fn headers(signal: Signal, settings: &Settings) -> Vec<(HeaderName, HeaderValue)> {
     let help = ["Headers of each export", "none"];
     let (variable, text) = signal.read(settings, "HEADERS", &PAIRS, help);
-    pairs(&variable, &text.unwrap_or_default(), |name, value| {
+    let headers = pairs(&variable, &text.unwrap_or_default(), |name, value| {
         let (name, mut value) = (name.parse().ok()?, HeaderValue::try_from(value).ok()?);
         value.set_sensitive(true);
         Some((name, value))
-    })
+    });
+    settings.usable(headers).unwrap_or_default()
 }
 
 /// `name=value,name=value`, values percent-encoded. They often are secrets, and an entry that cannot be used may be
@@ -336,14 +344,14 @@ fn percent_decoded(text: &str) -> Option<String> {
     decoded.filter(|_| valid).map(Cow::into_owned)
 }
 
-fn certificates(signal: Signal, settings: &Settings) -> Result<Option<Vec<u8>>, EnvError> {
+fn certificates(signal: Signal, settings: &Settings) -> Option<Vec<u8>> {
     let help = ["CA bundle to trust, in addition to the system's", "the system's only"];
     let (variable, path) = signal.read(settings, "CERTIFICATE", &CERTIFICATES, help);
     let read = |path: String| {
         let text = std::fs::read(&path).ok().filter(|text| contains_pem(text));
         text.ok_or_else(|| EnvError::invalid(&variable, &path, CERTIFICATES.allowed))
     };
-    path.map(read).transpose()
+    path.map(read).and_then(|text| settings.usable(text))
 }
 
 fn contains_pem(text: &[u8]) -> bool {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::otlp::{Attributes, Collector, MILLISECONDS, Protocol, Signal};
 use super::propagation::Propagation;
 use super::sampling::Sampling;
-use crate::env::EnvError;
 use crate::settings::{BOOLEAN, Kind, Settings};
 
 const ENABLED: &str = "OTEL_EXPORTER_OTLP_TRACES_ENABLED";
@@ -46,28 +45,28 @@ pub(super) struct Batch {
 
 impl SpanSettings {
     /// `None` when spans are off, which is the default; all other variables are then only described.
-    pub(crate) fn read(settings: &Settings) -> Result<Option<Self>, EnvError> {
+    pub(crate) fn read(settings: &Settings) -> Option<Self> {
         let settings = settings.section("Tracing, named as OpenTelemetry does; not read while it is off");
         let is_on = settings.variable(ENABLED, &BOOLEAN, "Export spans").default(false);
         let settings = settings.only_if(is_on);
         let read = Self {
-            destination: Destination::read(&settings)?,
+            destination: Destination::read(&settings),
             propagation: Propagation::read(&settings),
             sampling: Sampling::read(&settings),
             batch: Batch::read(&settings),
-            attributes: Attributes::read(&settings)?,
+            attributes: Attributes::read(&settings),
         };
-        Ok(is_on.then_some(read))
+        is_on.then_some(read)
     }
 }
 
 impl Destination {
-    fn read(settings: &Settings) -> Result<Self, EnvError> {
+    fn read(settings: &Settings) -> Self {
         let help = "Where spans go: the standard output, or a collector by one of two protocols";
         let protocol = settings.variable(PROTOCOL, &DESTINATION, help).default(None);
         let collector = settings.only_if(protocol.is_some());
-        let collector = Collector::read(Signal::Traces, protocol.unwrap_or(Protocol::Grpc), &collector)?;
-        Ok(protocol.map_or(Self::Console, |_| Self::Collector(collector)))
+        let collector = Collector::read(Signal::Traces, protocol.unwrap_or(Protocol::Grpc), &collector);
+        protocol.map_or(Self::Console, |_| Self::Collector(collector))
     }
 }
 

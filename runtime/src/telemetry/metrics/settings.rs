@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::env::EnvError;
 use crate::settings::{BOOLEAN, Kind, Settings, TEXT};
 use crate::telemetry::otlp::{Attributes, Collector, MILLISECONDS, Protocol, Signal};
 
@@ -22,7 +21,7 @@ pub(crate) struct MetricSettings {
 
 impl MetricSettings {
     /// `None` when the push is off, which is the default; all other variables are then only described.
-    pub(crate) fn read(settings: &Settings) -> Result<Option<Self>, EnvError> {
+    pub(crate) fn read(settings: &Settings) -> Option<Self> {
         let settings = settings.section("Push of metrics, named as OpenTelemetry does; not read while it is off");
         let help = "Push metrics by OTLP/HTTP, in addition to serving them";
         let is_on = settings.variable(ENABLED, &BOOLEAN, help).default(false);
@@ -32,10 +31,10 @@ impl MetricSettings {
         let interval = settings.variable(INTERVAL, &MILLISECONDS, interval);
         let read = Self {
             interval: interval.default(Duration::from_secs(60)),
-            collector: Collector::read(Signal::Metrics, Protocol::Http, &settings)?,
-            attributes: Attributes::read(&settings)?,
+            collector: Collector::read(Signal::Metrics, Protocol::Http, &settings),
+            attributes: Attributes::read(&settings),
         };
-        Ok(is_on.then_some(read))
+        is_on.then_some(read)
     }
 }
 
@@ -59,7 +58,7 @@ const PROTOCOL: Kind<()> = Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::Environment;
+    use crate::env::{EnvError, Environment};
     use crate::settings;
 
     fn read(variables: &[(&str, &str)]) -> Result<MetricSettings, EnvError> {
@@ -69,7 +68,7 @@ mod tests {
     }
 
     fn read_from(environment: &Environment) -> Result<Option<MetricSettings>, EnvError> {
-        settings::read(environment, MetricSettings::read)?.0
+        Ok(settings::read(environment, MetricSettings::read)?.0)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use http::header::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::env::Environment;
+use crate::env::{EnvError, Environment};
 use crate::settings;
 
 fn read(variables: &[(&str, &str)]) -> Result<SpanSettings, EnvError> {
@@ -11,7 +11,7 @@ fn read(variables: &[(&str, &str)]) -> Result<SpanSettings, EnvError> {
 }
 
 fn read_from(environment: &Environment) -> Result<Option<SpanSettings>, EnvError> {
-    settings::read(environment, SpanSettings::read)?.0
+    Ok(settings::read(environment, SpanSettings::read)?.0)
 }
 
 fn collector(variables: &[(&str, &str)]) -> Result<Collector, EnvError> {
@@ -198,7 +198,7 @@ fn user_information_of_an_endpoint_is_a_header_and_is_not_shown() {
         ] {
             let environment = Environment::of([(ENABLED, "true"), (PROTOCOL, protocol), (variable, url)]);
             let (read, table) = settings::read(&environment, SpanSettings::read).unwrap();
-            let Destination::Collector(collector) = read.unwrap().unwrap().destination else {
+            let Destination::Collector(collector) = read.unwrap().destination else {
                 panic!("spans go to the console");
             };
             assert_eq!(collector.endpoint.host(), Some("c"), "{url}");
