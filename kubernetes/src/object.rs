@@ -89,7 +89,7 @@ kinds! {
     /// A route of upstream's former kind.
     HttpScaledObject(HttpScaledObject): "http.keda.sh/v1alpha1" "HTTPScaledObject", http_scaled_object, Envelope;
     /// KEDA's object; one with `kedify-http` triggers makes routes.
-    ScaledObject(ScaledObject): "keda.sh/v1alpha1" "ScaledObject", slim, Envelope;
+    ScaledObject(ScaledObject): "keda.sh/v1alpha1" "ScaledObject", scaled_object, Envelope;
     /// A Service.
     Service(Service): "v1" "Service", service, Service;
     /// Endpoints of a Service.
@@ -101,6 +101,14 @@ kinds! {
 }
 
 impl Kind {
+    /// Whether it is Kubernetes' own. A newer cluster's objects of such a kind may have fields that are not known here.
+    fn is_of_kubernetes(self) -> bool {
+        matches!(
+            self,
+            Self::Service | Self::EndpointSlice | Self::ConfigMap | Self::Deployment
+        )
+    }
+
     /// The kind of a manifest; `None` for a kind that is ignored. A known kind in another version is an error,
     /// because ignoring it would look as if the object were in force.
     fn from_manifest(api_version: &str, name: &str) -> Result<Option<Self>, String> {
@@ -197,6 +205,26 @@ impl fmt::Display for ObjectId {
 #[error("{0}")]
 pub struct ObjectError(pub String);
 
+/// An object of a manifest.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    pub(crate) object: Object,
+    /// The fields that are passed over, because its kind does not have them as far as is known here.
+    pub(crate) passed_over: Vec<FieldError>,
+}
+
+impl Manifest {
+    /// As [`Object::parse`].
+    pub(crate) fn parse(document: &Value) -> Result<Option<Self>, ObjectError> {
+        parse(document)
+    }
+
+    /// As [`Object::parse`], from JSON text, without a tree in between.
+    pub(crate) fn parse_json(text: &str) -> Result<Option<Self>, ObjectError> {
+        parse(JsonText(text))
+    }
+}
+
 impl Object {
     /// Which object it is.
     pub fn id(&self) -> ObjectId {
@@ -209,7 +237,7 @@ impl Object {
     /// # Errors
     /// When it is not a manifest, or its fields do not fit its kind; names the field and what is allowed.
     pub fn parse(document: &Value) -> Result<Option<Self>, ObjectError> {
-        parse(document)
+        Ok(parse(document)?.map(|manifest| manifest.object))
     }
 
     /// An object of a known kind from JSON text that need not say what it is, as in the API server's lists.
@@ -218,11 +246,6 @@ impl Object {
     /// When its fields do not fit its kind; names the field and what is allowed.
     pub(crate) fn parse_kind(kind: Kind, text: &str) -> Result<Self, ObjectError> {
         typed(kind, JsonText(text)).map_err(ObjectError)
-    }
-
-    /// As [`Object::parse`], from JSON text, without a tree in between.
-    pub(crate) fn parse_json(text: &str) -> Result<Option<Self>, ObjectError> {
-        parse(JsonText(text))
     }
 }
 
@@ -297,7 +320,7 @@ struct HeadMetadata {
     name: Value,
 }
 
-fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectError> {
+fn parse<'de>(document: impl Document<'de>) -> Result<Option<Manifest>, ObjectError> {
     let head: Head<'de> = document
         .read()
         .map_err(|reason| ObjectError(format!("is not a manifest: {reason}")))?;
@@ -314,7 +337,10 @@ fn parse<'de>(document: impl Document<'de>) -> Result<Option<Object>, ObjectErro
     }
     let unknown = unknown(kind, &document.read().map_err(ObjectError)?);
     match typed(kind, document) {
-        Ok(object) if unknown.is_empty() => Ok(Some(object)),
+        Ok(object) if unknown.is_empty() || kind.is_of_kubernetes() => Ok(Some(Manifest {
+            object,
+            passed_over: unknown,
+        })),
         result => {
             let reason = joined(result.err(), &unknown);
             Err(ObjectError(format!("{kind} {}: {reason}", head.metadata.name)))
@@ -345,10 +371,27 @@ fn checked<'de, T>(schema: &Value, document: impl Document<'de>) -> Result<(Box<
 where
     T: DeserializeOwned + kube::Resource,
 {
-    let unknown = unknown_fields(schema, &document.read::<Value>()?);
-    match slim(document) {
+    let document = document.read::<Value>()?;
+    let unknown = unknown_fields(schema, &document);
+    match slim(&without_nulls(document)) {
         Ok(object) => Ok((object, unknown)),
         Err(reason) => Err(joined(Some(reason), &unknown)),
+    }
+}
+
+fn scaled_object<'de>(document: impl Document<'de>) -> Result<Box<ScaledObject>, String> {
+    slim(&without_nulls(document.read()?))
+}
+
+/// Without the fields that have no value, as an API server stores objects of custom kinds.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(name, value)| (name, without_nulls(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        value => value,
     }
 }
 
@@ -380,4 +423,55 @@ fn slim<'de, T: DeserializeOwned + kube::Resource>(document: impl Document<'de>)
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_of_a_custom_kind_without_a_value_counts_as_absent() {
+        let http = json!({
+            "apiVersion": "http.keda.sh/v1alpha1", "kind": "HTTPScaledObject", "metadata": {"name": "a"},
+            "spec": {
+                "hosts": ["a.test"], "pathPrefixes": null, "headers": null, "replicas": {"min": null},
+                "scaleTargetRef": {"service": "a", "port": 80, "portName": null},
+                "scalingMetric": {"requestRate": {"window": null}},
+            },
+        });
+        let Some(Object::HttpScaledObject(http)) = Object::parse(&http).unwrap() else {
+            unreachable!()
+        };
+        let rate = http.spec.scaling_metric.unwrap().request_rate.unwrap();
+        assert_eq!((http.spec.headers.len(), rate.window.as_str()), (0, "1m"));
+
+        let route = json!({
+            "apiVersion": "http.keda.sh/v1beta1", "kind": "InterceptorRoute", "metadata": {"name": "a"},
+            "spec": {
+                "target": {"service": "a", "port": 80}, "scalingMetric": {"concurrency": {"targetValue": 1}},
+                "rules": [{"hosts": ["a.test"], "paths": null, "host": null}], "staticRoutes": null,
+            },
+        });
+        let Some(Object::InterceptorRoute(route)) = Object::parse(&route).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(route.spec.rules[0].hosts, ["a.test"]);
+        assert_eq!(route.spec.unknown_fields[0].field, "spec.rules[0].host", "still named");
+
+        let scaled = json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "a"},
+            "spec": {
+                "scaleTargetRef": {"name": "a"},
+                "triggers": [{"type": "kedify-http", "metadata": {"hosts": "a.test", "window": null}}],
+            },
+        });
+        let Some(Object::ScaledObject(scaled)) = Object::parse(&scaled).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(scaled.spec.triggers[0].metadata.keys().collect::<Vec<_>>(), ["hosts"]);
+    }
 }

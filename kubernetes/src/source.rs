@@ -17,7 +17,8 @@ use crate::object::{Kind, Object};
 use crate::source::cluster::ClientError;
 use crate::source::directory::DirectoryError;
 
-/// An object or file that is not valid; its last valid state stays in force.
+/// An object or file that is not valid; its last valid state stays in force. Or an object that is used without the
+/// fields that are not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// A file and the document in it, or an object.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::reading::{Content, Held, Loaded, Reading, Stamp};
-use crate::object::ObjectId;
+use crate::fields::FieldError;
+use crate::object::{Manifest, ObjectId};
 use crate::source::{Change, Problem};
 
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Contents {
     /// The objects that several files contain.
     twice: BTreeSet<Arc<ObjectId>>,
     problems: BTreeMap<Arc<Path>, Problem>,
+    /// The fields of objects in force that are not known.
+    passed_over: BTreeMap<Arc<ObjectId>, Problem>,
 }
 
 /// A file's last good documents.
@@ -95,7 +98,13 @@ impl Contents {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let twice = self.twice.iter().filter_map(|id| Some((id, self.claims.get(id)?)));
         let twice = twice.flat_map(|(id, claim)| claim.others.iter().map(|other| held_twice(id, other, &claim.owner)));
-        self.problems.values().cloned().chain(twice).collect()
+        let passed_over = self.passed_over.values();
+        self.problems
+            .values()
+            .chain(passed_over)
+            .cloned()
+            .chain(twice)
+            .collect()
     }
 
     fn replace(&mut self, path: &Path, readings: Vec<Reading>, outcome: &mut Outcome) {
@@ -114,11 +123,14 @@ impl Contents {
     fn hold(&mut self, reading: Reading, path: &Arc<Path>, outcome: &mut Outcome) -> Held {
         let ids = match reading.content {
             Content::Known(ids) => ids,
-            Content::New(objects) => {
-                let mut ids = Vec::with_capacity(objects.len());
-                for object in objects {
+            Content::New(manifests) => {
+                let mut ids = Vec::with_capacity(manifests.len());
+                for Manifest { object, passed_over } in manifests {
                     let (id, ours) = self.claim(object.id(), path);
-                    outcome.changes.extend(ours.then_some(Change::Apply(object)));
+                    if ours {
+                        self.note_passed_over(&id, path, &passed_over);
+                        outcome.changes.push(Change::Apply(object));
+                    }
                     ids.push(id);
                 }
                 ids.into_boxed_slice()
@@ -127,6 +139,14 @@ impl Contents {
         Held {
             hash: Some(reading.hash),
             ids,
+        }
+    }
+
+    fn note_passed_over(&mut self, id: &Arc<ObjectId>, path: &Path, fields: &[FieldError]) {
+        if fields.is_empty() {
+            self.passed_over.remove(id);
+        } else {
+            self.passed_over.insert(id.clone(), passed_over(id, path, fields));
         }
     }
 
@@ -193,6 +213,7 @@ impl Contents {
             }
             (true, None) => {
                 self.claims.remove(id);
+                self.passed_over.remove(id);
                 outcome.changes.push(Change::Delete(ObjectId::clone(id)));
             }
             (false, _) => {}
@@ -208,6 +229,14 @@ impl Contents {
         {
             document.hash = None;
         }
+    }
+}
+
+fn passed_over(id: &ObjectId, path: &Path, fields: &[FieldError]) -> Problem {
+    let fields = fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Problem {
+        place: path.display().to_string(),
+        reason: format!("{id} is used without fields that are not known: {fields}"),
     }
 }
 

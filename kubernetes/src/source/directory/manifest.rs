@@ -12,7 +12,7 @@ use serde_saphyr::Error as YamlError;
 use serde_saphyr::budget::BudgetBreach;
 
 use super::unique_keys::{self, duplicate_key};
-use crate::object::Object;
+use crate::object::Manifest;
 
 const MAX_DEPTH: i64 = 64; // serde_saphyr's default, for JSON too
 const TOO_DEEP: &str = "it is nested too deeply; allowed: 64 levels";
@@ -63,7 +63,7 @@ impl Document<'_> {
     }
 
     /// The objects in it: one, or those of a `List`, or none when its kind is ignored.
-    pub(super) fn objects(&self) -> Result<Vec<Object>, Malformed> {
+    pub(super) fn objects(&self) -> Result<Vec<Manifest>, Malformed> {
         let objects = match self.syntax {
             Syntax::Json => json_objects(self.text, self.line),
             Syntax::Yaml => yaml_objects(self.text, self.line),
@@ -239,14 +239,14 @@ fn is_content(line: &str) -> bool {
     !text.is_empty() && !text.starts_with('#') && !line.starts_with('%')
 }
 
-fn json_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
+fn json_objects(text: &str, first_line: usize) -> Result<Vec<Manifest>, String> {
     unique_keys::check(text)
         .map_err(|(reason, line)| format!("{reason} (line {} of the file)", line + first_line - 1))?;
-    let object = Object::parse_json(text).map_err(|error| error.to_string())?;
-    Ok(object.into_iter().collect())
+    let manifest = Manifest::parse_json(text).map_err(|error| error.to_string())?;
+    Ok(manifest.into_iter().collect())
 }
 
-fn yaml_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
+fn yaml_objects(text: &str, first_line: usize) -> Result<Vec<Manifest>, String> {
     let value = yaml_value(text, first_line)?;
     let items = match &value {
         Value::Object(map) if map.get("kind").is_some_and(|kind| kind == "List") => {
@@ -260,7 +260,7 @@ fn yaml_objects(text: &str, first_line: usize) -> Result<Vec<Object>, String> {
     let parsed = items
         .map_or(single, Vec::as_slice)
         .iter()
-        .filter_map(|item| Object::parse(item).transpose());
+        .filter_map(|item| Manifest::parse(item).transpose());
     parsed.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::manifest::{Document, Malformed, documents};
-use crate::object::{Object, ObjectId};
+use crate::object::{Manifest, ObjectId};
 use crate::source::Problem;
 
 /// A document and the objects in it, as they were when it was read.
@@ -32,7 +32,7 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) enum Content {
     Known(Box<[Arc<ObjectId>]>),
-    New(Vec<Object>),
+    New(Vec<Manifest>),
 }
 
 #[derive(Debug)]
@@ -183,7 +183,10 @@ fn each_once(readings: &[Reading]) -> Result<(), Malformed> {
                 .iter()
                 .map(|id| ObjectId::clone(id))
                 .find(|id| !seen.insert(id.clone())),
-            Content::New(objects) => objects.iter().map(Object::id).find(|id| !seen.insert(id.clone())),
+            Content::New(manifests) => {
+                let mut ids = manifests.iter().map(|manifest| manifest.object.id());
+                ids.find(|id| !seen.insert(id.clone()))
+            }
         };
         if let Some(id) = twice {
             return Err(Malformed {

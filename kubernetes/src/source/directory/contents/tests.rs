@@ -155,3 +155,23 @@ fn files_below_a_directory_are_found_without_its_neighbours() {
         ["/m/a/x.yaml", "/m/a/y/z.yaml"]
     );
 }
+
+#[test]
+fn an_object_with_an_unknown_field_is_in_force_and_a_problem() {
+    let mut contents = Contents::default();
+    let newer = service("a", 1).replace("{ ports", "{ novelty: 1, ports");
+    assert_eq!(put(&mut contents, "x.yaml", &newer), ["apply a 1"]);
+    let problem = reasons(&contents).remove(0);
+    let expected = "x.yaml: Service shop/a is used without fields that are not known: spec.novelty: unknown field";
+    assert!(problem.starts_with(expected), "{problem}");
+    let more = [newer.clone(), service("b", 1)].join("---\n");
+    assert_eq!(put(&mut contents, "x.yaml", &more), ["apply b 1"]);
+    assert_eq!(reasons(&contents), [problem]);
+    assert_eq!(put(&mut contents, "a.yaml", &service("a", 2)), ["apply a 2"]);
+    assert_eq!(reasons(&contents).len(), 1, "only that there are two");
+    remove(&mut contents, "a.yaml");
+    put(&mut contents, "x.yaml", &newer);
+    assert_eq!(reasons(&contents).len(), 1);
+    remove(&mut contents, "x.yaml");
+    assert_eq!(contents.problems(), []);
+}

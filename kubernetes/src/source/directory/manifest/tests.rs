@@ -4,13 +4,13 @@ use super::*;
 
 /// The objects as `kind namespace/name`, or the first slip as `document: reason`.
 fn read(name: &str, text: &str) -> Vec<String> {
-    let objects = documents(text, name.ends_with("json"))
+    let manifests = documents(text, name.ends_with("json"))
         .and_then(|documents| documents.iter().map(Document::objects).collect::<Result<Vec<_>, _>>());
-    match objects {
-        Ok(objects) => objects
+    match manifests {
+        Ok(manifests) => manifests
             .into_iter()
             .flatten()
-            .map(|object| object.id().to_string())
+            .map(|manifest| manifest.object.id().to_string())
             .collect(),
         Err(malformed) => vec![format!("{}: {}", malformed.document, malformed.reason)],
     }
