@@ -289,6 +289,47 @@ async fn a_link_to_a_parent_directory_is_not_followed_forever() {
 }
 
 #[tokio::test]
+async fn fault_a_directory_is_read_once_however_many_links_lead_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (name, other) in [("a", "../b"), ("b", "../a")] {
+        fs::create_dir(path(name)).unwrap();
+        symlink(other, path(name).join("l0")).unwrap();
+        symlink(other, path(name).join("l1")).unwrap();
+        fs::write(path(name).join("x.yaml"), service(name, 1)).unwrap();
+    }
+    for level in 0..30 {
+        fs::create_dir(path(&format!("c{level}"))).unwrap();
+        for link in ["l0", "l1"] {
+            symlink(format!("../c{}", level + 1), path(&format!("c{level}")).join(link)).unwrap();
+        }
+    }
+    fs::create_dir(path("c30")).unwrap();
+    fs::write(path("c30/x.yaml"), service("c", 1)).unwrap();
+    let mut source = open(directory.path()).unwrap();
+    let mut first = told(source.next().await.unwrap());
+    first.sort();
+    assert_eq!(first, ["first a 1", "first b 1", "first c 1"]);
+    assert_eq!(*source.problems().borrow(), []);
+}
+
+#[tokio::test]
+async fn a_directory_is_read_by_another_link_when_the_first_is_deleted() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("x.yaml"), service("a", 1)).unwrap();
+    let mut watched = Watched::with(&[]).await;
+    symlink(elsewhere.path(), watched.path("l0")).unwrap();
+    assert_eq!(watched.until("apply a 1").await, ["apply a 1"]);
+    symlink(elsewhere.path(), watched.path("l1")).unwrap();
+    fs::write(watched.path("b.yaml"), service("b", 1)).unwrap();
+    watched.until("apply b 1").await;
+    fs::remove_file(watched.path("l0")).unwrap();
+    assert_eq!(watched.until("apply a 1").await, ["apply a 1"]);
+    fs::write(elsewhere.path().join("x.yaml"), service("a", 2)).unwrap();
+    assert_eq!(watched.until("apply a 2").await, ["apply a 2"]);
+}
+
+#[tokio::test]
 async fn lost_signals_make_everything_be_read_again() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("a.yaml"), service("a", 1)).unwrap();

@@ -1,6 +1,6 @@
 //! The directory tree: which files there are, when they are read, and which directories are watched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
@@ -23,6 +23,10 @@ pub(super) struct Tree {
     contents: Contents,
     /// Every directory that is watched, each for itself: a new one must be watched before it is listed.
     directories: BTreeSet<PathBuf>,
+    /// The one path that each directory is read at, however many links lead to it: their number can grow exponentially.
+    ways: HashMap<DirectoryId, PathBuf>,
+    /// Where to look again when anything changes: links to directories that are read at another path.
+    other_ways: BTreeSet<PathBuf>,
     unwatched: BTreeMap<PathBuf, Problem>,
     gone: bool,
 }
@@ -35,6 +39,8 @@ impl Tree {
             watcher,
             contents: Contents::default(),
             directories: BTreeSet::new(),
+            ways: HashMap::new(),
+            other_ways: BTreeSet::new(),
             unwatched: BTreeMap::new(),
             gone: false,
         })
@@ -68,7 +74,13 @@ impl Tree {
         }
         // What is there goes first, so that an object that has moved to another file is never missing.
         let (there, missing): (Vec<_>, Vec<_>) = touched.paths.into_iter().partition(|(path, _)| path.exists());
-        for (path, created) in there.into_iter().chain(missing) {
+        for (path, created) in there {
+            self.look_at(&path, created, &mut outcome);
+        }
+        for path in std::mem::take(&mut self.other_ways) {
+            self.look_at(&path, false, &mut outcome);
+        }
+        for (path, created) in missing {
             self.look_at(&path, created, &mut outcome);
         }
         while let Some(path) = outcome.read_again.pop() {
@@ -130,6 +142,10 @@ impl Tree {
     /// Watches the directory and those below and finds the files that have changed since they were read; forgets deleted ones.
     fn walk(&mut self, directory: &Path, files: &mut Vec<PathBuf>, outcome: &mut Outcome) {
         self.contents.remove(directory, outcome); // it may have been a file
+        if !self.is_the_way(directory) {
+            self.other_ways.insert(directory.into());
+            return self.forget_below(directory, outcome);
+        }
         self.watch(directory);
         let Ok(entries) = fs::read_dir(directory) else {
             return self.forget(directory, outcome);
@@ -144,6 +160,26 @@ impl Tree {
             }
         }
         self.forget_missing(directory, &entries, outcome);
+    }
+
+    /// Whether the directory is to be read at this path. Another path leads to it no more when a link has been changed.
+    fn is_the_way(&mut self, directory: &Path) -> bool {
+        let Some(id) = id_of(directory) else { return true };
+        let known = self.ways.get(&id).filter(|known| *known != directory).cloned();
+        if let Some(known) = known {
+            if self.directories.contains(&known) && id_of(&known) == Some(id) {
+                return false;
+            }
+            if let Some(watcher) = self.watcher.upgrade() {
+                let _ = watcher.lock().unwatch(&known); // later it would end the watch of the new path
+            }
+            self.other_ways.insert(known);
+        }
+        self.ways.insert(id, directory.into());
+        if self.ways.len() > 2 * self.directories.len() + 1 {
+            self.ways.retain(|id, way| id_of(way) == Some(*id));
+        }
+        true
     }
 
     fn forget_missing(&mut self, directory: &Path, entries: &BTreeSet<PathBuf>, outcome: &mut Outcome) {
@@ -262,6 +298,14 @@ fn is_manifest(path: &Path) -> bool {
 fn is_being_written(path: &Path, metadata: &Metadata) -> bool {
     let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     !is_link && metadata.nlink() == 1
+}
+
+/// Device and inode.
+type DirectoryId = (u64, u64);
+
+fn id_of(directory: &Path) -> Option<DirectoryId> {
+    let metadata = fs::metadata(directory).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Whether a directory is a link to one that it is in.
