@@ -114,6 +114,7 @@ impl Settings {
             allowed: kind.allowed.to_owned(),
             default: String::new(),
             status: Status::InUse,
+            is_default: false,
             value: None,
         };
         Variable {
@@ -188,7 +189,9 @@ impl<T> Variable<'_, T> {
     /// The value, or a default that is found out at the start and described by `text`.
     pub fn default_described(mut self, default: T, text: &str) -> T {
         text.clone_into(&mut self.row.default);
-        let value = self.parsed().unwrap_or(default);
+        let given = self.parsed();
+        self.row.is_default = given.is_none();
+        let value = given.unwrap_or(default);
         self.finish(Some(&value));
         value
     }

@@ -26,6 +26,8 @@ pub struct Row {
     pub status: Status,
     /// The value in force; `(secret)` in place of one.
     pub value: Option<String>,
+    /// Whether this is the default, which `default` may only describe.
+    pub(super) is_default: bool,
 }
 
 /// Whether a variable should be set at all.
@@ -161,7 +163,8 @@ impl Row {
 /// The values in force that are not the defaults, as `NAME=value`, for one line of the log; `/config` has all.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let changed = self.0.iter().filter(|row| row.value.as_ref() != Some(&row.default));
+        let is_default = |row: &Row| row.is_default || row.value.as_ref() == Some(&row.default);
+        let changed = self.0.iter().filter(|row| !is_default(row));
         let values = changed.filter_map(|row| Some((&row.name, row.value.as_ref()?)));
         for (index, (name, value)) in values.enumerate() {
             let space = if index == 0 { "" } else { " " };

@@ -167,3 +167,19 @@ fn the_log_line_has_what_differs_from_the_defaults_and_no_secret() {
     let (_, table) = read(&environment, reader).unwrap();
     assert_eq!(table.to_string(), "EXTRAS=true PORT=80 TOKEN=(secret) NAME=a-b");
 }
+
+#[test]
+fn a_default_that_is_found_at_the_start_is_not_in_the_log_line() {
+    let line = |variables: &[(&'static str, &'static str)]| {
+        let reader = |settings: &Settings| {
+            settings
+                .section("Main")
+                .variable("THREADS", &WHOLE_NUMBER, "How many")
+                .default_described(2, "one for each CPU")
+        };
+        let environment = Environment::of(variables.iter().copied());
+        read(&environment, reader).unwrap().1.to_string()
+    };
+    assert_eq!(line(&[]), "");
+    assert_eq!(line(&[("THREADS", "2")]), "THREADS=2");
+}
