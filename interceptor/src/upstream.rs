@@ -8,6 +8,7 @@ pub(crate) mod pool;
 pub(crate) mod request_body;
 pub(crate) mod resolve;
 mod stream;
+pub(crate) mod trailers;
 
 use std::num::NonZeroU32;
 use std::pin::Pin;

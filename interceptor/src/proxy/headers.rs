@@ -9,16 +9,11 @@ use http_body::Body;
 use keda_http_kubernetes::endpoints::AppProtocol;
 
 use crate::inbound::client::ClientFacts;
+pub(crate) use crate::upstream::trailers::X_FORWARDED_PROTO;
+use crate::upstream::trailers::{HOP_BY_HOP, X_FORWARDED_FOR, X_FORWARDED_HOST};
 
 /// On responses: whether the request waited for a cold start.
 pub const COLD_START: HeaderName = HeaderName::from_static("x-keda-http-cold-start");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The client's scheme, as the outermost proxy knows it.
-pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Why a request is not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,19 +54,6 @@ pub(super) fn elements<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> 
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
 }
-
-/// The headers that belong to one connection, besides those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    HTTP2_SETTINGS,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Removes the headers that belong to one connection (RFC 9110 section 7.6.1): those that `Connection` names, and the
 /// well-known ones. `Trailer` stays, since trailers are forwarded; `TE` stays when it contains `trailers`.

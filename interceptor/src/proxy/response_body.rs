@@ -10,6 +10,7 @@ use tokio::time::Sleep;
 
 use crate::proxy::record::Record;
 use crate::upstream::connection::Connection;
+use crate::upstream::trailers;
 
 /// What goes wrong while a body is passed on: the connection it goes to is closed then.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -96,7 +97,7 @@ impl Body for ResponseBody {
                 if let (Some(Ok(frame)), Some(record)) = (&frame, &mut self.record) {
                     record.add_bytes(frame.data_ref().map_or(0, Bytes::len));
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                Poll::Ready(frame.map(|frame| frame.map(trailers::filter).map_err(Into::into)))
             }
             Content::Announced(_) => Poll::Ready(None),
         }

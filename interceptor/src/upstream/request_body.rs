@@ -15,6 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::upstream::trailers;
+
 /// How long a client may go on sending a body after its request was answered without it (nginx's `lingering_time`).
 const LINGER_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may be silent in that time (nginx's `lingering_timeout`).
@@ -135,7 +137,7 @@ impl Upload {
         if self.is_end() {
             self.sent.done.cancel();
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(trailers::filter)))
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<BodyFrame>> {

@@ -439,3 +439,71 @@ async fn a_refused_head_request_has_no_body_in_either_protocol() {
         "{answer}"
     );
 }
+
+/// What belongs to one connection or to the head of a message.
+const NOT_FOR_TRAILERS: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "upgrade",
+    "transfer-encoding",
+    "te",
+    "host",
+    "content-length",
+    "x-forwarded-for",
+];
+
+#[tokio::test]
+async fn fault_trailers_of_a_connection_stay_behind() {
+    let names = NOT_FOR_TRAILERS.join(", ");
+    let lines: String = NOT_FOR_TRAILERS.iter().map(|name| format!("{name}: 7\r\n")).collect();
+    let response = format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: {names}, x-out\r\n\r\n2\r\nok\r\n0\r\n{lines}x-out: 8\r\n\r\n"
+    );
+    let app = raw_app(move |_, mut raw| {
+        let response = response.clone();
+        async move {
+            let request = raw.read_until("x-sum: 7\r\n\r\n").await.to_ascii_lowercase();
+            let trailers = request.rsplit("\r\n0\r\n").next().unwrap();
+            assert_eq!(trailers, "x-sum: 7\r\n\r\n");
+            raw.write(&response).await;
+        }
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: api.example\r\nte: trailers\r\ntransfer-encoding: chunked\r\ntrailer: {names}, x-sum\r\n\r\n1\r\na\r\n0\r\n{lines}x-sum: 7\r\n\r\n"
+    );
+    let mut client = interceptor.send(&request).await;
+    let answer = client.read_until("x-out: 8\r\n\r\n").await;
+    assert!(answer.ends_with("\r\n0\r\nx-out: 8\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn fault_trailers_of_a_connection_stay_behind_before_an_http2_app() {
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", http2_echo().await).await;
+    interceptor.manifests.service("api", Some("kubernetes.io/h2c"));
+    let request = "POST / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nKeep-Alive: 1\r\n\r\n";
+    until("an answer by HTTP/2", || async {
+        let answer = interceptor.send(request).await.read_to_end().await;
+        answer.contains("abc").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fault_trailers_of_a_connection_stay_behind_before_an_http2_client() {
+    let app = raw_app(|_, mut raw| async move {
+        raw.read_until("\r\n\r\n").await;
+        raw.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nConnection: close\r\n\r\n")
+            .await;
+    })
+    .await;
+    let interceptor = Interceptor::start().await;
+    interceptor.serve("api", app).await;
+    let mut client = http2_client(interceptor.bound.proxy).await;
+    let request = Request::get("http://api.example/").body(Full::default()).unwrap();
+    let response = soon("the response", client.send_request(request)).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+}
