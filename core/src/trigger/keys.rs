@@ -212,7 +212,7 @@ fn rate(metadata: &Metadata<'_>, value: f64) -> Result<RateTarget, TriggerError>
         window,
         granularity,
     };
-    match target.check() {
+    match target.check().and_then(|()| target.check_length()) {
         Ok(()) => Ok(target),
         Err(problem) if granularity.is_zero() => Err(invalid(
             "granularity",
@@ -238,7 +238,13 @@ impl RateTarget {
                 "the window must be at least as long as the granularity ({granularity})"
             ));
         }
+        Ok(())
+    }
+
+    /// Upstream's objects may have any granularity above zero, so this is for triggers only.
+    fn check_length(&self) -> Result<(), String> {
         if self.window.as_nanos() / self.granularity.as_nanos() > MAX_BUCKETS {
+            let granularity = crate::duration::format(self.granularity);
             return Err(format!(
                 "the window must be at most {MAX_BUCKETS} times the granularity ({granularity})"
             ));
