@@ -63,7 +63,7 @@ struct Host {
 
 impl Claimant {
     /// The claims of a route. `cluster_domain` is the DNS domain of Services, such as `cluster.local`.
-    pub fn of(route: &Route, cluster_domain: &str) -> Self {
+    pub fn from_route(route: &Route, cluster_domain: &str) -> Self {
         let hosts: BTreeSet<&HostPattern> = route.rules.iter().flat_map(patterns).collect();
         let in_cluster = |host: &HostPattern| {
             let service = route.autowired.as_ref();

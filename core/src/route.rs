@@ -85,7 +85,7 @@ pub(crate) struct Seniority {
 }
 
 impl Seniority {
-    fn of(route: &Route) -> Self {
+    fn from_route(route: &Route) -> Self {
         Self {
             created: route.created,
             key: route.key.clone(),

@@ -108,13 +108,13 @@ fn without_null(schema: &mut Value) {
 struct Schema<'a>(&'a mut Value);
 
 impl<'a> Schema<'a> {
-    fn of(definition: &'a mut Value) -> Self {
+    fn from_definition(definition: &'a mut Value) -> Self {
         Self(&mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
     }
 
     /// As the types have it, without `null`.
     fn plain(definition: &'a mut Value) -> Self {
-        let schema = Self::of(definition);
+        let schema = Self::from_definition(definition);
         without_null(schema.0);
         schema
     }

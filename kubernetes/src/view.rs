@@ -171,7 +171,8 @@ impl View {
             self.shadows.remove(&before, self.claims.hosts(key));
         }
         if let RouteChange::Set(route) = change {
-            self.claims.set(key, Claimant::of(route, &self.settings.cluster_domain));
+            self.claims
+                .set(key, Claimant::from_route(route, &self.settings.cluster_domain));
             self.shadows.insert(route, self.claims.hosts(key));
             self.routes.insert(key.clone(), route.clone());
         } else {

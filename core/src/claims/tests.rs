@@ -44,7 +44,7 @@ fn route(name: &str, created: i64, hosts: &[&str], autowired: Option<&str>) -> R
 }
 
 fn set(claims: &mut Claims, route: &Route) {
-    claims.set(&route.key, Claimant::of(route, "cluster.local"));
+    claims.set(&route.key, Claimant::from_route(route, "cluster.local"));
 }
 
 fn keys(texts: &[&str]) -> BTreeSet<TargetKey> {

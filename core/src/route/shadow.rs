@@ -50,18 +50,18 @@ impl Shadows {
             match self.contests.entry(condition) {
                 Entry::Vacant(entry) => {
                     entry.insert(Contest {
-                        winner: Seniority::of(route),
+                        winner: Seniority::from_route(route),
                         others: BTreeSet::new(),
                     });
                 }
-                Entry::Occupied(mut entry) => entry.get_mut().insert(Seniority::of(route)),
+                Entry::Occupied(mut entry) => entry.get_mut().insert(Seniority::from_route(route)),
             }
         }
     }
 
     /// Removes a route that was inserted with these hosts.
     pub fn remove<'a>(&mut self, route: &Route, hosts: impl Iterator<Item = &'a HostPattern>) {
-        let seniority = Seniority::of(route);
+        let seniority = Seniority::from_route(route);
         for condition in self.conditions(route, hosts) {
             self.note(&condition);
             if let Entry::Occupied(mut entry) = self.contests.entry(condition)

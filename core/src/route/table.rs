@@ -112,7 +112,7 @@ impl<T: Clone> RouteTable<T> {
         let mut hosts = Vec::new();
         for rule in &route.rules {
             let candidate = Candidate {
-                precedence: Precedence::of(route, rule),
+                precedence: Precedence::from_rule(route, rule),
                 headers: (!rule.headers.is_empty()).then(|| rule.headers.clone().into()),
                 value: value.clone(),
             };
@@ -214,12 +214,12 @@ impl<T: Clone> RouteTable<T> {
 }
 
 impl Precedence {
-    fn of(route: &Route, rule: &Rule) -> Self {
+    fn from_rule(route: &Route, rule: &Rule) -> Self {
         let presence = |header: &&HeaderRule| matches!(header.value, HeaderValueMatch::Present);
         Self {
             headers: Reverse(rule.headers.len()),
             values: Reverse(rule.headers.len() - rule.headers.iter().filter(presence).count()),
-            route: Seniority::of(route),
+            route: Seniority::from_route(route),
         }
     }
 }

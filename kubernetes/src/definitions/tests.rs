@@ -48,7 +48,7 @@ fn every_field_has_the_go_add_ons_type_and_limits_and_no_others() {
     ] {
         let kind = definition["spec"]["names"]["kind"].to_string();
         let mut found = BTreeMap::new();
-        let schema = Schema::of(&mut definition);
+        let schema = Schema::from_definition(&mut definition);
         flatten("", schema.0, &mut found);
         for (path, constraints) in expected {
             let constraints: BTreeSet<String> = constraints.iter().map(ToString::to_string).collect();

@@ -135,7 +135,7 @@ fn model(owned: bool, routes: &BTreeMap<TargetKey, Route>, route: &Route) -> BTr
         let winner = own.iter().find_map(|text| {
             let asking = routes.values().filter(|other| asks(other, text));
             asking
-                .min_by_key(|other| Seniority::of(other))
+                .min_by_key(|other| Seniority::from_route(other))
                 .filter(|winner| winner.key != route.key)
         });
         winners.extend(winner.map(|winner| (host.clone(), winner.key.clone())));

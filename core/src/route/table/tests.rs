@@ -285,7 +285,7 @@ fn model(routes: &[Route], host: &str, path: &str, headers: &HeaderMap) -> Optio
                     continue;
                 }
                 let rank = vec![-host_rank, -path_rank];
-                let candidate = (rank, Precedence::of(route, rule), route.key.name().to_owned());
+                let candidate = (rank, Precedence::from_rule(route, rule), route.key.name().to_owned());
                 if best
                     .as_ref()
                     .is_none_or(|best| (&candidate.0, &candidate.1) < (&best.0, &best.1))

@@ -53,7 +53,7 @@ pub(super) struct Loaded {
 pub(super) struct Stamp(u64);
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(super) fn from_metadata(metadata: &Metadata) -> Self {
         let mut hasher = DefaultHasher::new();
         (
             metadata.dev(),
@@ -75,7 +75,7 @@ impl Stamp {
         let age = metadata
             .ctime()
             .abs_diff(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        (age >= 2).then(|| Self::of(&metadata))
+        (age >= 2).then(|| Self::from_metadata(&metadata))
     }
 }
 

@@ -155,7 +155,10 @@ impl Tree {
             let Ok(metadata) = fs::metadata(path) else { continue };
             if metadata.is_dir() && !contains_itself(path) {
                 self.walk(path, files, outcome);
-            } else if metadata.is_file() && is_manifest(path) && !self.contents.is_as_read(path, Stamp::of(&metadata)) {
+            } else if metadata.is_file()
+                && is_manifest(path)
+                && !self.contents.is_as_read(path, Stamp::from_metadata(&metadata))
+            {
                 files.push(path.clone());
             }
         }

@@ -272,7 +272,7 @@ impl Index for World {
         let key = ServiceKey::from(&object.id());
         let impact = match object {
             Object::Service(service) => {
-                let facts = facts::of(service);
+                let facts = facts::read_service(service);
                 let changed = self.services.insert(key.clone(), facts.clone()) != Some(facts);
                 self.inputs_if(changed, &key.namespace)
             }

@@ -118,7 +118,7 @@ impl ServiceFacts {
     }
 }
 
-pub(super) fn of(service: &Service) -> ServiceFacts {
+pub(super) fn read_service(service: &Service) -> ServiceFacts {
     let spec = service.spec.as_ref();
     let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     ServiceFacts {
